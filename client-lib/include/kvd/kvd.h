@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvd.h - the client library of kvd: shared, quantized KV pages for LLM
+ * inference workers.
+ *
+ * A worker connects, opens a space (one model in one geometry), and keeps
+ * each request's keys and values in a sequence:
+ *
+ *	struct kvd *k;
+ *	struct kvd_space *sp;
+ *	struct kvd_seq *seq;
+ *	size_t hit;
+ *
+ *	kvd_connect(NULL, &k);
+ *	kvd_space_open(k, &opts, &sp);
+ *	kvd_seq_new(sp, NULL, &seq);
+ *	kvd_seq_match(seq, prompt, n - 1, &hit);   // pages of this prefix
+ *	for each chunk of prompt[hit..n), then for each new token:
+ *		for each layer:
+ *			compute q, K, V of the chunk's tokens
+ *			kvd_append(sp, &kv);	   // K and V into pages
+ *			kvd_attend(sp, &at);	   // out = attention over all
+ *		kvd_commit(seq, tokens, nr_tokens, NULL); // seal, publish
+ *	kvd_seq_free(seq);
+ *
+ * Positions. A sequence has kvd_seq_tokens() committed tokens. append and
+ * attend work on the tokens that follow: row i of an item is at position
+ * kvd_seq_tokens(seq) + i. A query sees every position up to its own (within
+ * the group's window). commit moves the line. Appending again before commit
+ * overwrites. Only committed tokens are ever sealed or published, and only in
+ * full pages. What a token attends over depends on positions alone: results
+ * are the same however a prompt is cut into chunks and whoever computed its
+ * prefix.
+ *
+ * Devices. On a "host" pool q, K, V and out are host pointers and calls
+ * return when the work is done. On CUDA pools they are device pointers, the
+ * CUDA context that owns them must be current, calls are asynchronous on the
+ * given stream, and what commit, truncate and free do takes effect after the
+ * work already recorded on that stream. The library makes no CUDA context.
+ *
+ * Threads. There are none inside. A struct kvd and all made from it belong to
+ * one thread at a time; the caller serializes. Different connections are
+ * independent. Host kernels use OpenMP threads as kvd_space_opts.nr_threads
+ * says.
+ *
+ * Errors. Functions return 0 or a negative errno value; errno itself is not
+ * touched. Out-parameters are written on success only, unless said otherwise.
+ * kvd_error() has a sentence about the last failure of a connection.
+ *
+ *	-EINVAL		an argument is out of range
+ *	-ENOMEM		this process is out of memory
+ *	-ENOSPC		the pool is full and nothing can be reclaimed
+ *	-EDQUOT		the tenant's limit is reached
+ *	-ETIMEDOUT	the daemon did not answer in time
+ *	-ENOTCONN	no daemon at the socket, or it went away and has not
+ *			come back; the call may be repeated
+ *	-ESTALE		pages of this sequence were lost (the pool did not
+ *			survive a restart of the daemon): free it, start again
+ *	-EPROTO		the other side does not speak this protocol
+ *	-EACCES		not allowed
+ *	-ENODEV		this process cannot map the pool's device
+ *	-EIO		a device call failed
+ *
+ * Structs that the caller fills begin with their size: set it to sizeof; a
+ * library that is newer than the program then knows what is missing. Unnamed
+ * fields must be zero.
+ */
+#ifndef KVD_H
+#define KVD_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "kvd/geometry.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KVD_VERSION_MAJOR 0
+#define KVD_VERSION_MINOR 1
+
+struct kvd;	  /* a connection to the daemon */
+struct kvd_space; /* a space, as this connection sees it */
+struct kvd_seq;	  /* a sequence: ordered pages and an open tail */
+
+/* A CUstream (or cudaStream_t); NULL is the default stream, or no device. */
+typedef void *kvd_stream;
+
+/* ---- connection ---- */
+
+struct kvd_connect_opts {
+	uint32_t size;
+	uint32_t timeout_ms;	/* of one call to the daemon; 0: 5000 */
+	const char *socket;	/* NULL: KVD_SOCKET of the environment, else
+				 * /run/kvd/kvd.sock, else for an ordinary
+				 * user $XDG_RUNTIME_DIR/kvd/kvd.sock */
+	const char *program;	/* name shown to the admin; NULL: argv[0] */
+};
+
+/**
+ * kvd_connect() - connect to the daemon and agree on a version
+ * @opts:	NULL for defaults
+ * @ret:	the connection; kvd_close() it
+ *
+ * Connect before CUDA is initialised where you can: the socket is then the
+ * last thing the kernel closes when the process dies, and the daemon can
+ * reuse its pages at once.
+ *
+ * Return: 0, -ENOTCONN, -EPROTO, -EACCES, -ENOMEM, -ETIMEDOUT.
+ */
+int kvd_connect(const struct kvd_connect_opts *opts, struct kvd **ret);
+
+/**
+ * kvd_close() - close the connection and all that was opened through it
+ *
+ * Waits for device work that still uses pages. NULL is fine.
+ */
+void kvd_close(struct kvd *k);
+
+/**
+ * kvd_fd() - descriptor to poll for input in the caller's loop
+ *
+ * Changes after a reconnection; -1 while disconnected. The library needs no
+ * polling to work: blocking calls serve events too.
+ */
+int kvd_fd(const struct kvd *k);
+
+/**
+ * kvd_process() - serve events, finished device work and reconnection
+ *
+ * Never blocks. Return: 0 or -ENOTCONN.
+ */
+int kvd_process(struct kvd *k);
+
+/* The sentence about the last failure; never NULL, valid till the next. */
+const char *kvd_error(const struct kvd *k);
+
+/* "host", "cuda-ipc:0", "cuda-vmm:0": the pool's device. */
+const char *kvd_device(const struct kvd *k);
+
+/* Where kvd_connect() looks with socket = NULL. Static storage. */
+const char *kvd_default_socket(void);
+
+/* ---- spaces ---- */
+
+struct kvd_space_opts {
+	uint32_t size;
+	uint32_t nr_threads;	/* of host kernels; 0: all */
+	uint8_t model[32];	/* digest of what decides K and V: weights,
+				 * revision, RoPE scaling */
+	struct kvd_geometry geometry;
+	uint32_t tp_rank;
+	uint32_t tp_size;	/* 0 is 1 */
+	uint32_t read_only;	/* 1: match and attend only */
+	uint32_t wait_ms;	/* how long an allocation may wait for room */
+	uint64_t stock_bytes;	/* of free pages kept at hand; 0: the daemon's
+				 * default, at most what it allows */
+};
+
+/**
+ * kvd_space_open() - open the space of this model and geometry
+ *
+ * Return: 0; -EINVAL with kvd_error() naming the field; -ENOSPC; -ENODEV.
+ */
+int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
+		   struct kvd_space **ret);
+
+/* Frees its sequences too. NULL is fine. */
+void kvd_space_close(struct kvd_space *sp);
+
+struct kvd_space_info {
+	uint32_t size;
+	uint32_t page_tokens;
+	uint64_t fingerprint;
+	uint64_t bytes_per_token;	/* of K and V, all groups, sealed */
+	uint64_t stock_bytes;
+	uint64_t hit_tokens;		/* of all clients of the space */
+	uint64_t miss_tokens;
+	uint64_t blocks;		/* now in the index */
+};
+
+int kvd_space_info(struct kvd_space *sp, struct kvd_space_info *info);
+
+/* ---- sequences ---- */
+
+struct kvd_seq_opts {
+	uint32_t size;
+	uint32_t no_publish;	/* 1: keep its pages out of the index */
+	uint8_t extra[16];	/* what besides tokens decides K and V (salt,
+				 * adapter, media): part of every name */
+};
+
+int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
+		struct kvd_seq **ret);
+
+/* Gives back its pages. NULL is fine. */
+void kvd_seq_free(struct kvd_seq *seq);
+
+/* Committed tokens. */
+size_t kvd_seq_tokens(const struct kvd_seq *seq);
+
+/**
+ * kvd_seq_match() - start an empty sequence with the longest known prefix
+ * @seq:	must have no tokens
+ * @tokens:	the prompt
+ * @n:		how many may be taken: pass one less than the prompt has, so
+ *		that a token is left to compute logits from
+ * @ret_hit:	tokens now committed, a multiple of page_tokens; 0 is a miss
+ *
+ * Return: 0 also for a miss; -EINVAL, -ENOTCONN.
+ */
+int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
+		  size_t *ret_hit);
+
+/* One sequence of a batch and how many tokens of it a call is about. */
+struct kvd_item {
+	struct kvd_seq *seq;
+	uint32_t nr_tokens;
+};
+
+struct kvd_append_args {
+	uint32_t size;
+	uint32_t group;
+	uint32_t layer;		/* within the group */
+	uint32_t dtype;		/* enum kvd_dtype of k and v */
+	const struct kvd_item *items;
+	size_t nr_items;	/* no sequence twice */
+	const void *k;		/* [rows][kv heads][k_dim], rows of all items */
+	const void *v;		/* [rows][kv heads][v_dim] */
+	size_t k_stride;	/* elements from row to row; 0: dense */
+	size_t v_stride;
+	kvd_stream stream;
+};
+
+/**
+ * kvd_append() - store K and V of the tokens after the committed ones
+ *
+ * Allocates pages as needed (from the stock; else it asks the daemon and may
+ * wait up to wait_ms). NaN, Inf, or values the format cannot hold are stored
+ * as they come out; pages with such rows are never published.
+ *
+ * Return: 0, -EINVAL, -ENOSPC, -EDQUOT, -ESTALE, -ENOTCONN, -EIO.
+ */
+int kvd_append(struct kvd_space *sp, const struct kvd_append_args *args);
+
+struct kvd_attend_args {
+	uint32_t size;
+	uint32_t group;
+	uint32_t layer;
+	uint32_t dtype;		/* of q and out */
+	const struct kvd_item *items;
+	size_t nr_items;
+	uint32_t nr_q_heads;	/* a multiple of the group's kv heads; q head h
+				 * reads kv head h * kv_heads / q_heads */
+	float scale;		/* 0: 1/sqrt(k_dim) */
+	float softcap;		/* 0: none; else s = cap * tanh(s / cap) */
+	const float *sinks;	/* [q heads] one more logit in each softmax's
+				 * sum, or NULL */
+	const void *q;		/* [rows][q heads][k_dim] */
+	void *out;		/* [rows][q heads][v_dim] */
+	float *lse;		/* [rows][q heads] log-sum-exp, or NULL */
+	size_t q_stride;	/* elements from row to row; 0: dense */
+	size_t out_stride;
+	kvd_stream stream;
+};
+
+/**
+ * kvd_attend() - causal attention of the new tokens over everything before
+ *
+ * Decode with nr_tokens 1, prefill with more; items may differ. K and V of
+ * these tokens must have been appended for this layer.
+ */
+int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args);
+
+/**
+ * kvd_commit() - the next @n tokens are final
+ * @tokens:	their ids
+ * @stream:	where their K and V were appended
+ *
+ * Seals and publishes pages that became full. Where the same prefix has
+ * meanwhile been published by someone else, the sequence goes on with that
+ * page and gives its own back.
+ *
+ * Return: 0, -EINVAL (more tokens than were appended in some layer), -ESTALE,
+ * -ENOTCONN (the tokens are committed; publishing is tried again later).
+ */
+int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
+	       kvd_stream stream);
+
+/**
+ * kvd_truncate() - drop committed tokens from @n on, and uncommitted ones
+ *
+ * A sealed page that is cut is copied, so that appends may follow. Return: 0,
+ * -EINVAL, -ENOSPC, -EDQUOT, -ENOTCONN.
+ */
+int kvd_truncate(struct kvd_seq *seq, size_t n, kvd_stream stream);
+
+/**
+ * kvd_fork() - a second sequence with the same committed tokens
+ *
+ * Shares every sealed page, copies the open one.
+ */
+int kvd_fork(struct kvd_seq *seq, kvd_stream stream, struct kvd_seq **ret);
+
+/* ---- the low view: for engines with kernels of their own ---- */
+
+/*
+ * Address of byte b of a page = base of its segment + offset + b. Sealed
+ * pages are read through read_only[], open pages written through writable[]
+ * (the same where the device cannot map twice). On CUDA these are device
+ * addresses. Bases move never, and grow in number only.
+ */
+struct kvd_bases {
+	uint32_t size;
+	uint32_t nr;
+	const void *const *read_only;
+	void *const *writable;
+	const void *const *device_read_only; /* the array itself on the device
+					      * (host: same as read_only) */
+};
+
+int kvd_space_bases(struct kvd_space *sp, struct kvd_bases *bases);
+
+/* Byte layout of a record: K codes at 0, see README, "Formats". */
+struct kvd_record {
+	uint32_t size;
+	uint32_t k_format;
+	uint32_t v_format;
+	uint32_t k_meta;	/* offsets in a record */
+	uint32_t v_codes;
+	uint32_t v_meta;
+	uint32_t record_bytes;	/* record (layer l, head h) starts at
+				 * (l * kv_heads + h) * record_bytes */
+	uint32_t page_bytes;
+};
+
+int kvd_space_record(struct kvd_space *sp, uint32_t page_class,
+		     struct kvd_record *record);
+
+struct kvd_page {
+	uint64_t handle;	/* generation and number */
+	uint64_t offset;	/* in its segment */
+	uint32_t segment;	/* index in kvd_bases; UINT32_MAX: absent
+				 * (out of the window) */
+	uint32_t page_class;	/* of kvd_space_record() */
+};
+
+/**
+ * kvd_seq_reserve() - make sure that pages exist for the next @n tokens
+ *
+ * append does this by itself; call it to write K and V with your own kernels
+ * before kvd_commit().
+ */
+int kvd_seq_reserve(struct kvd_seq *seq, size_t n);
+
+/**
+ * kvd_seq_pages() - block table of one group
+ * @pages:	filled with at most @max entries; entry i holds positions
+ *		[i * page_tokens, (i + 1) * page_tokens)
+ * @ret_nr:	entries there are, also when more than @max
+ */
+int kvd_seq_pages(struct kvd_seq *seq, uint32_t group, struct kvd_page *pages,
+		  size_t max, size_t *ret_nr);
+
+/* Loose pages, outside any sequence: open, this client's, unnamed. */
+int kvd_page_alloc(struct kvd_space *sp, uint32_t page_class, size_t nr,
+		   struct kvd_page *pages);
+int kvd_page_free(struct kvd_space *sp, const struct kvd_page *pages,
+		  size_t nr);
+
+/* ---- the admin's view ---- */
+
+/**
+ * kvd_ping() - one round trip that does nothing
+ */
+int kvd_ping(struct kvd *k);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dev.h - the memory behind a pool: one struct of operations, three devices.
+ *
+ * A device makes segments (large exportable allocations), exports them to
+ * clients, and can take them back from a file descriptor after a restart.
+ * Calls of struct dev_ops may block for long: they run on the device's own
+ * thread only, through dev_submit(). Everything else here is for the loop's
+ * thread.
+ */
+#ifndef DAEMON_DEV_DEV_H
+#define DAEMON_DEV_DEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stddef.h>
+
+#define DEV_IPC_HANDLE_BYTES 64
+#define DEV_GRANULE (2u << 20)	/* segments are multiples of this */
+
+struct dev;
+
+/* One segment; the device's file keeps what it needs in it. */
+struct dev_segment {
+	uint64_t bytes;
+	int fd;			/* memfd or exported VMM fd; -1: none */
+	uint64_t base;		/* address in this process, 0: not mapped */
+	uint64_t priv;		/* device handle */
+	uint8_t ipc_handle[DEV_IPC_HANDLE_BYTES];
+};
+
+/* How a segment crosses to a client. */
+struct dev_export {
+	int kind;		/* enum wire_segment_kind's values */
+	int fd;			/* to send and then close; -1 for IPC */
+	uint8_t ipc_handle[DEV_IPC_HANDLE_BYTES];
+};
+
+struct dev_ops {
+	const char *name;	/* "host", "cuda-ipc", "cuda-vmm" */
+	bool survives;		/* segments outlive the daemon through fds */
+
+	int (*open)(struct dev *d);
+	void (*close)(struct dev *d);
+	/* A zeroed segment, populated, ready to export. 0, -ENOMEM, -EIO */
+	int (*segment_new)(struct dev *d, uint64_t bytes,
+			   struct dev_segment *ret);
+	/* The segment behind @fd, contents kept. Owns fd on success. */
+	int (*segment_adopt)(struct dev *d, int fd, uint64_t bytes,
+			     struct dev_segment *ret);
+	void (*segment_free)(struct dev *d, struct dev_segment *s);
+	int (*zero)(struct dev *d, struct dev_segment *s, uint64_t offset,
+		    uint64_t bytes);
+	/* Copy out of a segment: checks, tiers. */
+	int (*read)(struct dev *d, struct dev_segment *s, uint64_t offset,
+		    void *buf, uint64_t bytes);
+};
+
+/**
+ * dev_new() - open a device and start its thread
+ * @spec:	"auto", "host", "cuda-ipc:N", "cuda-vmm:N"
+ * @wake:	called on the device's thread after each finished job; must
+ *		only arrange that dev_reap() is soon called on the loop's
+ * @wake_ctx:	for @wake
+ * @ret:	the device
+ * @note:	what was chosen and why, or what failed; one line
+ * @note_bytes:	size of @note
+ *
+ * auto takes cuda-vmm:0 where a driver with VMM export is, else cuda-ipc:0,
+ * else host. Return: 0, -EINVAL bad @spec, -ENODEV no such device, -ENOMEM.
+ */
+int dev_new(const char *spec, void (*wake)(void *ctx), void *wake_ctx,
+	    struct dev **ret, char *note, size_t note_bytes);
+
+/* Waits for the running job, drops the queued ones, closes. NULL is fine. */
+void dev_free(struct dev *d);
+
+const struct dev_ops *dev_ops(const struct dev *d);
+
+/* "host", "cuda-vmm:0" ... valid as long as @d. */
+const char *dev_spec(const struct dev *d);
+
+/* A piece of work for the device's thread. Embed it. */
+struct dev_job {
+	void (*run)(struct dev *d, struct dev_job *job);  /* device thread */
+	void (*done)(struct dev *d, struct dev_job *job); /* loop thread */
+	struct dev_job *next;
+};
+
+void dev_submit(struct dev *d, struct dev_job *job);
+
+/* Runs done() of the jobs that have finished; on the loop's thread. */
+void dev_reap(struct dev *d);
+
+/* Jobs finished so far and when the running one began (ns, 0: idle). */
+void dev_progress(const struct dev *d, uint64_t *ret_jobs,
+		  uint64_t *ret_since_ns);
+
+/**
+ * dev_export() - what a client needs to map @s; the loop's thread
+ * @writable:	false: a read-only fd where the device can give one (host)
+ *
+ * Never blocks: duplicates a descriptor or copies a handle. Return: 0 or
+ * -EMFILE, -EIO. The caller closes ret->fd.
+ */
+int dev_export(struct dev *d, const struct dev_segment *s, bool writable,
+	       struct dev_export *ret);
+
+#endif

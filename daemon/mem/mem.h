@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mem.h - the page manager: spaces, pages, holds, the prefix index.
+ *
+ * Pure C on one thread: no loop, no sockets, no protobuf, no clock of its
+ * own. net/ calls down with plain arrays; mem/ tells upward only through
+ * struct mem_ops. Anything a client can cause returns an error; -EAGAIN means
+ * that a segment is on its way (or a device thread busy) and that
+ * mem_ops.room will be called when it is worth trying again.
+ *
+ * Pages move FREE -> OPEN -> SEALED -> CACHED -> FREE (README has the whole
+ * diagram). A client has `holds` on pages: alloc, match, reference and claim
+ * add one each, release takes one away. An OPEN page has one holder, its
+ * writer. A SEALED page with no holds left is CACHED when a block of the
+ * index points at it, else FREE.
+ */
+#ifndef DAEMON_MEM_MEM_H
+#define DAEMON_MEM_MEM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "kvd/geometry.h"
+#include "proto/name.h"
+#include "proto/shm.h"
+
+struct dev;
+struct dev_segment;
+struct mem;
+struct mem_client;
+struct mem_space;
+
+enum page_state {
+	PAGE_FREE = 0,
+	PAGE_OPEN,
+	PAGE_SEALED,
+	PAGE_CACHED,
+	PAGE_DEMOTED,
+	PAGE_QUARANTINED,
+	PAGE_REVOKED,
+	PAGE_NR_STATES
+};
+
+struct mem_ops {
+	/* Room was made, or will not come: retry allocations that wait. */
+	void (*room)(void *ctx);
+	/*
+	 * A descriptor that a successor needs (table, segments): keep it
+	 * outside this process. mem/ still owns @fd. May be NULL.
+	 */
+	void (*keep_fd)(void *ctx, const char *name, int fd);
+	void (*drop_fd)(void *ctx, const char *name);
+	/* Ask @client for its free stock. May be NULL. */
+	void (*recall)(void *ctx, struct mem_client *client);
+};
+
+struct mem_config {
+	uint64_t pool_bytes;
+	uint64_t segment_bytes;	/* multiple of DEV_GRANULE; 0: chosen */
+	uint64_t max_pages;	/* entries of the page table; 0: chosen */
+	uint32_t max_spaces;	/* 0: 256 */
+};
+
+/* A descriptor handed back by a service manager. */
+struct mem_fd {
+	const char *name;
+	int fd;
+};
+
+/**
+ * mem_new() - a pool on @dev, empty or as a predecessor left it
+ * @cfg:	sizes
+ * @ops:	told to the caller; kept
+ * @ctx:	for @ops
+ * @dev:	device; must outlive the mem
+ * @fds:	what the service manager kept, names as given to keep_fd;
+ *		those used are owned by mem afterwards (fd set to -1), those
+ *		not (unknown, of another version, broken) are left alone
+ * @nr_fds:	how many
+ * @note:	one line on what was restored, or why nothing was
+ * @ret:	the pool
+ *
+ * Restoring trusts only identity entries whose sequence word is whole;
+ * everything restored is unclaimed until mem_claim() or mem_grace_end().
+ * Blocks the caller (start-up only). Return: 0, -ENOMEM, -EINVAL, -EIO.
+ */
+int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
+	    struct dev *dev, struct mem_fd *fds, size_t nr_fds, char *note,
+	    size_t note_bytes, struct mem **ret);
+void mem_free(struct mem *m);
+
+/* Changes when pages did not survive. Random, never 0. */
+uint64_t mem_epoch(const struct mem *m);
+
+/* Restored pages still wait for their owners; nothing is reclaimed. */
+bool mem_in_grace(const struct mem *m);
+
+/*
+ * Releases what nobody claimed: sealed pages become CACHED, open ones of a
+ * writer that @alive() says is gone become FREE, others QUARANTINED until
+ * mem_reap_writer().
+ */
+void mem_grace_end(struct mem *m,
+		   bool (*alive)(pid_t pid, uint64_t start_time));
+
+/* ---- clients ---- */
+
+struct mem_client_id {
+	pid_t pid;
+	uint64_t start_time;	/* /proc/PID/stat field 22 */
+	uid_t uid;
+};
+
+/**
+ * mem_client_new() - a connection; @tenant is the daemon's choice, at most
+ * 31 bytes. @key is the tenant's name key (32 bytes), remembered on first use
+ * of the tenant. @owner is the caller's own, given back by
+ * mem_client_owner().
+ */
+int mem_client_new(struct mem *m, const struct mem_client_id *id,
+		   const char *tenant, const uint8_t key[NAME_KEY_BYTES],
+		   uint64_t tenant_max_bytes, void *owner,
+		   struct mem_client **ret);
+void *mem_client_owner(const struct mem_client *c);
+
+/**
+ * mem_client_free() - give back all that a client held
+ * @c:		client, gone after the call; NULL is fine
+ * @quiesced:	its device work has provably ended (it said so in a bye, or
+ *		socket and pidfd both say it is dead): open pages become FREE.
+ *		Otherwise they are QUARANTINED until mem_reap_writer().
+ *
+ * Time is proportional to what it held.
+ */
+void mem_client_free(struct mem_client *c, bool quiesced);
+
+/* The writer is dead: its quarantined pages become FREE. */
+void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time);
+
+/* ---- spaces ---- */
+
+struct mem_space_key {
+	uint8_t model[32];
+	struct kvd_geometry geometry;
+	uint32_t tp_rank;
+	uint32_t tp_size;
+};
+
+struct mem_class {
+	uint32_t group;
+	uint32_t k_format;
+	uint32_t v_format;
+	uint32_t page_bytes;
+};
+
+#define MEM_MAX_CLASSES (KVD_MAX_GROUPS * 2)
+
+/**
+ * mem_space_open() - the space of this key in the client's tenant
+ *
+ * Found or made. Clients keep a space alive; the last to go leaves it with
+ * its cached pages. Return: 0; -EINVAL bad geometry, with *ret_why a static
+ * text; -ENOSPC too many spaces; -ENOMEM.
+ */
+int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
+		   struct mem_space **ret, const char **ret_why);
+void mem_space_close(struct mem_client *c, struct mem_space *s);
+
+/* The space @id that @c has open, or NULL. */
+struct mem_space *mem_space_get(struct mem_client *c, uint32_t id);
+uint32_t mem_space_id(const struct mem_space *s);
+uint64_t mem_space_fingerprint(const struct mem_space *s);
+const uint8_t *mem_space_name_key(const struct mem_space *s);
+/* Class number i of the space, or NULL past the last. Class g is group g's
+ * open class; formats sealed whole have a second class after those. */
+const struct mem_class *mem_space_class(const struct mem_space *s, uint32_t i);
+/* Descriptors to dup and send, O_RDONLY; owned by the space. */
+int mem_space_index_fd(const struct mem_space *s);
+int mem_space_stats_fd(const struct mem_space *s);
+/* Adds to the space's hit and miss counters. */
+void mem_space_count(struct mem_space *s, uint64_t hit_tokens,
+		     uint64_t miss_tokens, uint64_t nonfinite);
+
+/**
+ * mem_segment_get() - segment @id of the space's tenant, for dev_export()
+ * Return: 0 or -ENOENT: no such segment, or another tenant's.
+ */
+int mem_segment_get(struct mem_space *s, uint32_t id,
+		    const struct dev_segment **ret);
+
+/* ---- pages, all batched ---- */
+
+/**
+ * mem_alloc() - @nr OPEN pages of a class, all or none
+ * Return: 0; -EAGAIN room is being made, wait for mem_ops.room; -EDQUOT the
+ * tenant's max; -ENOSPC nothing can be reclaimed (*ret_need_bytes says how
+ * much is missing); -EINVAL class or count.
+ */
+int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
+	      uint32_t nr, handle_t *handles, place_t *places,
+	      uint64_t *ret_need_bytes);
+
+/**
+ * mem_release() - take one hold from each page, in order
+ * Return: 0, or -ESTALE at the first page that @c does not hold;
+ * *ret_released counts those before it.
+ */
+int mem_release(struct mem_client *c, const handle_t *handles, uint32_t nr,
+		uint32_t *ret_released);
+
+/**
+ * mem_match() - hold pages found in the index
+ * Grants from the front until one is not in the index of @s any more;
+ * handles of 0 are skipped (place 0). Marks them recently used. Return:
+ * number granted.
+ */
+uint32_t mem_match(struct mem_client *c, struct mem_space *s,
+		   const handle_t *handles, uint32_t nr, place_t *places);
+
+/* One more hold on sealed pages @c holds already. All or none; -ESTALE. */
+int mem_reference(struct mem_client *c, const handle_t *handles, uint32_t nr);
+
+struct mem_block {
+	struct name parent;
+	struct name extra;
+	const uint32_t *tokens;	/* page_tokens of them */
+	uint32_t depth;
+	handle_t pages[KVD_MAX_GROUPS]; /* 0: absent */
+};
+
+/**
+ * mem_publish() - seal pages, put a block in the index
+ * @b:		the block; its pages are OPEN (they become SEALED) or SEALED,
+ *		and held by @c
+ * @private:	seal only
+ * @handles:	[nr_groups] the page now under the name; where it is not the
+ *		caller's, the caller has gained one hold on it
+ * @places:	[nr_groups] theirs
+ *
+ * Return: 0; -ESTALE a page that is not held by @c or not of this space;
+ * -EINVAL a page of the wrong group; -ENOSPC index full (sealed all the
+ * same). Nothing has changed after -ESTALE and -EINVAL.
+ */
+int mem_publish(struct mem_client *c, struct mem_space *s,
+		const struct mem_block *b, bool private, handle_t *handles,
+		place_t *places);
+
+/**
+ * mem_claim() - after a restart, or a reconnection to the same daemon while
+ * the old connection is still being cleaned up: take back @holds holds. OPEN
+ * pages only by the writer that owned them (pid and start time).
+ * Return: 0 or -ESTALE.
+ */
+int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
+	      uint32_t holds);
+
+/* ---- figures ---- */
+
+struct mem_counts {
+	uint64_t of[PAGE_NR_STATES];
+	uint64_t total;
+};
+
+struct mem_stat {
+	struct mem_counts pages;
+	struct mem_counts bytes; /* FREE includes bytes not cut into pages */
+	uint64_t segments;
+	uint64_t hits, misses;	/* tokens */
+	uint64_t published, deduplicated, evicted, nonfinite;
+	uint32_t nr_spaces;
+};
+
+struct mem_space_stat {
+	uint32_t id;
+	const char *tenant;
+	const struct mem_space_key *key;
+	uint64_t fingerprint;
+	uint32_t clients;
+	uint64_t blocks;
+	uint64_t hits, misses;
+	struct mem_counts pages;
+	struct mem_counts class_pages[MEM_MAX_CLASSES];
+};
+
+struct mem_client_stat {
+	uint64_t open_pages;
+	uint64_t held_pages;
+	uint64_t bytes;
+};
+
+void mem_stat(const struct mem *m, struct mem_stat *ret);
+/* Walks the spaces; NULL starts, NULL ends. */
+struct mem_space *mem_space_next(const struct mem *m, struct mem_space *prev);
+void mem_space_stat(const struct mem_space *s, struct mem_space_stat *ret);
+void mem_client_stat(const struct mem_client *c, struct mem_client_stat *ret);
+
+/**
+ * mem_verify() - walk the whole structure: states against lists, holds,
+ * counters, charges, index, slabs. O(all pages): tests and `kvctl stat
+ * --verify`.
+ * Return: 0, or -EUCLEAN with *why the first thing that does not add up.
+ */
+int mem_verify(const struct mem *m, char *why, size_t why_bytes);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * geometry.h - everything that decides the bytes of a KV page.
+ *
+ * Public, plain C99. Two processes may share pages only when their geometries
+ * are equal field by field; the fingerprint is a hash of exactly these fields.
+ */
+#ifndef KVD_GEOMETRY_H
+#define KVD_GEOMETRY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define KVD_MAX_GROUPS 8
+#define KVD_MAX_LAYERS 512	  /* in one group */
+#define KVD_MAX_HEADS 512	  /* kv heads in one group */
+#define KVD_MAX_DIM 1024	  /* k_dim, v_dim */
+#define KVD_MIN_PAGE_TOKENS 32
+#define KVD_MAX_PAGE_TOKENS 128
+#define KVD_MAX_PAGE_BYTES (64u << 20)
+
+/* How the codes of K or V are stored. Numbers are wire format: never reuse. */
+enum kvd_format {
+	KVD_F16 = 0,	/* IEEE binary16, exact */
+	KVD_BF16 = 1,	/* bfloat16, exact */
+	KVD_INT8 = 2,	/* asymmetric, f16 scale and min per token and head */
+	KVD_NR_FORMATS
+};
+
+/* Element type of the q, K, V and output arrays a caller passes. */
+enum kvd_dtype {
+	KVD_DTYPE_F32 = 0,
+	KVD_DTYPE_F16 = 1,
+	KVD_DTYPE_BF16 = 2,
+	KVD_NR_DTYPES
+};
+
+/* Whether keys in pages already carry their rotation. */
+enum kvd_rope_order {
+	KVD_ROPE_POST = 0, /* keys are stored after RoPE */
+	KVD_ROPE_NONE = 1, /* the model has no RoPE on these layers */
+	KVD_NR_ROPE_ORDERS
+};
+
+/* Order of the codes inside a record. */
+enum kvd_tile_order {
+	KVD_TILE_ROW = 0, /* [token][dim], row-major */
+	KVD_NR_TILE_ORDERS
+};
+
+/*
+ * Layers that share one block table: same heads, dims and window. A page
+ * belongs to one group and holds all of the group's layers for page_tokens
+ * consecutive tokens.
+ */
+struct kvd_group {
+	uint32_t nr_layers;
+	uint32_t nr_kv_heads;	/* held by this rank */
+	uint32_t head_first;	/* first kv head held (tensor parallel) */
+	uint32_t k_dim;		/* elements of one key */
+	uint32_t v_dim;		/* elements of one value; 0: K serves as V */
+	uint32_t window;	/* tokens a query sees, itself included; 0: all */
+};
+
+struct kvd_geometry {
+	uint32_t size;		/* sizeof(struct kvd_geometry) */
+	uint32_t page_tokens;	/* 32, 64 or 128 */
+	uint32_t k_format;	/* enum kvd_format */
+	uint32_t v_format;	/* enum kvd_format; here always k_format's kin */
+	uint32_t rope_order;	/* enum kvd_rope_order */
+	uint32_t tile_order;	/* enum kvd_tile_order */
+	uint32_t nr_groups;
+	struct kvd_group groups[KVD_MAX_GROUPS];
+};
+
+/**
+ * kvd_geometry_check() - is this a geometry kvd can hold?
+ * @g:	geometry to check
+ *
+ * Return: NULL when it is, else a static text that names the first bad field.
+ */
+const char *kvd_geometry_check(const struct kvd_geometry *g);
+
+/**
+ * kvd_geometry_fingerprint() - XXH3-64 over all fields, in declaration order,
+ * as little-endian u32, groups beyond nr_groups left out. @g must be valid.
+ */
+uint64_t kvd_geometry_fingerprint(const struct kvd_geometry *g);
+
+/**
+ * kvd_format_name() - "f16", "bf16", "int8"; "?" for an unknown number.
+ */
+const char *kvd_format_name(uint32_t format);
+
+/**
+ * kvd_format_parse() - the number of a format's name, or -EINVAL.
+ */
+int kvd_format_parse(const char *name);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kernels.h - append, attend and dequantize over pages: the kernel interface.
+ *
+ * The same argument blocks serve host and CUDA. Host kernels take host
+ * pointers and return when done. CUDA kernels take device pointers everywhere
+ * but for the argument block and its layouts, which travel by value, and are
+ * asynchronous on a stream (kernels/cuda/cuda.h). Kernels allocate nothing
+ * that outlives the call, know no daemon, and trust their arguments: libkvd
+ * has checked them.
+ *
+ * A token attends over positions up to its own; each query row's arithmetic
+ * depends on its position and its pages alone, never on which rows come in
+ * the same call nor on the number of threads: results are bit-identical for
+ * any chunking of a prompt.
+ */
+#ifndef KERNELS_KERNELS_H
+#define KERNELS_KERNELS_H
+
+#include <stdint.h>
+#include "kernels/page.h"
+
+#define KV_MAX_LAYOUTS 4
+
+/* One row of a block table: which segment, where in it, laid out how. */
+struct kv_page_ref {
+	uint64_t offset;	/* bytes from the segment's base */
+	uint32_t segment;	/* index in bases[]; KV_NO_SEGMENT: absent */
+	uint32_t layout;	/* index in layouts[] */
+};
+
+#define KV_NO_SEGMENT UINT32_MAX
+
+/* One sequence of a batch: its rows in k, v, q and out, and its pages. */
+struct kv_seq {
+	uint32_t first_page;	/* of its block table in pages[]; the entry at
+				 * first_page holds positions 0..page_tokens-1 */
+	uint32_t first_row;
+	uint32_t nr_rows;	/* tokens of this call */
+	uint32_t pos;		/* position of first_row */
+};
+
+struct kv_append_args {
+	struct page_layout layouts[KV_MAX_LAYOUTS];
+	void *const *bases;		/* writable segment bases */
+	const struct kv_page_ref *pages;
+	const struct kv_seq *seqs;
+	uint32_t nr_seqs;
+	uint32_t nr_rows;		/* sum over seqs */
+	uint32_t layer;			/* within the group */
+	uint32_t dtype;			/* enum kvd_dtype of k and v */
+	const void *k;			/* [row][kv head][k_dim] */
+	const void *v;			/* [row][kv head][v_dim] */
+	uint64_t k_stride;		/* elements from row to row */
+	uint64_t v_stride;
+	uint32_t *nonfinite;		/* [nr_seqs], set to 1 where a row of
+					 * the sequence holds NaN or Inf, or a
+					 * value the format cannot reach;
+					 * never cleared */
+	uint32_t nr_threads;		/* host only; 0: all */
+};
+
+struct kv_attend_args {
+	struct page_layout layouts[KV_MAX_LAYOUTS];
+	const void *const *bases;
+	const struct kv_page_ref *pages;
+	const struct kv_seq *seqs;
+	uint32_t nr_seqs;
+	uint32_t nr_rows;
+	uint32_t layer;
+	uint32_t dtype;			/* of q and out */
+	uint32_t nr_q_heads;		/* a multiple of the layout's nr_heads;
+					 * q head h reads kv head
+					 * h / (nr_q_heads / nr_heads) */
+	uint32_t window;		/* 0: all positions up to its own */
+	float scale;			/* score = scale * q.k */
+	float softcap;			/* 0: none; else
+					 * s = softcap * tanh(s / softcap) */
+	const float *sinks;		/* [nr_q_heads] extra logit in the
+					 * softmax's sum, or NULL */
+	const void *q;			/* [row][q head][k_dim] */
+	void *out;			/* [row][q head][v_dim] */
+	float *lse;			/* [row][q head] natural log of the
+					 * softmax's sum, or NULL */
+	uint64_t q_stride;		/* elements from row to row */
+	uint64_t out_stride;
+	uint32_t nr_threads;		/* host only; 0: all */
+};
+
+#endif

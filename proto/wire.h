@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wire.h - frames: header, message types, file descriptor counts. No I/O.
+ *
+ * A frame is one SOCK_SEQPACKET message: this header, then `length` bytes of
+ * protobuf (kvd.proto). All integers little-endian. File descriptors belong
+ * to the frame they come with; a frame with a number of them that its type
+ * does not allow is refused and they are closed.
+ */
+#ifndef PROTO_WIRE_H
+#define PROTO_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define WIRE_VERSION 1
+#define WIRE_MAX_FRAME 65536u	/* header included */
+#define WIRE_MAX_FDS 16u	/* in one frame */
+#define WIRE_MAX_PAGES 1024u	/* in one request */
+#define WIRE_FEATURES 0ULL	/* feature bits of this build */
+
+enum wire_type {
+	WIRE_HELLO = 1,
+	WIRE_OPEN_SPACE = 2,
+	WIRE_CLOSE_SPACE = 3,
+	WIRE_MAP = 4,
+	WIRE_ALLOC = 5,
+	WIRE_RELEASE = 6,
+	WIRE_MATCH = 7,
+	WIRE_REFERENCE = 8,
+	WIRE_PUBLISH = 9,
+	WIRE_CLAIM = 10,
+	WIRE_BYE = 11,
+	WIRE_PING = 12,
+	WIRE_STATUS = 13,
+	WIRE_STAT = 14,
+	WIRE_CLIENTS = 15,
+	WIRE_SPACES = 16,
+	WIRE_EVENT = 17,	/* from the daemon, unasked */
+	WIRE_NR_TYPES
+};
+
+enum wire_segment_kind {
+	WIRE_SEGMENT_MMAP = 0,	/* fd, mmap it */
+	WIRE_SEGMENT_VMM = 1,	/* fd, cuMemImportFromShareableHandle */
+	WIRE_SEGMENT_IPC = 2	/* 64-byte handle, cuIpcOpenMemHandle */
+};
+
+struct wire_header {
+	uint32_t length;	/* of the payload, which ends the message */
+	uint16_t type;		/* enum wire_type */
+	uint16_t status;	/* requests: 0; replies: errno, 0 is success */
+	uint32_t id;		/* chosen by the asker, given back; 0: event */
+	uint32_t reserved;	/* 0 */
+};
+
+#define WIRE_HEADER_BYTES 16u
+
+/* Writes @h to @buf, WIRE_HEADER_BYTES long. */
+void wire_put(uint8_t *buf, const struct wire_header *h);
+
+/**
+ * wire_get() - read and check the header of a received message
+ * @buf:	the message
+ * @size:	its length
+ * @nr_fds:	file descriptors that came with it
+ * @reply:	it is a reply (or event): the limits of that direction apply
+ * @ret:	filled on success; on -ENOMSG filled too, so that an error can
+ *		be sent to its id
+ *
+ * Return: 0; -EPROTO when it is no frame (shorter than a header, length not
+ * the message's, reserved not 0): the connection cannot be trusted further;
+ * -EMSGSIZE over WIRE_MAX_FRAME; -ENOMSG unknown type; -EBADF a number of
+ * fds that the type does not allow.
+ */
+int wire_get(const uint8_t *buf, size_t size, unsigned nr_fds, int reply,
+	     struct wire_header *ret);
+
+/* Name of a type for logs, "?" when unknown. */
+const char *wire_type_name(unsigned type);
+
+#endif
