@@ -65,13 +65,13 @@ void wire_put(uint8_t *buf, const struct wire_header *h);
  * @size:	its length
  * @nr_fds:	file descriptors that came with it
  * @reply:	it is a reply (or event): the limits of that direction apply
- * @ret:	filled on success; on -ENOMSG filled too, so that an error can
- *		be sent to its id
+ * @ret:	filled unless -EPROTO, so that an error can be sent to its id
  *
- * Return: 0; -EPROTO when it is no frame (shorter than a header, length not
- * the message's, reserved not 0): the connection cannot be trusted further;
- * -EMSGSIZE over WIRE_MAX_FRAME; -ENOMSG unknown type; -EBADF a number of
- * fds that the type does not allow.
+ * Only the header is read: @size may be more than what is in @buf. Return: 0;
+ * -EPROTO when it is no frame (shorter than a header, length not the
+ * message's, reserved not 0, a request without id or with a status): the
+ * connection cannot be trusted further; -EMSGSIZE over WIRE_MAX_FRAME;
+ * -ENOMSG unknown type; -EBADF a number of fds that the type does not allow.
  */
 int wire_get(const uint8_t *buf, size_t size, unsigned nr_fds, int reply,
 	     struct wire_header *ret);
