@@ -65,7 +65,8 @@ function check_guest(name,	guest, i, n, where)
 			continue
 		n = split(guest_may[guest], where, / +/)
 		for (i = 1; i <= n; i++)
-			if (where[i] == room)
+			if (where[i] == room || (!(where[i] in room_may) &&
+			    where[i] != "" && index(FILENAME, where[i]) == 1))
 				return
 		say(FNR, name " is no guest of this room")
 	}
@@ -150,6 +151,10 @@ columns($0) > MAX_COLUMN { say(FNR, "wider than " MAX_COLUMN) }
 }
 
 { check_calls($0) }
+
+/^[ \t]*#[ \t]*if/ && FILENAME ~ /\.c$/ && room != "" {
+	say(FNR, "#if in a .c file: the build picks one of two files")
+}
 
 # Kernel braces: a function is between "{" and "}" in the first column.
 /^{/ { body = FNR }
