@@ -29,9 +29,16 @@ struct dev_segment {
 	uint8_t ipc_handle[DEV_IPC_HANDLE_BYTES];
 };
 
+/* The numbers are enum wire_segment_kind's (proto/wire.h). */
+enum dev_export_kind {
+	DEV_EXPORT_MMAP = 0,
+	DEV_EXPORT_VMM = 1,
+	DEV_EXPORT_IPC = 2
+};
+
 /* How a segment crosses to a client. */
 struct dev_export {
-	int kind;		/* enum wire_segment_kind's values */
+	int kind;		/* enum dev_export_kind */
 	int fd;			/* to send and then close; -1 for IPC */
 	uint8_t ipc_handle[DEV_IPC_HANDLE_BYTES];
 };
@@ -39,6 +46,7 @@ struct dev_export {
 struct dev_ops {
 	const char *name;	/* "host", "cuda-ipc", "cuda-vmm" */
 	bool survives;		/* segments outlive the daemon through fds */
+	int export_kind;	/* enum dev_export_kind */
 
 	int (*open)(struct dev *d);
 	void (*close)(struct dev *d);
@@ -91,6 +99,12 @@ void dev_submit(struct dev *d, struct dev_job *job);
 
 /* Runs done() of the jobs that have finished; on the loop's thread. */
 void dev_reap(struct dev *d);
+
+/*
+ * Waits until everything submitted has finished and its done() has run, what
+ * done() submits included. Blocks: start-up, shutdown, tests.
+ */
+void dev_drain(struct dev *d);
 
 /* Jobs finished so far and when the running one began (ns, 0: idle). */
 void dev_progress(const struct dev *d, uint64_t *ret_jobs,

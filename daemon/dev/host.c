@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host.c - the host's memory as a device: a segment is a memfd.
+ *
+ * Every page of a segment is faulted in here, on the device's thread, before
+ * anybody learns of the segment: being out of memory is then an error of
+ * segment_new() and never a SIGBUS in a worker. The size is sealed, so no one
+ * who is handed the descriptor can shrink it under the others. The mapping
+ * stays until segment_free(): it costs address space only.
+ */
+#include "daemon/dev/ops.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "daemon/dev/device.h"
+#include "daemon/util/memfd.h"
+
+static int host_open(struct dev *d)
+{
+	snprintf(d->why, sizeof(d->why), "host memory in memfds");
+	return 0;
+}
+
+static void host_close(struct dev *d)
+{
+}
+
+static void *host_at(const struct dev_segment *s, uint64_t offset)
+{
+	return (char *)(uintptr_t)s->base + offset;
+}
+
+/*
+ * MADV_POPULATE_WRITE (Linux 5.14) faults through the mapping and so makes
+ * huge pages where the administrator allows them on advice; fallocate() does
+ * the same job in small ones.
+ */
+static int host_populate(void *p, int fd, uint64_t bytes)
+{
+	madvise(p, bytes, MADV_HUGEPAGE);
+	if (madvise(p, bytes, MADV_POPULATE_WRITE) == 0)
+		return 0;
+	if (errno != EINVAL)
+		return -ENOMEM;
+	while (fallocate(fd, 0, 0, (off_t)bytes) < 0)
+		if (errno != EINTR)
+			return -ENOMEM;
+	return 0;
+}
+
+static int host_segment_adopt(struct dev *d, int fd, uint64_t bytes,
+			      struct dev_segment *ret)
+{
+	void *p;
+	int r;
+
+	r = memfd_check(fd, bytes);
+	if (r < 0)
+		return r;
+	r = memfd_map(fd, bytes, &p);
+	if (r < 0)
+		return r;
+	madvise(p, bytes, MADV_DONTDUMP);
+	*ret = (struct dev_segment){
+		.bytes = bytes,
+		.fd = fd,
+		.base = (uintptr_t)p,
+	};
+	return 0;
+}
+
+static void host_segment_free(struct dev *d, struct dev_segment *s)
+{
+	munmap(host_at(s, 0), s->bytes);
+	close(s->fd);
+	*s = (struct dev_segment){ .fd = -1 };
+}
+
+static int host_segment_new(struct dev *d, uint64_t bytes,
+			    struct dev_segment *ret)
+{
+	struct dev_segment s;
+	int fd, r;
+
+	fd = memfd_new("kvd-segment", bytes);
+	if (fd < 0)
+		return fd == -ENOMEM ? -ENOMEM : -EIO;
+	r = host_segment_adopt(d, fd, bytes, &s);
+	if (r < 0) {
+		close(fd);
+		return -ENOMEM;
+	}
+	r = host_populate(host_at(&s, 0), fd, bytes);
+	if (r < 0) {
+		host_segment_free(d, &s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+static int host_zero(struct dev *d, struct dev_segment *s, uint64_t offset,
+		     uint64_t bytes)
+{
+	memset(host_at(s, offset), 0, bytes);
+	return 0;
+}
+
+static int host_read(struct dev *d, struct dev_segment *s, uint64_t offset,
+		     void *buf, uint64_t bytes)
+{
+	memcpy(buf, host_at(s, offset), bytes);
+	return 0;
+}
+
+const struct dev_ops dev_host_ops = {
+	.name = "host",
+	.survives = true,
+	.export_kind = DEV_EXPORT_MMAP,
+	.open = host_open,
+	.close = host_close,
+	.segment_new = host_segment_new,
+	.segment_adopt = host_segment_adopt,
+	.segment_free = host_segment_free,
+	.zero = host_zero,
+	.read = host_read,
+};

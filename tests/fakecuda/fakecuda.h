@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fakecuda.h - the inside of a double of libcuda.so.1.
+ *
+ * The double stands in for a driver where there is none, behind the same ABI
+ * (kernels/cuda/driver.h): device memory is memfds, streams are queues, and
+ * kernels are the real sources compiled for the CPU (simt.h). It is stricter
+ * than a driver where that shows bugs:
+ *
+ *  - Work in a stream runs only when something waits for it, or polls (one
+ *    piece a poll). Whoever reads a result without waiting finds nothing.
+ *  - Memory comes full of SIMT_DIRT.
+ *  - Page-locked memory is read when a copy runs, other host memory when it
+ *    is recorded.
+ *  - Unmapping does not wait for work in streams.
+ *  - A forked child of a process that called cuInit() has no CUDA.
+ *
+ * Environment, read once:
+ *	FAKECUDA_DEVICES=n	devices there are (1)
+ *	FAKECUDA_MEMORY=bytes	of each device, as this process sees it (4 GiB)
+ *	FAKECUDA_VMM=0		devices without virtual memory management
+ *	FAKECUDA_MPS=1		devices that say they are under MPS
+ *	FAKECUDA_SEED=n		order in which the threads of a block run
+ *	FAKECUDA_FAIL=call:n[+][:code],...	the n-th call of that name (and
+ *				all after it, with +) returns code (2)
+ *
+ * One lock holds everything: every exported call begins with fake_enter() and
+ * ends with fake_leave(). A kernel runs under it too.
+ */
+#ifndef TESTS_FAKECUDA_FAKECUDA_H
+#define TESTS_FAKECUDA_FAKECUDA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "kernels/cuda/driver.h"
+#include "tests/fakecuda/simt.h"
+
+#define FAKE_GRANULE (2ul << 20)
+#define FAKE_MAX_DEVICES 8
+#define FAKE_EXPORT __attribute__((visibility("default")))
+
+/* The table of driver.h says what the double exports, and with what types. */
+#define FAKE_PROTOTYPE(call, symbol, params) FAKE_EXPORT cu_result symbol params;
+CUDA_DRIVER_CALLS(FAKE_PROTOTYPE)
+#undef FAKE_PROTOTYPE
+
+/* ---- context.c ---- */
+
+struct CUctx_st {
+	int device;
+	unsigned retained;
+	struct CUstream_st *legacy; /* what the NULL stream stands for */
+};
+
+/* @call's turn: takes the lock, unless it returns an error. */
+cu_result fake_enter(const char *call);
+/* As fake_enter(), and some context must be current. */
+cu_result fake_enter_context(const char *call, struct CUctx_st **ret);
+cu_result fake_leave(cu_result err);
+
+int fake_nr_devices(void);
+uint64_t fake_env(const char *name, uint64_t otherwise);
+
+/* Things alive in this process, for tests that end by counting. */
+struct fake_live {
+	unsigned allocations, pinned, mems, reservations, mappings, imports;
+	unsigned streams, events, modules, contexts;
+};
+extern struct fake_live fake_live;
+
+/**
+ * fakecuda_live() - how many things are alive; what a test expects to be 0
+ */
+FAKE_EXPORT unsigned fakecuda_live(void);
+
+/* ---- fault.c ---- */
+
+/* The error that FAKECUDA_FAIL has for this call of @call, or CU_OK. */
+cu_result fault_next(const char *call);
+
+/* ---- memory.c ---- */
+
+/* A range of device addresses with memory behind it. */
+struct range {
+	struct range *next;
+	cu_ptr ptr;
+	size_t bytes;
+	enum range_kind {
+		RANGE_ALLOCATION, /* cuMemAlloc */
+		RANGE_IMPORT,	  /* cuIpcOpenMemHandle */
+		RANGE_MAPPING	  /* cuMemMap */
+	} kind;
+	int fd;		  /* of an allocation; -1 else */
+	int access;	  /* CU_ACCESS_*, 0: none */
+	int device;
+	unsigned refs;	  /* of an import */
+	uint64_t identity; /* inode behind an import */
+};
+
+extern struct range *ranges;
+
+struct range *range_add(cu_ptr ptr, size_t bytes, enum range_kind kind);
+void range_del(struct range *r);
+/* The range that holds all of [ptr, ptr + bytes), or NULL. */
+struct range *range_find(cu_ptr ptr, size_t bytes);
+bool memory_pinned(const void *ptr, size_t bytes);
+/* Charges the device; false: it is full. */
+bool memory_charge(int device, size_t bytes);
+void memory_uncharge(int device, size_t bytes);
+/* A memfd full of SIMT_DIRT, or -1. */
+int memory_fd(const char *name, size_t bytes);
+
+/* ---- stream.c ---- */
+
+struct CUstream_st *stream_new(struct CUctx_st *ctx, bool own_order);
+void stream_free(struct CUstream_st *s);
+/* Runs everything there is. */
+void stream_drain_all(void);
+
+/* Queues a kernel; owns @l and @params, what to free with it, on success. */
+cu_result stream_launch(struct CUctx_st *ctx, cu_stream stream,
+			struct launch *l, void *params);
+
+#endif

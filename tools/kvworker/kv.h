@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kv.h - keys and values of the model, in pages of kvd.
+ */
+#ifndef KVWORKER_KV_H
+#define KVWORKER_KV_H
+
+#include <stdint.h>
+#include <kvd/kvd.h>
+#include "tools/kvworker/config.h"
+#include "tools/kvworker/error.h"
+#include "tools/kvworker/weights.h"
+
+struct staging;
+
+struct kv_opts {
+	uint32_t format;	/* enum kvd_format, of K and V */
+	uint32_t page_tokens;
+	uint32_t nr_threads;	/* of attention on a host pool */
+};
+
+struct kv {
+	struct kvd *conn;
+	struct kvd_space *space;
+	struct staging *staging;	/* NULL on a host pool */
+	uint32_t page_tokens;
+	uint32_t nr_heads;
+	uint32_t q_width;	/* floats of a row's q and of its attention */
+	uint32_t kv_width;	/* floats of a row's k, and of its v */
+};
+
+/**
+ * kv_connect() - connect to the daemon
+ * @kv:		zeroed; kv_close() it
+ * @socket:	NULL for the library's default
+ */
+int kv_connect(struct kv *kv, const char *socket, struct error *e);
+
+/**
+ * kv_open() - open the space of this model
+ * @digest:	of the weights; workers share pages where it is equal
+ */
+int kv_open(struct kv *kv, const struct config *c,
+	    const uint8_t digest[DIGEST_BYTES], const struct kv_opts *opts,
+	    struct error *e);
+
+/* A zeroed struct is fine. */
+void kv_close(struct kv *kv);
+
+/**
+ * kv_layer() - store K and V of new tokens, then attend over all there are
+ * @seq:	its next @nr tokens
+ * @qkv:	[nr][q | k | v], after RoPE
+ * @out:	[nr][q_width]
+ *
+ * Return: 0 or the library's error, with its sentence in @e.
+ */
+int kv_layer(struct kv *kv, struct kvd_seq *seq, uint32_t layer, uint32_t nr,
+	     const float *qkv, float *out, struct error *e);
+
+/**
+ * kv_commit() - the next @nr tokens of @seq are final
+ */
+int kv_commit(struct kv *kv, struct kvd_seq *seq, const uint32_t *tokens,
+	      size_t nr, struct error *e);
+
+/* What kvd_error() says about @err, after "@what: ". Return: @err. */
+int kv_error(const struct kv *kv, int err, const char *what, struct error *e);
+
+#endif

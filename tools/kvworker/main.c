@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - kvworker: inference with a Llama model whose KV cache is in kvd.
+ *
+ * The connection is made first: before CUDA is initialised, as the library
+ * asks for, and before the weights are read, which takes long.
+ */
+#include <cblas.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+#include "tools/kvworker/worker.h"
+
+double worker_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec * 1e3 + (double)ts.tv_nsec / 1e6;
+}
+
+int worker_bytes_per_token(struct worker *w, uint64_t *ret, struct error *e)
+{
+	struct kvd_space_info info = { .size = sizeof(info) };
+	int err = kvd_space_info(w->kv.space, &info);
+
+	if (err)
+		return kv_error(&w->kv, err, "cannot read the space", e);
+	*ret = info.bytes_per_token;
+	return 0;
+}
+
+void worker_hold(const struct worker *w)
+{
+	char byte;
+
+	fflush(stdout);
+	while (w->options.hold && read(STDIN_FILENO, &byte, 1) > 0)
+		;
+}
+
+static int run(struct worker *w, struct error *e)
+{
+	const struct options *o = &w->options;
+	struct kv_opts kv_opts = {
+		.format = o->format,
+		.page_tokens = o->page_tokens,
+		.nr_threads = o->threads,
+	};
+	int err;
+
+	err = config_read(o->model, &w->config, e);
+	if (!err)
+		err = kv_connect(&w->kv, o->socket, e);
+	if (!err)
+		err = weights_load(&w->weights, o->model, &w->config, e);
+	if (!err)
+		err = kv_open(&w->kv, &w->config, w->weights.digest, &kv_opts,
+			      e);
+	if (!err)
+		err = model_new(&w->config, &w->weights, &w->kv, o->chunk,
+				&w->model, e);
+	if (err)
+		return err;
+	return o->ppl ? ppl_run(w, e) : generate_run(w, e);
+}
+
+int main(int argc, char **argv)
+{
+	struct worker w = { 0 };
+	struct error e;
+	int err;
+
+	options_parse(&w.options, argc, argv);
+	openblas_set_num_threads((int)w.options.threads);
+	err = run(&w, &e);
+	model_free(w.model);
+	kv_close(&w.kv);
+	weights_free(&w.weights);
+	if (err)
+		fprintf(stderr, "kvworker: %s\n", e.text);
+	return err ? 1 : 0;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * model.h - the forward pass of a Llama model over pages of kvd.
+ */
+#ifndef KVWORKER_MODEL_H
+#define KVWORKER_MODEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "tools/kvworker/config.h"
+#include "tools/kvworker/error.h"
+#include "tools/kvworker/kv.h"
+#include "tools/kvworker/weights.h"
+
+struct model;
+
+/**
+ * model_new() - a forward pass with room for @chunk tokens a call
+ * @c, @w, @kv:	must outlive the model; @kv has an open space
+ */
+int model_new(const struct config *c, const struct weights *w, struct kv *kv,
+	      uint32_t chunk, struct model **ret, struct error *e);
+
+/* NULL is fine. */
+void model_free(struct model *m);
+
+/**
+ * model_prefill() - compute and commit the next tokens of a sequence
+ * @tokens:	at most @chunk of them, each below the vocabulary
+ * @nr_logits:	how many of them, from the last back, need logits
+ * @ret:	[nr_logits][vocab], valid until the next call; may be NULL
+ *
+ * A token's logits are the same bit for bit whatever the chunks a prompt is
+ * cut into, and whichever process computed the pages before it.
+ */
+int model_prefill(struct model *m, struct kvd_seq *seq,
+		  const uint32_t *tokens, uint32_t nr, uint32_t nr_logits,
+		  const float **ret, struct error *e);
+
+/**
+ * model_decode() - compute and commit one token
+ *
+ * Multiplies one row instead of a padded page of them: many times faster,
+ * and equal to model_prefill() to rounding only.
+ */
+int model_decode(struct model *m, struct kvd_seq *seq, uint32_t token,
+		 const float **ret, struct error *e);
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.c - the command line of kvworker.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <kvd/kvd.h>
+#include "tools/kvworker/options.h"
+
+#define MAX_CHUNK 65536
+#define MAX_THREADS 1024
+
+enum {
+	OPT_MODEL = 256,
+	OPT_SOCKET,
+	OPT_PROMPT_FILE,
+	OPT_PROMPT_IDS,
+	OPT_GENERATE,
+	OPT_PPL,
+	OPT_MAX_BYTES,
+	OPT_FORMAT,
+	OPT_PAGE_TOKENS,
+	OPT_CHUNK,
+	OPT_THREADS,
+	OPT_LOGITS,
+	OPT_JSON,
+	OPT_NO_MATCH,
+	OPT_NO_PUBLISH,
+	OPT_COLD_TOO,
+	OPT_HOLD,
+	OPT_PROGRESS,
+	OPT_HELP,
+	OPT_VERSION,
+};
+
+static const struct option long_options[] = {
+	{ "model", required_argument, NULL, OPT_MODEL },
+	{ "socket", required_argument, NULL, OPT_SOCKET },
+	{ "prompt-file", required_argument, NULL, OPT_PROMPT_FILE },
+	{ "prompt-ids", required_argument, NULL, OPT_PROMPT_IDS },
+	{ "generate", required_argument, NULL, OPT_GENERATE },
+	{ "ppl", required_argument, NULL, OPT_PPL },
+	{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
+	{ "format", required_argument, NULL, OPT_FORMAT },
+	{ "page-tokens", required_argument, NULL, OPT_PAGE_TOKENS },
+	{ "chunk", required_argument, NULL, OPT_CHUNK },
+	{ "threads", required_argument, NULL, OPT_THREADS },
+	{ "logits", required_argument, NULL, OPT_LOGITS },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "no-match", no_argument, NULL, OPT_NO_MATCH },
+	{ "no-publish", no_argument, NULL, OPT_NO_PUBLISH },
+	{ "cold-too", no_argument, NULL, OPT_COLD_TOO },
+	{ "hold", no_argument, NULL, OPT_HOLD },
+	{ "progress", no_argument, NULL, OPT_PROGRESS },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ "version", no_argument, NULL, OPT_VERSION },
+	{ 0 },
+};
+
+static const char usage[] =
+"Usage: kvworker [OPTION]... MODEL_DIR\n"
+"Run a Llama model (config.json, *.safetensors) with its KV cache in kvd.\n"
+"\n"
+"One of:\n"
+"  --prompt-file FILE  continue a text (byte models, vocabulary 256: the\n"
+"                      prompt is token 0, then the file's bytes)\n"
+"  --prompt-ids FILE   continue token ids, separated by white space\n"
+"  --ppl FILE          loss of a text under a byte model, in independent\n"
+"                      windows of 1024 bytes\n"
+"\n"
+"Text:\n"
+"  --generate N        tokens to generate, greedily (32; 0: prompt only)\n"
+"  --max-bytes N       use the first N bytes of --ppl's file\n"
+"  --logits FILE       write the logits of the prompt's computed tokens, as\n"
+"                      f32 [tokens][vocabulary]\n"
+"\n"
+"KV cache:\n"
+"  --socket PATH       of kvd (KVD_SOCKET, else the system's)\n"
+"  --format NAME       f16 (default), bf16 or int8\n"
+"  --page-tokens N     32, 64 (default) or 128\n"
+"  --chunk N           tokens of prefill at a time (512); changes no result\n"
+"  --no-match          take no prefix from the pool\n"
+"  --no-publish        leave no prefix in the pool\n"
+"  --cold-too          first compute the prompt alone once, for comparison\n"
+"\n"
+"  --model DIR         the same as MODEL_DIR\n"
+"  --threads N         of matrices and attention (1)\n"
+"  --json              print one JSON object\n"
+"  --hold              keep the pages until standard input ends\n"
+"  --progress          say how far it is, also when stderr is no terminal\n"
+"  --help, --version\n"
+"\n"
+"Exit status: 0; 1 when something failed; 2 on a usage error.\n";
+
+__attribute__((noreturn, format(printf, 1, 2))) static void
+usage_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("kvworker: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputs(" (try --help)\n", stderr);
+	exit(USAGE_ERROR);
+}
+
+static uint64_t parse_number(const char *option, const char *text,
+			     uint64_t min, uint64_t max)
+{
+	unsigned long long n;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno || end == text || *end || strchr(text, '-') || n < min ||
+	    n > max)
+		usage_error("--%s %s: not a number from %llu to %llu", option,
+			    text, (unsigned long long)min,
+			    (unsigned long long)max);
+	return n;
+}
+
+static uint32_t parse_format(const char *name)
+{
+	int format = kvd_format_parse(name);
+
+	if (format < 0)
+		usage_error("--format %s: not f16, bf16 or int8", name);
+	return (uint32_t)format;
+}
+
+static uint32_t parse_page_tokens(const char *text)
+{
+	uint64_t n = parse_number("page-tokens", text, KVD_MIN_PAGE_TOKENS,
+				  KVD_MAX_PAGE_TOKENS);
+
+	if (n & (n - 1))
+		usage_error("--page-tokens %s: not 32, 64 or 128", text);
+	return (uint32_t)n;
+}
+
+__attribute__((noreturn)) static void print_and_exit(int opt)
+{
+	if (opt == OPT_HELP)
+		fputs(usage, stdout);
+	else
+		printf("kvworker %d.%d\n", KVD_VERSION_MAJOR,
+		       KVD_VERSION_MINOR);
+	exit(0);
+}
+
+/* Options that take no argument. */
+static void parse_flag(struct options *o, int opt)
+{
+	switch (opt) {
+	case OPT_JSON:
+		o->json = true;
+		break;
+	case OPT_NO_MATCH:
+		o->no_match = true;
+		break;
+	case OPT_NO_PUBLISH:
+		o->no_publish = true;
+		break;
+	case OPT_COLD_TOO:
+		o->cold_too = true;
+		break;
+	case OPT_HOLD:
+		o->hold = true;
+		break;
+	case OPT_PROGRESS:
+		o->progress = true;
+		break;
+	case OPT_HELP:
+	case OPT_VERSION:
+		print_and_exit(opt);
+	default: /* getopt has said what is wrong */
+		exit(USAGE_ERROR);
+	}
+}
+
+static void parse_option(struct options *o, int opt, const char *arg)
+{
+	switch (opt) {
+	case OPT_MODEL:
+		o->model = arg;
+		break;
+	case OPT_SOCKET:
+		o->socket = arg;
+		break;
+	case OPT_PROMPT_FILE:
+		o->prompt_file = arg;
+		break;
+	case OPT_PROMPT_IDS:
+		o->prompt_ids = arg;
+		break;
+	case OPT_PPL:
+		o->ppl = arg;
+		break;
+	case OPT_LOGITS:
+		o->logits = arg;
+		break;
+	case OPT_GENERATE:
+		o->generate = (uint32_t)parse_number("generate", arg, 0,
+						     INT32_MAX);
+		break;
+	case OPT_MAX_BYTES:
+		o->max_bytes = parse_number("max-bytes", arg, 1, INT64_MAX);
+		break;
+	case OPT_FORMAT:
+		o->format = parse_format(arg);
+		break;
+	case OPT_PAGE_TOKENS:
+		o->page_tokens = parse_page_tokens(arg);
+		break;
+	case OPT_CHUNK:
+		o->chunk = (uint32_t)parse_number("chunk", arg, 1, MAX_CHUNK);
+		break;
+	case OPT_THREADS:
+		o->threads = (uint32_t)parse_number("threads", arg, 1,
+						    MAX_THREADS);
+		break;
+	default:
+		parse_flag(o, opt);
+	}
+}
+
+static void check(struct options *o, int argc, char **argv)
+{
+	int tasks = !!o->prompt_file + !!o->prompt_ids + !!o->ppl;
+
+	if (optind < argc && !o->model)
+		o->model = argv[optind++];
+	if (optind < argc)
+		usage_error("%s: one model directory is enough", argv[optind]);
+	if (!o->model)
+		usage_error("no model directory given");
+	if (tasks != 1)
+		usage_error("give one of --prompt-file, --prompt-ids, --ppl");
+	if (o->ppl && (o->logits || o->cold_too))
+		usage_error("--logits and --cold-too need a prompt");
+}
+
+void options_parse(struct options *o, int argc, char **argv)
+{
+	int opt;
+
+	*o = (struct options){
+		.max_bytes = UINT64_MAX,
+		.generate = 32,
+		.format = KVD_F16,
+		.page_tokens = 64,
+		.chunk = 512,
+		.threads = 1,
+		.progress = isatty(STDERR_FILENO),
+	};
+	while ((opt = getopt_long(argc, argv, "", long_options, NULL)) != -1)
+		parse_option(o, opt, optarg);
+	check(o, argc, argv);
+}

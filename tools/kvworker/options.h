@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * options.h - the command line of kvworker.
+ */
+#ifndef KVWORKER_OPTIONS_H
+#define KVWORKER_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define USAGE_ERROR 2	/* exit status */
+
+struct options {
+	const char *model;	/* directory */
+	const char *socket;	/* NULL: the library's default */
+	const char *prompt_file; /* one of these three is set */
+	const char *prompt_ids;
+	const char *ppl;
+	const char *logits;	/* NULL: do not write them */
+	uint64_t max_bytes;	/* of --ppl */
+	uint32_t generate;	/* tokens */
+	uint32_t format;	/* enum kvd_format */
+	uint32_t page_tokens;
+	uint32_t chunk;
+	uint32_t threads;
+	bool json;
+	bool no_match;
+	bool no_publish;
+	bool cold_too;
+	bool hold;
+	bool progress;
+};
+
+/**
+ * options_parse() - read the command line
+ *
+ * Ends the process on --help and --version (status 0) and on a usage error
+ * (one line on stderr, status USAGE_ERROR).
+ */
+void options_parse(struct options *o, int argc, char **argv);
+
+#endif
