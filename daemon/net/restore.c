@@ -17,7 +17,6 @@
 #include "daemon/net/log.h"
 #include "daemon/net/restore.h"
 #include "daemon/net/state.h"
-#include "proto/kvd.pb-c.h"
 
 #define RESTARTS_NAME "kvd-restarts"
 
@@ -57,7 +56,7 @@ static void on_drop_fd(void *ctx, const char *name)
 
 static void on_recall(void *ctx, struct mem_client *mc)
 {
-	dispatch_event(mem_client_owner(mc), KVD__EVENT__KIND__RECALL);
+	dispatch_recall(mem_client_owner(mc));
 }
 
 static const struct mem_ops restore_mem_ops = {

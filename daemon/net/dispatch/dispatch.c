@@ -122,13 +122,13 @@ void reply_send(struct client *c, unsigned type, uint32_t id, int err,
 		conn_drop(&c->conn);
 }
 
-void dispatch_event(struct client *c, int kind)
+void dispatch_recall(struct client *c)
 {
 	struct wire_header h = { .type = WIRE_EVENT };
 	Kvd__Event msg = KVD__EVENT__INIT;
 	uint8_t buf[WIRE_HEADER_BYTES + 16];
 
-	msg.kind = (Kvd__Event__Kind)kind;
+	msg.kind = KVD__EVENT__KIND__RECALL;
 	h.length = (uint32_t)kvd__event__pack(&msg, buf + WIRE_HEADER_BYTES);
 	wire_put(buf, &h);
 	conn_send(&c->conn, buf, WIRE_HEADER_BYTES + h.length, NULL, 0);

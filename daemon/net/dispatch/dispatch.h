@@ -70,8 +70,8 @@ int request_unpack(struct arena *a, const struct conn_frame *f,
 /* Handles one frame of @c. */
 void dispatch_frame(struct client *c, const struct conn_frame *f);
 
-/* Sends an event of kind @kind (Kvd__Event__Kind). */
-void dispatch_event(struct client *c, int kind);
+/* Asks @c for its free stock. May be called while a request is handled. */
+void dispatch_recall(struct client *c);
 
 void reply_init(struct reply *r, struct arena *a);
 
