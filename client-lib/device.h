@@ -45,6 +45,7 @@ struct device {
 	const struct device_ops *ops;
 	bool writable;			/* segments can be written */
 	uint32_t nr_segments;
+	uint32_t room;			/* of the arrays */
 	const void **read_only;		/* [nr_segments] addresses */
 	void **writable_at;		/* [nr_segments]; NULL entries where
 					 * the space is read-only */

@@ -41,7 +41,8 @@
  * Threads. There are none inside. A struct kvd and all made from it belong to
  * one thread at a time; the caller serializes. Different connections are
  * independent. Host kernels use OpenMP threads as kvd_space_opts.nr_threads
- * says.
+ * says. A connection belongs to the process that made it: after fork() the
+ * child uses none of it, and connects anew.
  *
  * Errors. Functions return 0 or a negative errno value; errno itself is not
  * touched. Out-parameters are written on success only, unless said otherwise.
@@ -75,6 +76,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
 #define KVD_VERSION_MAJOR 0
 #define KVD_VERSION_MINOR 1
@@ -91,9 +95,7 @@ typedef void *kvd_stream;
 struct kvd_connect_opts {
 	uint32_t size;
 	uint32_t timeout_ms;	/* of one call to the daemon; 0: 5000 */
-	const char *socket;	/* NULL: KVD_SOCKET of the environment, else
-				 * /run/kvd/kvd.sock, else for an ordinary
-				 * user $XDG_RUNTIME_DIR/kvd/kvd.sock */
+	const char *socket;	/* NULL: as kvd_default_socket() */
 	const char *program;	/* name shown to the admin; NULL: argv[0] */
 };
 
@@ -128,7 +130,8 @@ int kvd_fd(const struct kvd *k);
 /**
  * kvd_process() - serve events, finished device work and reconnection
  *
- * Never blocks. Return: 0 or -ENOTCONN.
+ * Does not wait, but for the handshake with a daemon that has come back: at
+ * most 100 ms. Return: 0 or -ENOTCONN.
  */
 int kvd_process(struct kvd *k);
 
@@ -138,7 +141,11 @@ const char *kvd_error(const struct kvd *k);
 /* "host", "cuda-ipc:0", "cuda-vmm:0": the pool's device. */
 const char *kvd_device(const struct kvd *k);
 
-/* Where kvd_connect() looks with socket = NULL. Static storage. */
+/*
+ * Where kvd_connect() looks with socket = NULL: KVD_SOCKET of the environment;
+ * else for an ordinary user $XDG_RUNTIME_DIR/kvd/kvd.sock, unless only the
+ * system's is there; else /run/kvd/kvd.sock. Valid till the thread's next.
+ */
 const char *kvd_default_socket(void);
 
 /* ---- spaces ---- */
@@ -151,8 +158,10 @@ struct kvd_space_opts {
 	struct kvd_geometry geometry;
 	uint32_t tp_rank;
 	uint32_t tp_size;	/* 0 is 1 */
-	uint32_t read_only;	/* 1: match and attend only */
-	uint32_t wait_ms;	/* how long an allocation may wait for room */
+	uint32_t read_only;	/* 1: match and attend only: see
+				 * kvd_truncate() */
+	uint32_t wait_ms;	/* how long an allocation may wait for room that
+				 * is being made; 0: 1000 */
 	uint64_t stock_bytes;	/* of free pages kept at hand; 0: the daemon's
 				 * default, at most what it allows */
 };
@@ -235,11 +244,13 @@ struct kvd_append_args {
 /**
  * kvd_append() - store K and V of the tokens after the committed ones
  *
- * Allocates pages as needed (from the stock; else it asks the daemon and may
+ * Pages are per group, so a page is written by one call for each layer of its
+ * group. A sequence is used on one stream at a time. Allocates pages as needed (from the stock; else it asks the daemon and may
  * wait up to wait_ms). NaN, Inf, or values the format cannot hold are stored
  * as they come out; pages with such rows are never published.
  *
- * Return: 0, -EINVAL, -ENOSPC, -EDQUOT, -ESTALE, -ENOTCONN, -EIO.
+ * Return: 0, -EINVAL, -EACCES (read-only), -ENOSPC, -EDQUOT, -ESTALE,
+ * -ENOTCONN, -ENOMEM, -EIO.
  */
 int kvd_append(struct kvd_space *sp, const struct kvd_append_args *args);
 
@@ -269,6 +280,8 @@ struct kvd_attend_args {
  *
  * Decode with nr_tokens 1, prefill with more; items may differ. K and V of
  * these tokens must have been appended for this layer.
+ *
+ * Return: 0, -EINVAL, -ESTALE, -ENOMEM, -EIO. It needs no daemon.
  */
 int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args);
 
@@ -281,8 +294,10 @@ int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args);
  * meanwhile been published by someone else, the sequence goes on with that
  * page and gives its own back.
  *
- * Return: 0, -EINVAL (more tokens than were appended in some layer), -ESTALE,
- * -ENOTCONN (the tokens are committed; publishing is tried again later).
+ * Return: 0; -EINVAL (more tokens than were appended in some layer), -EACCES
+ * (read-only), -ENOMEM, -ESTALE: nothing is committed; -ENOTCONN: the tokens
+ * are committed, publishing is tried again by later commits and by
+ * kvd_process().
  */
 int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 	       kvd_stream stream);
@@ -290,15 +305,21 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 /**
  * kvd_truncate() - drop committed tokens from @n on, and uncommitted ones
  *
- * A sealed page that is cut is copied, so that appends may follow. Return: 0,
- * -EINVAL, -ENOSPC, -EDQUOT, -ENOTCONN.
+ * A sealed page that is cut is copied, so that appends may follow. In a
+ * read-only space nothing follows: there the line moves back, and the tokens
+ * after it can still be attended, as if they had just been appended.
+ *
+ * Return: 0; -EINVAL when @n is more than there are, or so far back that
+ * pages it would see have left a group's window; -ENOSPC, -EDQUOT, -ENOTCONN,
+ * -ESTALE. Nothing has changed when it fails.
  */
 int kvd_truncate(struct kvd_seq *seq, size_t n, kvd_stream stream);
 
 /**
  * kvd_fork() - a second sequence with the same committed tokens
  *
- * Shares every sealed page, copies the open one.
+ * Shares every full page, copies the open one. Its options are those of @seq.
+ * Return: 0, -ENOMEM, -ENOSPC, -EDQUOT, -ENOTCONN, -ESTALE.
  */
 int kvd_fork(struct kvd_seq *seq, kvd_stream stream, struct kvd_seq **ret);
 
@@ -349,7 +370,8 @@ struct kvd_page {
  * kvd_seq_reserve() - make sure that pages exist for the next @n tokens
  *
  * append does this by itself; call it to write K and V with your own kernels
- * before kvd_commit().
+ * before kvd_commit(), which then takes your word that they are written.
+ * Return: as kvd_append().
  */
 int kvd_seq_reserve(struct kvd_seq *seq, size_t n);
 
@@ -362,7 +384,12 @@ int kvd_seq_reserve(struct kvd_seq *seq, size_t n);
 int kvd_seq_pages(struct kvd_seq *seq, uint32_t group, struct kvd_page *pages,
 		  size_t max, size_t *ret_nr);
 
-/* Loose pages, outside any sequence: open, this client's, unnamed. */
+/*
+ * Loose pages, outside any sequence: open, this client's, unnamed. From the
+ * stock where it has them. Free them when device work on them has ended.
+ * alloc: all or none; as kvd_append(). free: -ESTALE, and nothing freed, when
+ * one is not a loose page of this space.
+ */
 int kvd_page_alloc(struct kvd_space *sp, uint32_t page_class, size_t nr,
 		   struct kvd_page *pages);
 int kvd_page_free(struct kvd_space *sp, const struct kvd_page *pages,
@@ -375,6 +402,9 @@ int kvd_page_free(struct kvd_space *sp, const struct kvd_page *pages,
  */
 int kvd_ping(struct kvd *k);
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

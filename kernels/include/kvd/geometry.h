@@ -14,6 +14,9 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#ifdef __GNUC__
+#pragma GCC visibility push(default)
+#endif
 
 #define KVD_MAX_GROUPS 8
 #define KVD_MAX_LAYERS 512	  /* in one group */
@@ -101,6 +104,9 @@ const char *kvd_format_name(uint32_t format);
  */
 int kvd_format_parse(const char *name);
 
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 #ifdef __cplusplus
 }
 #endif

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * batch.h - the items of an append or attend, as kernels take them.
+ *
+ * One per space, kept from call to call so that the steady path does not
+ * touch malloc.
+ */
+#ifndef CLIENT_LIB_BATCH_H
+#define CLIENT_LIB_BATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <kvd/kvd.h>
+#include "kernels/kernels.h"
+
+struct batch {
+	struct kv_seq *seqs;		/* [nr_seqs] items that have tokens */
+	uint32_t **nonfinite;		/* [nr_seqs] */
+	uint32_t nr_seqs;
+	uint32_t room_seqs;
+	struct kv_page_ref *pages;	/* [nr_pages] */
+	uint32_t nr_pages;
+	uint32_t room_pages;
+	uint32_t nr_rows;
+};
+
+/* What append and attend have in common. */
+struct batch_args {
+	uint32_t group;
+	uint32_t layer;
+	uint32_t dtype;
+	const struct kvd_item *items;
+	size_t nr_items;
+};
+
+/**
+ * batch_check() - are these sequences of @sp, each once, with room to grow?
+ *
+ * Return: 0, -EINVAL, or -ESTALE.
+ */
+int batch_check(struct kvd_space *sp, const struct batch_args *a);
+
+/**
+ * batch_build() - fill @sp's batch from items that batch_check() passed
+ *
+ * The tables must reach to the last position. Return: 0 or -ENOMEM.
+ */
+int batch_build(struct kvd_space *sp, const struct batch_args *a);
+void batch_fini(struct batch *b);
+
+#endif

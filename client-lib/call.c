@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * call.c - frames out, frames in.
+ *
+ * The buffer of the connection holds one frame at a time: the request until
+ * it is sent, then what is received. A reply is matched by id; since a
+ * connection is closed when a reply is overdue, any other id is nonsense.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+#include "client-lib/call.h"
+#include "client-lib/clock.h"
+#include "client-lib/error.h"
+#include "proto/kvd.pb-c.h"
+
+static void close_fds(int *fds, unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+/* Packs the request behind a header. Return: bytes, or negative errno. */
+static ssize_t call_pack(struct kvd *k, const struct call *c, uint32_t id)
+{
+	size_t size = protobuf_c_message_get_packed_size(c->request);
+	struct wire_header h = {
+		.length = (uint32_t)size,
+		.type = (uint16_t)c->type,
+		.id = id,
+	};
+
+	if (size > WIRE_MAX_FRAME - WIRE_HEADER_BYTES)
+		return fail(k, -EMSGSIZE, "%s request of %zu bytes: a frame "
+			    "holds %u", wire_type_name(c->type), size,
+			    WIRE_MAX_FRAME);
+	wire_put(k->frame, &h);
+	protobuf_c_message_pack(c->request, k->frame + WIRE_HEADER_BYTES);
+	return (ssize_t)(WIRE_HEADER_BYTES + size);
+}
+
+static int frame_lost(struct kvd *k, int err, const char *what)
+{
+	conn_lost(k);
+	return fail(k, err, "%s: %s", k->socket, what);
+}
+
+static int frame_send(struct kvd *k, size_t size)
+{
+	ssize_t n;
+
+	do {
+		n = send(k->fd, k->frame, size, MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	if (n == (ssize_t)size)
+		return 0;
+	if (n < 0 && errno == EAGAIN)
+		return frame_lost(k, -ETIMEDOUT, "the daemon reads nothing");
+	return frame_lost(k, -ENOTCONN, "the daemon went away");
+}
+
+/* Copies the descriptors of a message. Return: how many. */
+static unsigned frame_fds(struct msghdr *m, int fds[WIRE_MAX_FDS])
+{
+	unsigned nr = 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		size_t bytes = c->cmsg_len - CMSG_LEN(0);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		if (nr + bytes / sizeof(int) > WIRE_MAX_FDS)
+			break;
+		memcpy(fds + nr, CMSG_DATA(c), bytes);
+		nr += (unsigned)(bytes / sizeof(int));
+	}
+	return nr;
+}
+
+/*
+ * Receives a frame into k->frame. Return: 0; -EAGAIN when there is none (with
+ * MSG_DONTWAIT) or none came in time; else the connection is gone.
+ */
+static int frame_receive(struct kvd *k, int flags, struct wire_header *h,
+			 int fds[WIRE_MAX_FDS], unsigned *nr_fds)
+{
+	union {
+		char buf[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
+		struct cmsghdr align;
+	} u;
+	struct iovec iov = { k->frame, sizeof(k->frame) };
+	struct msghdr m = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = u.buf,
+		.msg_controllen = sizeof(u.buf),
+	};
+	ssize_t n;
+	int r;
+
+	n = recvmsg(k->fd, &m, flags | MSG_CMSG_CLOEXEC);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -errno;
+	if (n <= 0)
+		return frame_lost(k, -ENOTCONN, "the daemon went away");
+	*nr_fds = frame_fds(&m, fds);
+	r = m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ?
+		    -EPROTO :
+		    wire_get(k->frame, (size_t)n, *nr_fds, 1, h);
+	if (!r)
+		return 0;
+	close_fds(fds, *nr_fds);
+	return frame_lost(k, -EPROTO, "not a frame of this protocol");
+}
+
+static void event_note(struct kvd *k, const struct wire_header *h)
+{
+	Kvd__Event *e = kvd__event__unpack(NULL, h->length,
+					   k->frame + WIRE_HEADER_BYTES);
+
+	if (!e)
+		return;
+	if (e->kind == KVD__EVENT__KIND__RECALL)
+		k->recalled = true;
+	else if (e->kind == KVD__EVENT__KIND__ROOM)
+		k->lean_until_ns = 0;
+	kvd__event__free_unpacked(e, NULL);
+}
+
+/* The kernel ends a receive that waits longer than this. */
+static int set_timeout(struct kvd *k, uint32_t ms)
+{
+	struct timeval tv = { ms / 1000, ms % 1000 * 1000 };
+
+	if (ms == k->rcvtimeo_ms)
+		return 0;
+	if (setsockopt(k->fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) < 0)
+		return frame_lost(k, -ENOTCONN, "cannot set a time limit");
+	k->rcvtimeo_ms = ms;
+	return 0;
+}
+
+/* Waits for the reply to @id, noting events that come before it. */
+static int call_wait(struct kvd *k, struct call *c, uint32_t id,
+		     struct wire_header *h)
+{
+	uint32_t ms = k->timeout_ms + c->extra_ms;
+	uint64_t end_ns = 0;
+	int r;
+
+	r = set_timeout(k, ms);
+	while (!r) {
+		r = frame_receive(k, 0, h, c->fds, &c->nr_fds);
+		if (!r && h->id == id && h->type == c->type)
+			return 0;
+		if (!r && (h->id || h->type != WIRE_EVENT)) {
+			call_end(c);
+			return frame_lost(k, -EPROTO, "a reply nobody awaits");
+		}
+		if (!r)
+			event_note(k, h);
+		if (r == -EAGAIN)
+			break;
+		/* Something else than the reply: watch the clock from now. */
+		if (!end_ns)
+			end_ns = clock_ns() + ms * NSEC_PER_MSEC;
+		else if (clock_ns() > end_ns)
+			r = -EAGAIN;
+		if (r == -EINTR)
+			r = 0;
+	}
+	if (r == -EAGAIN)
+		return frame_lost(k, -ETIMEDOUT, "no answer in time");
+	return r;
+}
+
+/* The daemon's refusal as errno value and text. */
+static int call_refused(struct kvd *k, const struct wire_header *h)
+{
+	Kvd__ErrorReply *e = kvd__error_reply__unpack(
+		NULL, h->length, k->frame + WIRE_HEADER_BYTES);
+	int err = -(int)h->status;
+
+	if (!e)
+		return fail(k, err, "%s refused", wire_type_name(h->type));
+	if (e->need_bytes)
+		fail(k, err, "%s (%llu bytes would have to be released)",
+		     e->text, (unsigned long long)e->need_bytes);
+	else
+		fail(k, err, "%s", e->text);
+	kvd__error_reply__free_unpacked(e, NULL);
+	return err;
+}
+
+int call(struct kvd *k, struct call *c)
+{
+	uint32_t id = k->next_id++;
+	struct wire_header h;
+	ssize_t size;
+	int r;
+
+	c->reply = NULL;
+	c->nr_fds = 0;
+	if (!id)
+		id = k->next_id++;
+	if (k->fd < 0)
+		return fail(k, -ENOTCONN, "%s: not connected", k->socket);
+	size = call_pack(k, c, id);
+	if (size < 0)
+		return (int)size;
+	r = frame_send(k, (size_t)size);
+	if (!r)
+		r = call_wait(k, c, id, &h);
+	if (r)
+		return r;
+	if (h.status)
+		return call_refused(k, &h);
+	c->reply = protobuf_c_message_unpack(c->want, NULL, h.length,
+					     k->frame + WIRE_HEADER_BYTES);
+	if (!c->reply)
+		return frame_lost(k, -EPROTO, "a reply that cannot be read");
+	return 0;
+}
+
+void call_end(struct call *c)
+{
+	if (c->reply)
+		protobuf_c_message_free_unpacked(c->reply, NULL);
+	close_fds(c->fds, c->nr_fds);
+	c->reply = NULL;
+	c->nr_fds = 0;
+}
+
+int call_events(struct kvd *k)
+{
+	int fds[WIRE_MAX_FDS];
+	struct wire_header h;
+	unsigned nr_fds;
+	int r;
+
+	if (k->fd < 0)
+		return -ENOTCONN;
+	while (!(r = frame_receive(k, MSG_DONTWAIT, &h, fds, &nr_fds))) {
+		close_fds(fds, nr_fds);
+		if (h.id || h.type != WIRE_EVENT)
+			return frame_lost(k, -EPROTO, "a reply nobody awaits");
+		event_note(k, &h);
+	}
+	return r == -EAGAIN || r == -EINTR ? 0 : -ENOTCONN;
+}

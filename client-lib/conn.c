@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * conn.c - connecting, coming back after the daemon did, events, closing.
+ *
+ * Coming back: the same epoch means that the pool has survived, so spaces are
+ * opened again and every page is claimed; what is refused is stale, and so is
+ * each sequence that uses it. Another epoch means that nothing has survived.
+ * Attempts are spaced by a doubling, jittered pause, so that a host full of
+ * workers does not fall over a daemon that has just started.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include "client-lib/call.h"
+#include "client-lib/clock.h"
+#include "client-lib/conn.h"
+#include "client-lib/error.h"
+#include "client-lib/request.h"
+#include "client-lib/space.h"
+#include "client-lib/stock.h"
+
+#define SYSTEM_SOCKET "/run/kvd/kvd.sock"
+
+const char *kvd_default_socket(void)
+{
+	static __thread char user[sizeof(((struct sockaddr_un *)0)->sun_path)];
+	const char *env = getenv("KVD_SOCKET");
+	const char *dir = getenv("XDG_RUNTIME_DIR");
+	int n;
+
+	if (env && *env)
+		return env;
+	if (geteuid() == 0 || !dir || !*dir)
+		return SYSTEM_SOCKET;
+	n = snprintf(user, sizeof(user), "%s/kvd/kvd.sock", dir);
+	if (n < 0 || (size_t)n >= sizeof(user))
+		return SYSTEM_SOCKET;
+	if (access(user, F_OK) && !access(SYSTEM_SOCKET, F_OK))
+		return SYSTEM_SOCKET;
+	return user;
+}
+
+static uint32_t jitter(struct kvd *k, uint32_t ms)
+{
+	k->jitter = k->jitter * 1664525u + 1013904223u;
+	return ms / 2 + (uint32_t)(((uint64_t)ms * (k->jitter >> 8)) >> 24);
+}
+
+void conn_lost(struct kvd *k)
+{
+	if (k->fd >= 0)
+		close(k->fd);
+	k->fd = -1;
+	k->rcvtimeo_ms = 0;
+	k->recalled = false;
+	k->holds.nr_released = 0;
+	k->retry_at_ns = clock_ns() + jitter(k, k->backoff_ms) * NSEC_PER_MSEC;
+	k->backoff_ms = 2 * k->backoff_ms;
+	if (k->backoff_ms > CONN_MAX_BACKOFF_MS)
+		k->backoff_ms = CONN_MAX_BACKOFF_MS;
+}
+
+uint64_t conn_deadline_ns(const struct kvd *k)
+{
+	return clock_ns() + k->timeout_ms * NSEC_PER_MSEC;
+}
+
+bool conn_retry(const struct kvd *k, int r, uint64_t deadline_ns)
+{
+	return r == -ENOTCONN && k->fd < 0 && clock_ns() < deadline_ns;
+}
+
+static int connect_error(struct kvd *k, int err)
+{
+	if (err == EACCES || err == EPERM)
+		return fail(k, -EACCES, "%s: %s", k->socket, strerror(err));
+	return fail(k, -ENOTCONN, "%s: no daemon there: %s", k->socket,
+		    strerror(err));
+}
+
+static int conn_socket(struct kvd *k, int *ret)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	struct timeval tv = { k->timeout_ms / 1000,
+			      k->timeout_ms % 1000 * 1000 };
+	int fd;
+
+	if (strlen(k->socket) >= sizeof(a.sun_path))
+		return fail(k, -EINVAL, "%s: longer than a socket's path may "
+			    "be", k->socket);
+	memcpy(a.sun_path, k->socket, strlen(k->socket) + 1);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return connect_error(k, errno);
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0 ||
+	    connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
+		int err = errno;
+
+		close(fd);
+		return connect_error(k, err);
+	}
+	*ret = fd;
+	return 0;
+}
+
+static int conn_resume(struct kvd *k, uint64_t old_epoch)
+{
+	struct kvd_space *sp;
+	int r;
+
+	LIST_FOREACH(sp, &k->spaces, link) {
+		r = space_resume(sp, k->epoch == old_epoch);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+static int conn_attempt(struct kvd *k)
+{
+	uint64_t old_epoch = k->epoch;
+	int r;
+
+	r = conn_socket(k, &k->fd);
+	if (!r)
+		r = request_hello(k);
+	if (!r)
+		r = conn_resume(k, old_epoch);
+	if (!r) {
+		k->backoff_ms = CONN_MIN_BACKOFF_MS;
+		return 0;
+	}
+	/* Not all spaces may have heard of a new epoch: tell them again. */
+	k->epoch = old_epoch;
+	conn_lost(k);
+	return r;
+}
+
+static void sleep_until(uint64_t ns)
+{
+	struct timespec ts = { (time_t)(ns / NSEC_PER_SEC),
+			       (long)(ns % NSEC_PER_SEC) };
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+}
+
+int conn_ready(struct kvd *k, uint32_t wait_ms)
+{
+	uint32_t timeout_ms = k->timeout_ms;
+	uint64_t end_ns;
+	int r = -ENOTCONN;
+
+	if (k->fd >= 0)
+		return 0;
+	end_ns = clock_ns() + wait_ms * NSEC_PER_MSEC;
+	if (!wait_ms && timeout_ms > CONN_HANDSHAKE_MS)
+		k->timeout_ms = CONN_HANDSHAKE_MS;
+	for (;;) {
+		if (clock_ns() >= k->retry_at_ns)
+			r = conn_attempt(k);
+		if (r != -ENOTCONN && r != -ETIMEDOUT)
+			break;
+		r = -ENOTCONN;
+		if (k->retry_at_ns >= end_ns)
+			break;
+		sleep_until(k->retry_at_ns);
+	}
+	k->timeout_ms = timeout_ms;
+	return r;
+}
+
+void conn_serve(struct kvd *k)
+{
+	struct kvd_space *sp;
+
+	if (!k->recalled)
+		return;
+	k->recalled = false;
+	k->lean_until_ns = clock_ns() + CONN_LEAN_MS * NSEC_PER_MSEC;
+	LIST_FOREACH(sp, &k->spaces, link)
+		stock_trim(sp, 0);
+	hold_flush(k);
+}
+
+static void conn_free(struct kvd *k)
+{
+	holds_fini(&k->holds);
+	free(k->socket);
+	free(k->program);
+	free(k);
+}
+
+static int conn_new(const struct kvd_connect_opts *o, struct kvd **ret)
+{
+	const char *name = o->program ? o->program : program_invocation_name;
+	struct kvd *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return -ENOMEM;
+	k->fd = -1;
+	k->timeout_ms = o->timeout_ms ? o->timeout_ms :
+					CONN_DEFAULT_TIMEOUT_MS;
+	k->backoff_ms = CONN_MIN_BACKOFF_MS;
+	k->jitter = (uint32_t)(getpid() * 2654435761u) ^ (uint32_t)clock_ns();
+	LIST_INIT(&k->spaces);
+	k->socket = strdup(o->socket ? o->socket : kvd_default_socket());
+	k->program = strdup(name);
+	if (!k->socket || !k->program) {
+		conn_free(k);
+		return -ENOMEM;
+	}
+	*ret = k;
+	return 0;
+}
+
+int kvd_connect(const struct kvd_connect_opts *opts, struct kvd **ret)
+{
+	struct kvd_connect_opts o = { .size = sizeof(o) };
+	struct kvd *k;
+	int r;
+
+	if (!ret || (opts && opts->size < sizeof(o)))
+		return -EINVAL;
+	r = conn_new(opts ? opts : &o, &k);
+	if (r)
+		return r;
+	r = conn_attempt(k);
+	if (r) {
+		conn_free(k);
+		return r;
+	}
+	*ret = k;
+	return 0;
+}
+
+void kvd_close(struct kvd *k)
+{
+	if (!k)
+		return;
+	while (!LIST_EMPTY(&k->spaces))
+		kvd_space_close(LIST_FIRST(&k->spaces));
+	if (k->fd >= 0)
+		request_bye(k);
+	if (k->fd >= 0)
+		close(k->fd);
+	conn_free(k);
+}
+
+int kvd_fd(const struct kvd *k)
+{
+	return k->fd;
+}
+
+const char *kvd_device(const struct kvd *k)
+{
+	return k->device;
+}
+
+int kvd_process(struct kvd *k)
+{
+	struct kvd_space *sp;
+	int r;
+
+	r = conn_ready(k, 0);
+	if (!r)
+		r = call_events(k);
+	conn_serve(k);
+	LIST_FOREACH(sp, &k->spaces, link)
+		space_process(sp);
+	hold_flush(k);
+	return r || k->fd < 0 ? -ENOTCONN : 0;
+}
+
+int kvd_ping(struct kvd *k)
+{
+	uint64_t end_ns = conn_deadline_ns(k);
+	int r;
+
+	do {
+		r = conn_ready(k, k->timeout_ms);
+		if (!r)
+			r = request_ping(k);
+	} while (conn_retry(k, r, end_ns));
+	return r;
+}

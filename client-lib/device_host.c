@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * device_host.c - host memory: segments are memfds, kernels run here and now.
+ *
+ * Each segment is mapped twice: for reading, and where the space is not
+ * read-only for writing. An event never has anything to wait for, so it is
+ * always NULL.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "client-lib/device.h"
+#include "kernels/host/host.h"
+#include "proto/wire.h"
+
+struct device_host {
+	struct device d;	/* first */
+	uint64_t *bytes;	/* [nr_segments] */
+	uint32_t *nonfinite;	/* [room] of one append */
+	uint32_t room;
+};
+
+static int host_open(const char *spec, bool writable, struct device **ret)
+{
+	struct device_host *h = calloc(1, sizeof(*h));
+
+	if (!h)
+		return -ENOMEM;
+	h->d.ops = &device_host_ops;
+	h->d.writable = writable;
+	*ret = &h->d;
+	return 0;
+}
+
+static void host_close(struct device *d)
+{
+	struct device_host *h = (struct device_host *)d;
+
+	if (!d)
+		return;
+	for (uint32_t i = 0; i < d->nr_segments; i++) {
+		munmap((void *)(uintptr_t)d->read_only[i], h->bytes[i]);
+		if (d->writable_at[i])
+			munmap(d->writable_at[i], h->bytes[i]);
+	}
+	free(d->read_only);
+	free(d->writable_at);
+	free(h->bytes);
+	free(h->nonfinite);
+	free(h);
+}
+
+static int host_map(struct device *d, const struct device_segment *s)
+{
+	struct device_host *h = (struct device_host *)d;
+	uint64_t *bytes;
+	void *ro, *rw = NULL;
+
+	if (s->kind != WIRE_SEGMENT_MMAP)
+		return -ENODEV;
+	bytes = realloc(h->bytes, (d->nr_segments + 1) * sizeof(*bytes));
+	if (!bytes)
+		return -ENOMEM;
+	h->bytes = bytes;
+	if (device_grow(d))
+		return -ENOMEM;
+	ro = mmap(NULL, s->bytes, PROT_READ, MAP_SHARED, s->fd, 0);
+	if (ro == MAP_FAILED)
+		return errno == ENOMEM ? -ENOMEM : -EIO;
+	if (d->writable)
+		rw = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  s->fd, 0);
+	if (rw == MAP_FAILED) {
+		int r = errno == ENOMEM ? -ENOMEM : -EIO;
+
+		munmap(ro, s->bytes);
+		return r;
+	}
+	bytes[d->nr_segments] = s->bytes;
+	d->read_only[d->nr_segments] = ro;
+	d->writable_at[d->nr_segments++] = rw;
+	d->device_read_only = d->read_only;
+	return 0;
+}
+
+static int host_append(struct device *d, struct kv_append_args *a,
+		       uint32_t nr_pages, uint32_t *const *nonfinite,
+		       kvd_stream stream)
+{
+	struct device_host *h = (struct device_host *)d;
+
+	if (a->nr_seqs > h->room) {
+		uint32_t *p = realloc(h->nonfinite,
+				      2ULL * a->nr_seqs * sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		h->nonfinite = p;
+		h->room = 2 * a->nr_seqs;
+	}
+	memset(h->nonfinite, 0, a->nr_seqs * sizeof(*h->nonfinite));
+	a->nonfinite = h->nonfinite;
+	a->bases = d->writable_at;
+	host_kernels()->append(a);
+	for (uint32_t i = 0; i < a->nr_seqs; i++)
+		*nonfinite[i] |= h->nonfinite[i];
+	return 0;
+}
+
+static int host_attend(struct device *d, struct kv_attend_args *a,
+		       uint32_t nr_pages, kvd_stream stream)
+{
+	a->bases = d->read_only;
+	return host_kernels()->attend(a);
+}
+
+static int host_copy(struct device *d, struct device_place dst,
+		     struct device_place src, uint64_t bytes,
+		     kvd_stream stream)
+{
+	memcpy((char *)d->writable_at[dst.segment] + dst.offset,
+	       (const char *)d->read_only[src.segment] + src.offset, bytes);
+	return 0;
+}
+
+static int host_event_record(struct device *d, kvd_stream stream,
+			     struct device_event **ret)
+{
+	*ret = NULL;
+	return 0;
+}
+
+static int host_event_done(struct device *d, struct device_event *e)
+{
+	return 1;
+}
+
+static int host_event_wait(struct device *d, struct device_event *e)
+{
+	return 0;
+}
+
+static void host_event_free(struct device *d, struct device_event *e)
+{
+}
+
+static int host_sync(struct device *d)
+{
+	return 0;
+}
+
+const struct device_ops device_host_ops = {
+	.open = host_open,
+	.close = host_close,
+	.map = host_map,
+	.append = host_append,
+	.attend = host_attend,
+	.copy = host_copy,
+	.event_record = host_event_record,
+	.event_done = host_event_done,
+	.event_wait = host_event_wait,
+	.event_free = host_event_free,
+	.sync = host_sync,
+};

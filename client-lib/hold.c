@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * hold.c - the pages this connection holds: handle -> struct hold.
+ *
+ * A chained hash table; objects come from chunks and go back to a spare list,
+ * so that the steady path does not touch malloc.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include "client-lib/conn.h"
+#include "client-lib/hold.h"
+#include "client-lib/map.h"
+#include "client-lib/request.h"
+#include "client-lib/space.h"
+#include "client-lib/stock.h"
+
+#define CHUNK_HOLDS 256
+#define MIN_BUCKETS 256
+
+struct hold_chunk {
+	struct hold_chunk *next;
+	struct hold holds[CHUNK_HOLDS];
+};
+
+static uint32_t bucket_of(const struct holds *t, handle_t handle)
+{
+	return (uint32_t)((handle * 0x9e3779b97f4a7c15ULL) >> 32) &
+	       (t->nr_buckets - 1);
+}
+
+static int holds_grow(struct holds *t)
+{
+	uint32_t nr = t->nr_buckets ? 2 * t->nr_buckets : MIN_BUCKETS;
+	struct holds bigger = { .nr_buckets = nr };
+
+	bigger.buckets = calloc(nr, sizeof(*bigger.buckets));
+	if (!bigger.buckets)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < t->nr_buckets; i++) {
+		while (t->buckets[i]) {
+			struct hold *h = t->buckets[i];
+			uint32_t b = bucket_of(&bigger, h->handle);
+
+			t->buckets[i] = h->next;
+			h->next = bigger.buckets[b];
+			bigger.buckets[b] = h;
+		}
+	}
+	free(t->buckets);
+	t->buckets = bigger.buckets;
+	t->nr_buckets = nr;
+	return 0;
+}
+
+static int holds_spare(struct holds *t)
+{
+	struct hold_chunk *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return -ENOMEM;
+	c->next = t->chunks;
+	t->chunks = c;
+	for (int i = 0; i < CHUNK_HOLDS; i++) {
+		c->holds[i].next = t->spare;
+		t->spare = &c->holds[i];
+	}
+	return 0;
+}
+
+/* Room for one more object and for the release of any. */
+static int holds_ready(struct holds *t)
+{
+	if (!t->released) {
+		t->released = calloc(WIRE_MAX_PAGES, sizeof(*t->released));
+		if (!t->released)
+			return -ENOMEM;
+	}
+	if (t->nr >= t->nr_buckets && holds_grow(t))
+		return -ENOMEM;
+	return t->spare ? 0 : holds_spare(t);
+}
+
+void holds_fini(struct holds *t)
+{
+	assert(t->nr == 0);
+	while (t->chunks) {
+		struct hold_chunk *c = t->chunks;
+
+		t->chunks = c->next;
+		free(c);
+	}
+	free(t->buckets);
+	free(t->released);
+}
+
+int hold_new(struct kvd_space *sp, handle_t handle, place_t place,
+	     uint32_t page_class, struct hold **ret)
+{
+	struct holds *t = &sp->k->holds;
+	uint32_t segment, b;
+	struct hold *h;
+	int r;
+
+	r = map_place(sp, place, page_class, &segment);
+	if (r)
+		return r;
+	if (holds_ready(t))
+		return -ENOMEM;
+	h = t->spare;
+	t->spare = h->next;
+	b = bucket_of(t, handle);
+	*h = (struct hold){
+		.handle = handle,
+		.offset = place_offset(place),
+		.segment = segment,
+		.page_class = page_class,
+		.refs = 1,
+		.space = sp,
+		.next = t->buckets[b],
+	};
+	t->buckets[b] = h;
+	t->nr++;
+	*ret = h;
+	return 0;
+}
+
+struct hold *hold_find(struct kvd *k, handle_t handle)
+{
+	struct holds *t = &k->holds;
+	struct hold *h;
+
+	if (!t->nr)
+		return NULL;
+	for (h = t->buckets[bucket_of(t, handle)]; h; h = h->next)
+		if (h->handle == handle && !h->stale)
+			return h;
+	return NULL;
+}
+
+/* Takes the object out of the table; the daemon still counts the hold. */
+static void hold_free(struct hold *h)
+{
+	struct holds *t = &h->space->k->holds;
+	struct hold **p = &t->buckets[bucket_of(t, h->handle)];
+
+	while (*p != h)
+		p = &(*p)->next;
+	*p = h->next;
+	h->next = t->spare;
+	t->spare = h;
+	t->nr--;
+}
+
+void hold_drop(struct kvd *k, handle_t handle)
+{
+	struct holds *t = &k->holds;
+
+	if (k->fd < 0)
+		return; /* what the next connection does not claim is free */
+	if (holds_ready(t))
+		return; /* no memory for the list: closing gives it back */
+	t->released[t->nr_released++] = handle;
+	if (t->nr_released == WIRE_MAX_PAGES)
+		hold_flush(k);
+}
+
+void hold_release(struct hold *h)
+{
+	struct kvd *k = h->space->k;
+	handle_t handle = h->handle;
+	bool stale = h->stale;
+
+	assert(h->refs);
+	if (--h->refs)
+		return;
+	hold_free(h);
+	if (!stale)
+		hold_drop(k, handle);
+}
+
+void hold_put(struct hold *h)
+{
+	if (!h)
+		return;
+	if (h->refs == 1 && !h->sealed && !h->stale && stock_put(h))
+		return;
+	hold_release(h);
+}
+
+int hold_flush(struct kvd *k)
+{
+	struct holds *t = &k->holds;
+	uint32_t nr = t->nr_released;
+
+	t->nr_released = 0;
+	if (!nr || k->fd < 0)
+		return 0;
+	return request_release(k, t->released, nr);
+}
+
+void holds_each(struct kvd *k, struct kvd_space *sp,
+		void (*f)(struct hold *h, void *ctx), void *ctx)
+{
+	struct holds *t = &k->holds;
+
+	for (uint32_t i = 0; i < t->nr_buckets; i++)
+		for (struct hold *h = t->buckets[i]; h; h = h->next)
+			if (h->space == sp)
+				f(h, ctx);
+}
+
+void holds_release(struct kvd *k, struct kvd_space *sp)
+{
+	struct holds *t = &k->holds;
+	struct hold *h, *next;
+
+	for (uint32_t i = 0; i < t->nr_buckets; i++) {
+		for (h = t->buckets[i]; h; h = next) {
+			next = h->next;
+			if (h->space != sp)
+				continue;
+			h->refs = 1;
+			hold_release(h);
+		}
+	}
+}

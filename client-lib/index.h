@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * index.h - lookups in a space's prefix index, mapped read-only.
+ *
+ * No lock and no request: shm.h says how a reader races the daemon safely.
+ * What is found is a hint until the daemon has granted a hold on it.
+ */
+#ifndef CLIENT_LIB_INDEX_H
+#define CLIENT_LIB_INDEX_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "proto/name.h"
+#include "proto/shm.h"
+
+struct index {
+	const struct shm_index *ix;	/* NULL: not mapped */
+	size_t bytes;
+	uint32_t page_tokens;
+	uint32_t nr_groups;
+};
+
+/**
+ * index_map() - map the index behind @fd, in place of the one mapped before
+ * @fd:		stays the caller's
+ *
+ * Return: 0; -EPROTO when it is not an index of this geometry; -ENOMEM.
+ */
+int index_map(struct index *x, int fd, uint32_t page_tokens,
+	      uint32_t nr_groups);
+void index_unmap(struct index *x);
+
+/* What a block is looked up by: all of it is compared. */
+struct index_key {
+	const struct name *name;
+	const struct name *parent;
+	const struct name *extra;
+	const uint32_t *tokens;	/* page_tokens of them */
+};
+
+/**
+ * index_find() - the pages of a block
+ * @pages:	[nr_groups] filled when found; 0: absent
+ *
+ * Bounded steps. Return: found or not; a race with the daemon is a miss.
+ */
+bool index_find(const struct index *x, const struct index_key *key,
+		handle_t *pages);
+
+/* Blocks now in the index. */
+uint64_t index_used(const struct index *x);
+
+#endif

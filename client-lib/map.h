@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * map.h - segments mapped on demand: the daemon's id -> index in the bases.
+ *
+ * Indexes count up in the order in which segments are first seen and stay
+ * what they are until the space is closed. When the pool did not survive a
+ * restart its ids mean other segments: they are forgotten, the mappings stay.
+ */
+#ifndef CLIENT_LIB_MAP_H
+#define CLIENT_LIB_MAP_H
+
+#include <stdint.h>
+#include "proto/shm.h"
+
+struct kvd_space;
+
+struct map {
+	uint32_t *local;	/* [nr_ids] index, MAP_NONE: not mapped */
+	uint32_t nr_ids;
+	uint64_t *bytes;	/* [nr_segments of the device] */
+	uint32_t nr_bytes;
+};
+
+#define MAP_NONE UINT32_MAX
+
+/**
+ * map_place() - the segment a page is in, mapped now if it was not
+ * @page_class:	the page has this class's size
+ *
+ * Return: 0; -EPROTO when the page is not inside the segment; -ENOMEM,
+ * -ENODEV, -EIO from the device; what the daemon said.
+ */
+int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
+	      uint32_t *ret_segment);
+
+/* The daemon's ids mean nothing any more. */
+void map_forget(struct map *m);
+void map_fini(struct map *m);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * request.h - what the library asks the daemon, as plain C.
+ *
+ * All return 0 or a negative errno value as call() does, and ask on the
+ * connection that is: after -ENOTCONN the caller decides (conn.h) whether to
+ * begin again, because what it had learned before may no longer be so.
+ */
+#ifndef CLIENT_LIB_REQUEST_H
+#define CLIENT_LIB_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <kvd/kvd.h>
+#include "client-lib/device.h"
+#include "proto/name.h"
+#include "proto/shm.h"
+#include "proto/wire.h"
+
+/* Fills in epoch, instance and device of the connection. */
+int request_hello(struct kvd *k);
+
+struct space_grant {
+	uint32_t id;
+	uint8_t name_key[NAME_KEY_BYTES];
+	uint64_t fingerprint;
+	uint64_t stock_bytes;
+	uint32_t nr_classes;
+	uint32_t page_bytes[KVD_MAX_GROUPS * 2];
+	uint32_t group[KVD_MAX_GROUPS * 2];
+	int index_fd;	/* the caller's on success */
+	int stats_fd;
+};
+
+int request_open_space(struct kvd *k, const struct kvd_space_opts *opts,
+		       struct space_grant *ret);
+int request_close_space(struct kvd_space *sp);
+
+/* One segment. s->fd is the caller's on success (-1: none). */
+int request_map(struct kvd_space *sp, uint32_t id, struct device_segment *s);
+
+/* @nr OPEN pages, at most WIRE_MAX_PAGES. Reports the counts. */
+int request_alloc(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
+		  uint32_t deadline_ms, handle_t *handles, place_t *places);
+
+/* Releases one hold each of any number; stale ones are passed over. */
+int request_release(struct kvd *k, const handle_t *handles, uint32_t nr);
+
+/* @nr at most WIRE_MAX_PAGES; 0 handles are skipped. Reports the counts. */
+int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
+		  uint32_t *ret_granted, place_t *places);
+
+/* Blocks in one publish request: of any geometry they fit a frame. */
+#define PUBLISH_MAX_BLOCKS 64u
+
+struct publish_block {
+	const struct name *parent;
+	const struct name *extra;
+	const uint32_t *tokens;
+	uint32_t depth;
+};
+
+struct publish {
+	bool private;
+	uint32_t nonfinite;
+	uint32_t nr_blocks;
+	const struct publish_block *blocks;
+	handle_t *handles;	/* [nr_blocks][nr_groups]; in: the pages, out:
+				 * those now under the names */
+	place_t *places;	/* out */
+};
+
+/* At most PUBLISH_MAX_BLOCKS blocks. */
+int request_publish(struct kvd_space *sp, struct publish *p);
+
+/* One hold each of at most WIRE_MAX_PAGES. */
+int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
+		  bool *granted);
+int request_bye(struct kvd *k);
+int request_ping(struct kvd *k);
+
+#endif

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+/* seq.c - sequences: making, freeing, pages for more tokens. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "client-lib/conn.h"
+#include "client-lib/error.h"
+#include "client-lib/seq.h"
+#include "client-lib/stock.h"
+
+static void seq_destroy(struct kvd_seq *seq)
+{
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
+		free(seq->tables[g].refs);
+		free(seq->tables[g].holds);
+		free(seq->tables[g].stored);
+	}
+	free(seq->tokens);
+	free(seq->names);
+	free(seq);
+}
+
+static struct kvd_seq *seq_alloc(struct kvd_space *sp)
+{
+	struct kvd_seq *seq = calloc(1, sizeof(*seq));
+
+	if (!seq)
+		return NULL;
+	seq->sp = sp;
+	seq->flag = flag_new();
+	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
+		struct table *t = &seq->tables[g];
+
+		t->stored = calloc(sp->opts.geometry.groups[g].nr_layers,
+				   sizeof(*t->stored));
+		if (!t->stored)
+			goto err;
+	}
+	if (seq->flag)
+		return seq;
+err:
+	flag_put(seq->flag);
+	seq_destroy(seq);
+	return NULL;
+}
+
+int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
+		struct kvd_seq **ret)
+{
+	struct kvd_seq *seq;
+	int r = 0;
+
+	if (opts)
+		r = fail_size(sp->k, opts, sizeof(*opts));
+	if (r)
+		return r;
+	seq = seq_alloc(sp);
+	if (!seq)
+		return fail(sp->k, -ENOMEM, "out of memory");
+	if (opts) {
+		seq->no_publish = opts->no_publish;
+		memcpy(seq->extra.b, opts->extra, NAME_BYTES);
+	}
+	LIST_INSERT_HEAD(&sp->seqs, seq, link);
+	*ret = seq;
+	return 0;
+}
+
+void kvd_seq_free(struct kvd_seq *seq)
+{
+	struct kvd_space *sp;
+
+	if (!seq)
+		return;
+	sp = seq->sp;
+	seq_unwait(seq);
+	for (uint32_t g = 0; g < space_nr_groups(sp); g++)
+		table_cut(seq, &seq->tables[g], 0);
+	retire(sp, &(struct retire){ .flag = seq->flag }, seq->stream);
+	LIST_REMOVE(seq, link);
+	seq_destroy(seq);
+	hold_flush(sp->k);
+}
+
+size_t kvd_seq_tokens(const struct kvd_seq *seq)
+{
+	return seq->nr_tokens;
+}
+
+int seq_usable(struct kvd_seq *seq)
+{
+	if (seq->stale)
+		return fail(seq->sp->k, -ESTALE, "pages of the sequence were "
+			    "lost with the daemon: free it, start again");
+	return 0;
+}
+
+void seq_check_stale(struct kvd_seq *seq)
+{
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
+		const struct table *t = &seq->tables[g];
+
+		for (uint32_t i = t->nr_gone; i < t->nr; i++)
+			if (t->holds[i] && t->holds[i]->stale)
+				seq->stale = true;
+	}
+}
+
+void seq_unwait(struct kvd_seq *seq)
+{
+	struct device *d = seq->sp->device;
+
+	if (seq->waiting)
+		d->ops->event_free(d, seq->event);
+	seq->waiting = false;
+	seq->event = NULL;
+}
+
+int seq_room(struct kvd_seq *seq, uint32_t tokens)
+{
+	uint32_t need = blocks_of(seq->sp, tokens), blocks;
+	struct name *names;
+	uint32_t *p;
+
+	if (need <= seq->room_blocks)
+		return 0;
+	blocks = need + need / 2 + 8;
+	p = realloc(seq->tokens, (size_t)blocks * space_page_tokens(seq->sp) *
+					 sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	seq->tokens = p;
+	names = realloc(seq->names, blocks * sizeof(*names));
+	if (!names)
+		return -ENOMEM;
+	seq->names = names;
+	seq->room_blocks = blocks;
+	return 0;
+}
+
+void table_set(struct table *t, uint32_t i, struct hold *h)
+{
+	t->holds[i] = h;
+	t->refs[i] = (struct kv_page_ref){ .segment = KV_NO_SEGMENT };
+	if (h) {
+		t->refs[i].segment = h->segment;
+		t->refs[i].offset = h->offset;
+	}
+}
+
+int table_room(struct table *t, uint32_t nr)
+{
+	uint32_t room = nr + nr / 2 + 8;
+	struct kv_page_ref *refs;
+	struct hold **holds;
+
+	if (nr <= t->room)
+		return 0;
+	refs = realloc(t->refs, room * sizeof(*refs));
+	if (!refs)
+		return -ENOMEM;
+	t->refs = refs;
+	holds = realloc(t->holds, room * sizeof(struct hold *));
+	if (!holds)
+		return -ENOMEM;
+	t->holds = holds;
+	t->room = room;
+	return 0;
+}
+
+void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr)
+{
+	if (nr < t->nr)
+		retire(seq->sp, &(struct retire){ .holds = t->holds + nr,
+						  .nr = t->nr - nr },
+		       seq->stream);
+	if (nr < t->nr)
+		t->nr = nr;
+	if (nr < t->nr_gone)
+		t->nr_gone = nr;
+}
+
+int seq_reserve(struct kvd_seq *seq, uint32_t group, uint32_t tokens)
+{
+	struct kvd_space *sp = seq->sp;
+	struct table *t = &seq->tables[group];
+	uint32_t need = blocks_of(sp, tokens);
+	int r;
+
+	if (need <= t->nr)
+		return 0;
+	r = table_room(t, need);
+	if (r)
+		return fail(sp->k, r, "out of memory");
+	r = stock_take(sp, group, need - t->nr, t->holds + t->nr);
+	if (r)
+		return r;
+	while (t->nr < need) {
+		table_set(t, t->nr, t->holds[t->nr]);
+		t->nr++;
+	}
+	return seq_usable(seq);
+}

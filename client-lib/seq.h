@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * seq.h - a sequence: committed tokens and a block table per group.
+ *
+ * Entry i of a table is the page of positions [i * P, (i + 1) * P), absent
+ * once it has left the group's window. A sequence may write a page only when
+ * it is open and no one else here uses it; entries at and after the position
+ * being written are always so (fork and truncate copy what is not).
+ *
+ * Blocks are settled in order. A full block becomes settled when the work
+ * that wrote it is done and it is published, or sealed in private, or refused
+ * for a NaN. Until then nothing of it leaves the table, whatever the window
+ * says. seq_settle() is the one place where that happens.
+ */
+#ifndef CLIENT_LIB_SEQ_H
+#define CLIENT_LIB_SEQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <kvd/kvd.h>
+#include "client-lib/hold.h"
+#include "client-lib/retire.h"
+#include "client-lib/space.h"
+#include "kernels/kernels.h"
+#include "proto/name.h"
+
+/* Positions fit what kernels and arithmetic here take. */
+#define SEQ_MAX_TOKENS (1u << 30)
+
+struct table {
+	struct kv_page_ref *refs;	/* [nr] what kernels read */
+	struct hold **holds;		/* [nr] NULL: absent */
+	uint32_t nr;
+	uint32_t room;
+	uint32_t nr_gone;		/* leading entries that left the window */
+	uint32_t *stored;		/* [layers] positions below have K, V */
+};
+
+struct kvd_seq {
+	struct kvd_space *sp;
+	LIST_ENTRY(kvd_seq) link;
+	struct name extra;
+	bool no_publish;
+	bool stale;		/* pages were lost */
+	bool poisoned;		/* nothing is published from the block on that
+				 * was the first unsettled one: */
+	uint32_t poison_block;
+	struct flag *flag;
+	uint64_t mark;		/* space's mark of the last batch it was in */
+	kvd_stream stream;	/* last used */
+
+	uint32_t *tokens;	/* [nr_tokens] committed */
+	struct name *names;	/* [nr_settled] at least */
+	uint32_t nr_tokens;
+	uint32_t room_blocks;	/* of tokens and names */
+	uint32_t nr_settled;	/* blocks */
+
+	struct device_event *event; /* of the work up to event_tokens */
+	bool waiting;		    /* event is set (NULL is an event too) */
+	uint32_t event_tokens;
+
+	struct table tables[KVD_MAX_GROUPS];
+};
+
+static inline uint32_t blocks_of(const struct kvd_space *sp, uint32_t tokens)
+{
+	uint32_t p = space_page_tokens(sp);
+
+	return (tokens + p - 1) / p;
+}
+
+/**
+ * seq_first() - first block that a query at position @tokens can see
+ *
+ * Blocks before it are out of the window of @group for good.
+ */
+static inline uint32_t seq_first(const struct kvd_space *sp, uint32_t group,
+				 uint32_t tokens)
+{
+	uint32_t window = sp->opts.geometry.groups[group].window;
+
+	if (!window || tokens + 1 <= window)
+		return 0;
+	return (tokens + 1 - window) / space_page_tokens(sp);
+}
+
+/* Fails with a text when the sequence cannot be used: -ESTALE. */
+int seq_usable(struct kvd_seq *seq);
+
+/* Looks whether a page of the sequence has become stale. */
+void seq_check_stale(struct kvd_seq *seq);
+
+/* Room for @tokens committed tokens and their names. 0 or -ENOMEM. */
+int seq_room(struct kvd_seq *seq, uint32_t tokens);
+
+/* Pages of one group for positions below @tokens; as stock_take(). */
+int seq_reserve(struct kvd_seq *seq, uint32_t group, uint32_t tokens);
+
+/* Sets entry @i of a table, within nr. NULL: absent. */
+void table_set(struct table *t, uint32_t i, struct hold *h);
+
+/* Room for @nr entries. 0 or -ENOMEM. */
+int table_room(struct table *t, uint32_t nr);
+
+/* May the sequence write to this page? */
+static inline bool hold_writable(const struct hold *h)
+{
+	return !h->sealed && h->refs == 1;
+}
+
+/* Takes entries from @nr on out of the table, into retirement. */
+void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr);
+
+/* Forgets a mark in the stream that is not wanted any more. */
+void seq_unwait(struct kvd_seq *seq);
+
+/**
+ * seq_settle() - publish full blocks, give back what left the windows
+ *
+ * Does what the device's progress allows; never waits for it, nor for a lost
+ * daemon. Return: 0, also when there is more to do later; -ENOTCONN, -ESTALE,
+ * -EIO, or the daemon's refusal.
+ */
+int seq_settle(struct kvd_seq *seq);
+
+#endif

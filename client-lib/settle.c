@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * settle.c - what commit leaves to be done once the device has caught up:
+ * full blocks are published, pages that left a window go back.
+ *
+ * A mark is put in the stream when there is something to do and acted upon
+ * when it is seen done; a later one is made only then, so that a caller who
+ * keeps the stream full still sees progress. On host devices every mark is
+ * done at once.
+ */
+#include <errno.h>
+#include "client-lib/conn.h"
+#include "client-lib/error.h"
+#include "client-lib/request.h"
+#include "client-lib/seq.h"
+
+static const struct name root; /* parent of every first block */
+
+/* Blocks of the group's table that may go, of @settled ones. */
+static uint32_t window_gone(const struct kvd_seq *seq, uint32_t group,
+			    uint32_t tokens)
+{
+	uint32_t first = seq_first(seq->sp, group, tokens);
+
+	return first < seq->nr_settled ? first : seq->nr_settled;
+}
+
+static void window_drop(struct kvd_seq *seq, uint32_t tokens)
+{
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
+		struct table *t = &seq->tables[g];
+		uint32_t gone = window_gone(seq, g, tokens);
+
+		while (t->nr_gone < gone) {
+			hold_put(t->holds[t->nr_gone]);
+			table_set(t, t->nr_gone++, NULL);
+		}
+	}
+}
+
+static bool settle_due(const struct kvd_seq *seq)
+{
+	if (seq->nr_tokens / space_page_tokens(seq->sp) > seq->nr_settled)
+		return true;
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++)
+		if (seq->tables[g].nr_gone <
+		    window_gone(seq, g, seq->nr_tokens))
+			return true;
+	return false;
+}
+
+static void names_make(struct kvd_seq *seq, uint32_t first, uint32_t nr)
+{
+	uint32_t p = space_page_tokens(seq->sp);
+
+	for (uint32_t i = first; i < first + nr; i++)
+		seq->names[i] = name_block(&seq->sp->key,
+					   i ? &seq->names[i - 1] : &root,
+					   &seq->extra, seq->tokens + i * p,
+					   p);
+}
+
+/* Tells the daemon of pages that were refused, now: it may be the last. */
+static void report_nonfinite(struct kvd_space *sp)
+{
+	struct publish p = { .nonfinite = sp->nonfinite_due };
+
+	if (sp->k->fd >= 0 && !request_publish(sp, &p))
+		sp->nonfinite_due = 0;
+}
+
+static void refuse(struct kvd_seq *seq, uint32_t upto)
+{
+	struct kvd_space *sp = seq->sp;
+
+	if (!seq->poisoned)
+		seq->poison_block = seq->nr_settled;
+	seq->poisoned = true;
+	sp->nonfinite_due += (upto - seq->nr_settled) * space_nr_groups(sp);
+	names_make(seq, seq->nr_settled, upto - seq->nr_settled);
+	seq->nr_settled = upto;
+	report_nonfinite(sp);
+}
+
+/*
+ * The name has another page already: go on with that, and give up our own.
+ * Where it cannot be mapped, ours stays; the bytes are the same.
+ */
+static struct hold *keep(struct kvd_seq *seq, struct table *t, uint32_t i,
+			 handle_t handle, place_t place)
+{
+	struct kvd_space *sp = seq->sp;
+	struct hold *own = t->holds[i], *kept = hold_find(sp->k, handle);
+
+	if (kept) {
+		hold_get(kept);
+		hold_drop(sp->k, handle);
+	} else if (hold_new(sp, handle, place, own->page_class, &kept)) {
+		hold_drop(sp->k, handle);
+		return NULL;
+	}
+	kept->sealed = true;
+	table_set(t, i, kept);
+	return own;
+}
+
+/* Blocks [nr_settled, +nr) are sealed; @p says which pages to go on with. */
+static void publish_done(struct kvd_seq *seq, const struct publish *p)
+{
+	uint32_t nr_groups = space_nr_groups(seq->sp), nr = 0;
+	struct hold *given_up[PUBLISH_MAX_BLOCKS * KVD_MAX_GROUPS];
+
+	for (uint32_t i = 0; i < p->nr_blocks * nr_groups; i++) {
+		struct table *t = &seq->tables[i % nr_groups];
+		uint32_t block = seq->nr_settled + i / nr_groups;
+		struct hold *own = t->holds[block];
+
+		if (!own)
+			continue;
+		own->sealed = true;
+		if (p->handles[i] && p->handles[i] != own->handle)
+			given_up[nr++] = keep(seq, t, block, p->handles[i],
+					      p->places[i]);
+	}
+	retire(seq->sp, &(struct retire){ .holds = given_up, .nr = nr },
+	       seq->stream);
+}
+
+/* The next @nr blocks in one request. */
+static int publish_some(struct kvd_seq *seq, uint32_t nr)
+{
+	struct kvd_space *sp = seq->sp;
+	struct publish_block blocks[PUBLISH_MAX_BLOCKS];
+	handle_t handles[PUBLISH_MAX_BLOCKS * KVD_MAX_GROUPS];
+	place_t places[PUBLISH_MAX_BLOCKS * KVD_MAX_GROUPS];
+	uint32_t nr_groups = space_nr_groups(sp), first = seq->nr_settled;
+	struct publish p = {
+		.private = seq->no_publish,
+		.nonfinite = sp->nonfinite_due,
+		.nr_blocks = nr,
+		.blocks = blocks,
+		.handles = handles,
+		.places = places,
+	};
+	int r;
+
+	names_make(seq, first, nr);
+	for (uint32_t i = 0; i < nr; i++) {
+		uint32_t b = first + i;
+
+		blocks[i] = (struct publish_block){
+			.parent = b ? &seq->names[b - 1] : &root,
+			.extra = &seq->extra,
+			.tokens = seq->tokens + b * space_page_tokens(sp),
+			.depth = b,
+		};
+		for (uint32_t g = 0; g < nr_groups; g++) {
+			struct hold *h = seq->tables[g].holds[b];
+
+			handles[i * nr_groups + g] = h ? h->handle : 0;
+		}
+	}
+	r = request_publish(sp, &p);
+	if (r)
+		return r;
+	sp->nonfinite_due = 0;
+	publish_done(seq, &p);
+	seq->nr_settled += nr;
+	return 0;
+}
+
+/*
+ * Blocks [nr_settled, +nr) may have been sealed, though the daemon refused
+ * the request or the reply was lost: they are never written again.
+ */
+static void maybe_sealed(struct kvd_seq *seq, uint32_t nr)
+{
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++)
+		for (uint32_t i = 0; i < nr; i++) {
+			struct hold *h =
+				seq->tables[g].holds[seq->nr_settled + i];
+
+			if (h)
+				h->sealed = true;
+		}
+}
+
+static int publish(struct kvd_seq *seq, uint32_t upto)
+{
+	struct kvd *k = seq->sp->k;
+	int r;
+
+	if (upto > seq->nr_settled && seq->flag->word)
+		refuse(seq, upto);
+	while (seq->nr_settled < upto) {
+		uint32_t nr = upto - seq->nr_settled;
+
+		if (nr > PUBLISH_MAX_BLOCKS)
+			nr = PUBLISH_MAX_BLOCKS;
+		r = conn_ready(k, 0);
+		if (r)
+			return -ENOTCONN;
+		r = seq_usable(seq);
+		if (!r)
+			r = publish_some(seq, nr);
+		if (!r)
+			continue;
+		maybe_sealed(seq, nr);
+		if (k->fd < 0)
+			return -ENOTCONN;
+		seq->stale |= r == -ESTALE;
+		if (seq->stale)
+			return r;
+		seq->nr_settled += nr;
+		if (r != -ENOSPC) /* the index is full: good without it */
+			return r;
+	}
+	return 0;
+}
+
+int seq_settle(struct kvd_seq *seq)
+{
+	struct device *d = seq->sp->device;
+	int r = 0;
+
+	while (!r && (seq->waiting || (!seq->stale && settle_due(seq)))) {
+		if (!seq->waiting) {
+			r = d->ops->event_record(d, seq->stream, &seq->event);
+			if (r)
+				break;
+			seq->waiting = true;
+			seq->event_tokens = seq->nr_tokens;
+		}
+		r = d->ops->event_done(d, seq->event);
+		if (!r)
+			return 0;
+		seq_unwait(seq);
+		if (r > 0)
+			r = publish(seq, seq->event_tokens /
+					 space_page_tokens(seq->sp));
+		window_drop(seq, seq->event_tokens);
+	}
+	return r;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * space.h - a space as one connection sees it.
+ *
+ * It has the index and the statistics mapped, a device with the segments seen
+ * so far (map.h), a stock of free pages per class (stock.h), its sequences,
+ * and pages that wait for device work to end (retire.h). Class number g is
+ * group g's.
+ */
+#ifndef CLIENT_LIB_SPACE_H
+#define CLIENT_LIB_SPACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <kvd/kvd.h>
+#include "client-lib/batch.h"
+#include "client-lib/device.h"
+#include "client-lib/index.h"
+#include "client-lib/map.h"
+#include "client-lib/retire.h"
+#include "client-lib/stock.h"
+#include "kernels/page.h"
+#include "proto/name.h"
+#include "proto/shm.h"
+
+LIST_HEAD(seq_list, kvd_seq);
+
+struct kvd_space {
+	struct kvd *k;
+	LIST_ENTRY(kvd_space) link;
+	uint32_t id;		/* the daemon's; changes with a reconnection */
+	uint64_t fingerprint;
+	uint64_t stock_bytes;
+	struct kvd_space_opts opts;
+	struct name_key key;
+	struct page_layout layouts[KVD_MAX_GROUPS];
+	struct index index;
+	const struct shm_stats *stats;
+	struct device *device;
+	struct map map;
+	struct stock stocks[KVD_MAX_GROUPS];
+	struct seq_list seqs;
+	struct retired_list retired;
+	struct batch batch;
+	uint64_t mark;		/* of the batch now being checked */
+	int64_t hits_due;	/* tokens, to be reported with the next ask; */
+	int64_t misses_due;	/* negative when too many were reported */
+	uint32_t nonfinite_due;	/* pages */
+};
+
+static inline uint32_t space_page_tokens(const struct kvd_space *sp)
+{
+	return sp->opts.geometry.page_tokens;
+}
+
+static inline uint32_t space_nr_groups(const struct kvd_space *sp)
+{
+	return sp->opts.geometry.nr_groups;
+}
+
+/* What there is to report of lookups, and that it has been reported. */
+void space_counts(const struct kvd_space *sp, uint64_t *ret_hit,
+		  uint64_t *ret_miss);
+void space_counted(struct kvd_space *sp, uint64_t hit, uint64_t miss);
+
+/**
+ * space_resume() - open again on a new connection, claim what is held
+ * @kept:	the pool has survived; false: nothing has
+ *
+ * Return: 0, or what the daemon or the mapping of the index returned.
+ */
+int space_resume(struct kvd_space *sp, bool kept);
+
+/* Publishes and gives back what waited for device work. Never blocks. */
+void space_process(struct kvd_space *sp);
+
+#endif
