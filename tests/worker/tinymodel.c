@@ -3,9 +3,11 @@
  * tinymodel.c - a Llama model of a few hundred weights, whole or broken.
  */
 #include <endian.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "tests/worker/tinymodel.h"
 
@@ -132,6 +134,8 @@ static void write_tensors(const char *dir, const struct tinymodel *t)
 
 void tinymodel_write(const char *dir, const struct tinymodel *t)
 {
+	if (mkdir(dir, 0777) && errno != EEXIST)
+		die(dir);
 	if (!t->no_config)
 		write_config(dir, t);
 	if (!t->no_tensors)

@@ -22,7 +22,7 @@ struct tinymodel {
 
 /**
  * tinymodel_write() - write config.json and model.safetensors
- * @dir:	an existing directory
+ * @dir:	made if it is not there
  *
  * Ends the program when it cannot, also when @find is not there.
  */

@@ -22,6 +22,6 @@ extern const struct bench bench_rpc;
 extern const struct bench bench_match;
 
 #define BENCH_FAILED 1
-#define BENCH_USAGE 2
+#define BENCH_USAGE  2
 
 #endif

@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * config.c - kvd.conf and the command line, into what the server is told.
+ *
+ * One row per key says where its value goes, how it is read, and in words
+ * what it takes; the words are part of every error about it.
+ */
+#include <errno.h>
+#include <grp.h>
+#include <ini.h>
+#include <pwd.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <syslog.h>
+#include <unistd.h>
+#include "daemon/config.h"
+
+#define MAX_LINE 1024
+
+static int config_fail(struct config *c, int err, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static int config_fail(struct config *c, int err, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(c->why, sizeof(c->why), format, ap);
+	va_end(ap);
+	return err;
+}
+
+/* ---- values ---- */
+
+/* A whole number, then one of @units; *ret_unit is its place there. */
+static int parse_number(const char *text, const char *const *units,
+			unsigned *ret_unit, uint64_t *ret)
+{
+	unsigned long long n;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return -EINVAL;
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (errno)
+		return -EINVAL;
+	for (*ret_unit = 0; units[*ret_unit]; (*ret_unit)++)
+		if (strcasecmp(end, units[*ret_unit]) == 0)
+			break;
+	if (!units[*ret_unit])
+		return -EINVAL;
+	*ret = n;
+	return 0;
+}
+
+int config_parse_size(const char *text, uint64_t *ret)
+{
+	static const char *const units[] = { "", "K", "M", "G", "T", NULL };
+	uint64_t n;
+	unsigned unit;
+
+	if (parse_number(text, units, &unit, &n) < 0)
+		return -EINVAL;
+	if (__builtin_mul_overflow(n, 1ULL << (10 * unit), ret) ||
+	    *ret > 1ULL << 50)
+		return -EINVAL;
+	return 0;
+}
+
+int config_parse_time_ms(const char *text, uint64_t *ret)
+{
+	static const char *const units[] = { "", "s", "ms", "min", NULL };
+	static const uint64_t ms[] = { 1000, 1000, 1, 60000 };
+	uint64_t n;
+	unsigned unit;
+
+	if (parse_number(text, units, &unit, &n) < 0 || n > 1000000000)
+		return -EINVAL;
+	*ret = n * ms[unit];
+	return 0;
+}
+
+static int set_size(void *to, const char *text)
+{
+	return config_parse_size(text, to);
+}
+
+static int set_time(void *to, const char *text)
+{
+	return config_parse_time_ms(text, to);
+}
+
+static int set_count(void *to, const char *text)
+{
+	static const char *const units[] = { "", NULL };
+	unsigned unit;
+	uint64_t n;
+
+	if (parse_number(text, units, &unit, &n) < 0 || n == 0 || n > 1000000)
+		return -EINVAL;
+	*(uint32_t *)to = (uint32_t)n;
+	return 0;
+}
+
+static int set_mode(void *to, const char *text)
+{
+	unsigned long n;
+	char *end;
+
+	n = strtoul(text, &end, 8);
+	if (*end || *text < '0' || *text > '7' || n > 0777)
+		return -EINVAL;
+	*(uint32_t *)to = (uint32_t)n;
+	return 0;
+}
+
+static int set_group(void *to, const char *text)
+{
+	const struct group *gr = getgrnam(text);
+	unsigned long n;
+	char *end;
+
+	if (gr) {
+		*(gid_t *)to = gr->gr_gid;
+		return 0;
+	}
+	n = strtoul(text, &end, 10);
+	if (*end || *text < '0' || *text > '9' || n >= UINT32_MAX)
+		return -EINVAL;
+	*(gid_t *)to = (gid_t)n;
+	return 0;
+}
+
+static int set_user(void *to, const char *text)
+{
+	const struct passwd *pw = getpwnam(text);
+	unsigned long n;
+	char *end;
+
+	if (pw) {
+		*(uid_t *)to = pw->pw_uid;
+		return 0;
+	}
+	n = strtoul(text, &end, 10);
+	if (*end || *text < '0' || *text > '9' || n >= UINT32_MAX)
+		return -EINVAL;
+	*(uid_t *)to = (uid_t)n;
+	return 0;
+}
+
+static int set_path(void *to, const char *text)
+{
+	if (text[0] != '/' || strlen(text) >= 256)
+		return -EINVAL;
+	strcpy(to, text);
+	return 0;
+}
+
+static int set_socket(void *to, const char *text)
+{
+	if (text[0] == '\0' || strlen(text) >= 108)
+		return -EINVAL;
+	strcpy(to, text);
+	return 0;
+}
+
+static int set_device(void *to, const char *text)
+{
+	static const char *const numbered[] = { "cuda-ipc:", "cuda-vmm:" };
+	unsigned i;
+	size_t n;
+
+	if (strcmp(text, "auto") == 0 || strcmp(text, "host") == 0) {
+		strcpy(to, text);
+		return 0;
+	}
+	for (i = 0; i < 2; i++) {
+		n = strlen(numbered[i]);
+		if (strncmp(text, numbered[i], n) == 0 && text[n] &&
+		    strlen(text + n) <= 3 &&
+		    strspn(text + n, "0123456789") == strlen(text + n)) {
+			strcpy(to, text);
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static int set_level(void *to, const char *text)
+{
+	static const char *const names[] = { "error", "warning", "notice",
+					     "info", "debug" };
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		if (strcmp(text, names[i]) == 0) {
+			*(int *)to = LOG_ERR + i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+/* ---- keys ---- */
+
+struct config_key {
+	const char *name;
+	size_t offset;
+	int (*set)(void *to, const char *text);
+	const char *takes;
+};
+
+#define KEY(name, field, set, takes) \
+	{ name, offsetof(struct config, field), set, takes }
+#define SIZE_WORDS "a size: a number with K, M, G or T"
+#define TIME_WORDS "a time: a number with ms, s or min"
+
+static const struct config_key keys[] = {
+	KEY("device", server.device, set_device,
+	    "auto, host, cuda-ipc:N or cuda-vmm:N"),
+	KEY("pool", server.pool_bytes, set_size, SIZE_WORDS),
+	KEY("segment", server.segment_bytes, set_size, SIZE_WORDS),
+	KEY("socket", server.socket, set_socket,
+	    "a path of at most 107 bytes"),
+	KEY("socket-mode", server.socket_mode, set_mode,
+	    "octal permissions up to 0777"),
+	KEY("socket-group", server.socket_gid, set_group, "a group"),
+	KEY("admin-group", server.admin_gid, set_group, "a group"),
+	KEY("state-dir", server.state_dir, set_path, "an absolute path"),
+	KEY("grace", server.grace_ms, set_time, TIME_WORDS),
+	KEY("hello-timeout", server.hello_ms, set_time, TIME_WORDS),
+	KEY("max-wait", server.max_wait_ms, set_time, TIME_WORDS),
+	KEY("max-clients", server.max_clients, set_count,
+	    "a number from 1 to 1000000"),
+	KEY("max-clients-per-user", server.max_clients_per_user, set_count,
+	    "a number from 1 to 1000000"),
+	KEY("max-waiting", server.max_waiting, set_count,
+	    "a number from 1 to 1000000"),
+	KEY("tenant-max", server.tenant_max, set_size, SIZE_WORDS),
+	KEY("log-level", log_level, set_level,
+	    "error, warning, notice, info or debug"),
+};
+
+int config_set(struct config *c, const char *key, const char *value,
+	       const char *where)
+{
+	unsigned i;
+
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		if (strcmp(keys[i].name, key) != 0)
+			continue;
+		if (keys[i].set((char *)c + keys[i].offset, value) == 0)
+			return 0;
+		return config_fail(c, -EINVAL, "%s: '%s' is not %s", where,
+				   value, keys[i].takes);
+	}
+	return -ENOENT;
+}
+
+/* "device, pool, ...": what [kvd] may have. */
+static void list_keys(char *buf, size_t size)
+{
+	size_t n = 0;
+	unsigned i;
+
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]) && n < size; i++)
+		n += (size_t)snprintf(buf + n, size - n, "%s%s",
+				      i ? ", " : "", keys[i].name);
+}
+
+static int set_key(struct config *c, const char *key, const char *value,
+		   const char *where)
+{
+	char names[CONFIG_WHY_BYTES / 2];
+	int r;
+
+	r = config_set(c, key, value, where);
+	if (r != -ENOENT)
+		return r;
+	list_keys(names, sizeof(names));
+	return config_fail(c, -EINVAL, "%s: no such key; [kvd] has %s", where,
+			   names);
+}
+
+/* ---- tenants ---- */
+
+static struct tenant *get_tenant(struct config *c, const char *name)
+{
+	struct tenant *t;
+
+	TAILQ_FOREACH(t, &c->server.tenants, link)
+		if (strcmp(t->name, name) == 0)
+			return t;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return NULL;
+	strcpy(t->name, name);
+	t->configured = true;
+	TAILQ_INSERT_TAIL(&c->server.tenants, t, link);
+	return t;
+}
+
+/* "a, b c" into ids, appended. */
+static int set_ids(uint32_t *ids, unsigned *nr, const char *text,
+		   int (*set)(void *to, const char *word))
+{
+	char buf[MAX_LINE], *word, *save;
+
+	snprintf(buf, sizeof(buf), "%s", text);
+	for (word = strtok_r(buf, ", \t", &save); word;
+	     word = strtok_r(NULL, ", \t", &save)) {
+		if (*nr == TENANT_MAX_IDS || set(&ids[*nr], word) < 0)
+			return -EINVAL;
+		(*nr)++;
+	}
+	return 0;
+}
+
+static int set_tenant(struct config *c, const char *name, const char *key,
+		      const char *value, const char *where)
+{
+	const char *takes;
+	struct tenant *t;
+	int r;
+
+	if (tenant_name_check(name) < 0 || strncmp(name, "uid-", 4) == 0)
+		return config_fail(c, -EINVAL, "%s: '%s' is no name for a "
+				   "tenant: at most 31 letters, digits, "
+				   "'-', '_', '.', not beginning with 'uid-'",
+				   where, name);
+	t = get_tenant(c, name);
+	if (!t)
+		return config_fail(c, -ENOMEM, "out of memory");
+	if (strcmp(key, "users") == 0) {
+		takes = "a list of at most 64 users";
+		r = set_ids(t->uids, &t->nr_uids, value, set_user);
+	} else if (strcmp(key, "groups") == 0) {
+		takes = "a list of at most 64 groups";
+		r = set_ids(t->gids, &t->nr_gids, value, set_group);
+	} else if (strcmp(key, "max") == 0) {
+		takes = SIZE_WORDS;
+		r = set_size(&t->max_bytes, value);
+	} else if (strcmp(key, "key-file") == 0) {
+		takes = "an absolute path";
+		r = set_path(t->key_file, value);
+	} else {
+		return config_fail(c, -EINVAL, "%s: no such key; [tenant] has "
+				   "users, groups, max, key-file", where);
+	}
+	if (r < 0)
+		return config_fail(c, r, "%s: '%s' is not %s", where, value,
+				   takes);
+	return 0;
+}
+
+/* ---- the file ---- */
+
+/* inih does not say which line it is at, so the reader counts. */
+struct config_file {
+	struct config *config;
+	const char *path;
+	FILE *file;
+	unsigned line;
+	int err;		/* the first */
+};
+
+static char *config_file_gets(char *buf, int size, void *ctx)
+{
+	struct config_file *f = ctx;
+
+	f->line++;
+	return fgets(buf, size, f->file);
+}
+
+static int config_file_entry(void *ctx, const char *section, const char *key,
+			     const char *value)
+{
+	struct config_file *f = ctx;
+	char where[400];
+
+	if (f->err)
+		return 0;
+	snprintf(where, sizeof(where), "%s:%u: %s", f->path, f->line, key);
+	if (strcmp(section, "kvd") == 0)
+		f->err = set_key(f->config, key, value, where);
+	else if (strncmp(section, "tenant ", 7) == 0)
+		f->err = set_tenant(f->config, section + 7, key, value, where);
+	else
+		f->err = config_fail(f->config, -EINVAL,
+				     "%s: no section [%s]; there are [kvd] "
+				     "and [tenant NAME]", where, section);
+	return f->err == 0;
+}
+
+int config_read(struct config *c, const char *path)
+{
+	struct config_file f = { .config = c, .path = path };
+	int line;
+
+	f.file = fopen(path, "re");
+	if (!f.file)
+		return config_fail(c, errno == ENOENT ? -ENOENT : -EINVAL,
+				   "%s: %s", path, strerror(errno));
+	line = ini_parse_stream(config_file_gets, &f, config_file_entry, &f);
+	fclose(f.file);
+	if (f.err)
+		return f.err;
+	if (line != 0)
+		return config_fail(c, -EINVAL, "%s:%d: neither [section], nor "
+				   "key = value, nor a comment", path, line);
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+/* Where an ordinary user keeps things: $@env/kvd@tail or $HOME/@home@tail. */
+static void user_path(char *to, size_t size, const char *env,
+		      const char *home, const char *tail)
+{
+	const char *dir = getenv(env);
+
+	to[0] = '\0';
+	if (dir && dir[0] == '/')
+		snprintf(to, size, "%s/kvd%s", dir, tail);
+	else if (home && getenv("HOME"))
+		snprintf(to, size, "%s/%s/kvd%s", getenv("HOME"), home, tail);
+}
+
+static void default_places(struct server_config *s)
+{
+	const char *state = getenv("STATE_DIRECTORY"); /* of systemd */
+
+	if (geteuid() == 0) {
+		strcpy(s->socket, "/run/kvd/kvd.sock");
+		strcpy(s->state_dir, "/var/lib/kvd");
+	} else {
+		user_path(s->socket, sizeof(s->socket), "XDG_RUNTIME_DIR",
+			  NULL, "/kvd.sock");
+		user_path(s->state_dir, sizeof(s->state_dir),
+			  "XDG_STATE_HOME", ".local/state", "");
+	}
+	if (state && state[0] == '/' && strlen(state) < sizeof(s->state_dir))
+		strcpy(s->state_dir, state);
+}
+
+void config_init(struct config *c)
+{
+	struct server_config *s = &c->server;
+
+	memset(c, 0, sizeof(*c));
+	c->log_level = LOG_INFO;
+	default_places(s);
+	strcpy(s->device, "auto");
+	s->pool_bytes = 1ULL << 30;
+	s->socket_mode = geteuid() == 0 ? 0660 : 0600;
+	s->socket_gid = (gid_t)-1;
+	s->admin_gid = (gid_t)-1;
+	s->grace_ms = 10000;
+	s->hello_ms = 5000;
+	s->max_wait_ms = 60000;
+	s->max_clients = 4096;
+	s->max_clients_per_user = 2048;
+	s->max_waiting = 64;
+	TAILQ_INIT(&s->tenants);
+}
+
+void config_fini(struct config *c)
+{
+	struct tenant *t;
+
+	while ((t = TAILQ_FIRST(&c->server.tenants))) {
+		TAILQ_REMOVE(&c->server.tenants, t, link);
+		free(t);
+	}
+}
+
+int config_check(struct config *c)
+{
+	const struct server_config *s = &c->server;
+
+	if (!s->socket[0])
+		return config_fail(c, -EINVAL, "XDG_RUNTIME_DIR is not set: "
+				   "say where with --socket");
+	if (!s->state_dir[0])
+		return config_fail(c, -EINVAL, "neither XDG_STATE_HOME nor "
+				   "HOME is set: say where with --state-dir");
+	if (s->segment_bytes % (2u << 20) != 0)
+		return config_fail(c, -EINVAL,
+				   "segment: not a multiple of 2M");
+	if (s->pool_bytes < 2u << 20 || s->pool_bytes < s->segment_bytes)
+		return config_fail(c, -EINVAL, "pool: smaller than %s",
+				   s->segment_bytes ? "one segment" : "2M");
+	return 0;
+}

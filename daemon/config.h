@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.h - kvd.conf and the command line, into what the server is told.
+ *
+ * Both set the same keys through the same table; the command line wins.
+ */
+#ifndef DAEMON_CONFIG_H
+#define DAEMON_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include "daemon/net/server.h"
+
+#define CONFIG_WHY_BYTES 512
+
+struct config {
+	struct server_config server;
+	int log_level;
+	char why[CONFIG_WHY_BYTES]; /* the first thing that is wrong */
+};
+
+/* Defaults for whoever runs us. */
+void config_init(struct config *c);
+void config_fini(struct config *c);
+
+/**
+ * config_read() - take over what a file says
+ * Return: 0; -ENOENT no such file; -EINVAL; c->why names file, line, key and
+ * what is allowed.
+ */
+int config_read(struct config *c, const char *path);
+
+/**
+ * config_set() - set one key of [kvd] from its text
+ * @where:	what to name in an error: "--pool", "kvd.conf:12: pool"
+ * Return: 0, -ENOENT no such key, -EINVAL a value it does not take.
+ */
+int config_set(struct config *c, const char *key, const char *value,
+	       const char *where);
+
+/* What must hold between keys. Return: 0 or -EINVAL with c->why. */
+int config_check(struct config *c);
+
+/* A size with K, M, G, T, or a time with ms, s, min. Return: 0, -EINVAL. */
+int config_parse_size(const char *text, uint64_t *ret);
+int config_parse_time_ms(const char *text, uint64_t *ret);
+
+#endif

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * client.c - a client from accept to the end.
+ *
+ * Connected, it is NEW and counted against its user; its hello makes it READY
+ * and gives it a mem_client; a bye, or the end of its socket, takes back all
+ * it held. Whether its open pages are free at once or quarantined is decided
+ * here, and only here.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "daemon/mem/mem.h"
+#include "daemon/net/dispatch/dispatch.h"
+#include "daemon/net/log.h"
+#include "daemon/net/state.h"
+
+/* Clients over the limit that are kept for an answer to their hello. */
+#define CLIENT_MAX_REFUSED 32
+
+static void client_on_frame(struct conn *conn, const struct conn_frame *f)
+{
+	struct client *c = (struct client *)conn;
+
+	c->nr_requests++;
+	c->server->nr_requests++;
+	dispatch_frame(c, f);
+}
+
+static void client_spaces_free(struct client *c)
+{
+	struct client_space *sp;
+
+	while ((sp = LIST_FIRST(&c->spaces))) {
+		LIST_REMOVE(sp, link);
+		free(sp);
+	}
+}
+
+void client_release(struct client *c, bool quiesced)
+{
+	struct proc *p = c->proc;
+
+	waiters_cancel(c);
+	client_spaces_free(c);
+	mem_client_free(c->mem, quiesced);
+	c->mem = NULL;
+	c->proc = NULL;
+	if (p)
+		proc_put(p, !quiesced);
+}
+
+static void client_unlink(struct client *c)
+{
+	struct server *s = c->server;
+
+	TAILQ_REMOVE(c->state == CLIENT_NEW ? &s->greeting : &s->clients, c,
+		     link);
+	s->nr_clients--;
+	if (c->refused)
+		s->nr_refused--;
+}
+
+static void client_on_gone(struct conn *conn, bool hung_up)
+{
+	struct client *c = (struct client *)conn;
+
+	client_unlink(c);
+	if (c->state == CLIENT_READY)
+		client_release(c, hung_up && proc_quiesced(c->proc));
+}
+
+static void client_on_closed(struct conn *conn)
+{
+	free((struct client *)conn);
+}
+
+static const struct conn_ops client_conn_ops = {
+	.frame = client_on_frame,
+	.gone = client_on_gone,
+	.closed = client_on_closed,
+};
+
+static unsigned count_user(const struct server *s, uid_t uid)
+{
+	const struct client *c;
+	unsigned nr = 0;
+
+	TAILQ_FOREACH(c, &s->clients, link)
+		nr += c->peer.uid == uid;
+	TAILQ_FOREACH(c, &s->greeting, link)
+		nr += c->peer.uid == uid;
+	return nr;
+}
+
+static bool is_admin(const struct server *s, const struct peer *p)
+{
+	if (p->uid == 0 || p->uid == geteuid())
+		return true;
+	return s->cfg.admin_gid != (gid_t)-1 &&
+	       peer_in_group(p, s->cfg.admin_gid);
+}
+
+/* 0, or why there is no place for one more of this user. */
+static int check_limits(struct server *s, const struct peer *p)
+{
+	if (s->nr_clients - s->nr_refused >= s->cfg.max_clients ||
+	    count_user(s, p->uid) >= s->cfg.max_clients_per_user)
+		return -EUSERS;
+	return 0;
+}
+
+void client_on_accept(void *ctx, int fd)
+{
+	struct client *c = calloc(1, sizeof(*c));
+	struct server *s = ctx;
+
+	if (!c || peer_get(fd, &c->peer) < 0)
+		goto out_free;
+	c->refused = check_limits(s, &c->peer);
+	if (c->refused) {
+		log_limited(&s->logged_ms, LOG_WARNING,
+			    "too many clients: one of uid %u was refused",
+			    (unsigned)c->peer.uid);
+		if (s->nr_refused >= CLIENT_MAX_REFUSED)
+			goto out_free;
+	}
+	if (conn_init(&c->conn, &s->loop, fd, &s->io, &client_conn_ops) < 0)
+		goto out_free;
+	c->server = s;
+	c->state = CLIENT_NEW;
+	c->id = ++s->last_id;
+	c->admin = is_admin(s, &c->peer);
+	c->since_ms = uv_now(&s->loop);
+	LIST_INIT(&c->spaces);
+	TAILQ_INSERT_TAIL(&s->greeting, c, link);
+	s->nr_clients++;
+	s->nr_refused += c->refused != 0;
+	return;
+
+out_free:
+	free(c);
+	close(fd);
+}
+
+void clients_expire(struct server *s)
+{
+	uint64_t now = uv_now(&s->loop);
+	struct client *c;
+
+	TAILQ_FOREACH(c, &s->greeting, link) {
+		if (now - c->since_ms < s->cfg.hello_ms)
+			return;
+		log_line(LOG_DEBUG, "client %u said no hello", c->id);
+		conn_drop(&c->conn);
+	}
+}
+
+void clients_abandon(struct server *s)
+{
+	struct client_list *lists[] = { &s->clients, &s->greeting };
+	struct client *c;
+	unsigned i;
+
+	for (i = 0; i < 2; i++) {
+		while ((c = TAILQ_FIRST(lists[i]))) {
+			client_unlink(c);
+			waiters_cancel(c);
+			client_spaces_free(c);
+			conn_close(&c->conn);
+		}
+	}
+}
+
+struct client_space *client_space_find(const struct client *c, uint32_t id)
+{
+	struct client_space *sp;
+
+	LIST_FOREACH(sp, &c->spaces, link)
+		if (sp->id == id)
+			return sp;
+	return NULL;
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * dispatch.c - from a frame to its handler and back to a reply.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "daemon/net/dispatch/dispatch.h"
+#include "daemon/net/dispatch/handlers.h"
+#include "daemon/net/error.h"
+#include "daemon/net/log.h"
+#include "daemon/net/state.h"
+#include "proto/kvd.pb-c.h"
+
+#define PAYLOAD_BYTES (WIRE_MAX_FRAME - WIRE_HEADER_BYTES)
+
+static const struct request_row rows[WIRE_NR_TYPES] = {
+	[WIRE_HELLO] = { &kvd__hello_request__descriptor, do_hello,
+			 .before_hello = true },
+	[WIRE_OPEN_SPACE] = { &kvd__open_space_request__descriptor,
+			      do_open_space },
+	[WIRE_CLOSE_SPACE] = { &kvd__close_space_request__descriptor,
+			       do_close_space },
+	[WIRE_MAP] = { &kvd__map_request__descriptor, do_map },
+	[WIRE_ALLOC] = { &kvd__alloc_request__descriptor, do_alloc },
+	[WIRE_RELEASE] = { &kvd__release_request__descriptor, do_release },
+	[WIRE_MATCH] = { &kvd__match_request__descriptor, do_match },
+	[WIRE_REFERENCE] = { &kvd__reference_request__descriptor,
+			     do_reference },
+	[WIRE_PUBLISH] = { &kvd__publish_request__descriptor, do_publish },
+	[WIRE_CLAIM] = { &kvd__claim_request__descriptor, do_claim },
+	[WIRE_BYE] = { &kvd__bye_request__descriptor, do_bye,
+		       .after_bye = true },
+	[WIRE_PING] = { &kvd__ping_request__descriptor, do_ping,
+			.after_bye = true },
+	[WIRE_STATUS] = { &kvd__status_request__descriptor, do_status },
+	[WIRE_STAT] = { &kvd__stat_request__descriptor, do_stat },
+	[WIRE_CLIENTS] = { &kvd__clients_request__descriptor, do_clients },
+	[WIRE_SPACES] = { &kvd__spaces_request__descriptor, do_spaces },
+};
+
+const struct request_row *request_row(unsigned type)
+{
+	return &rows[type];
+}
+
+/* ---- replies ---- */
+
+void reply_init(struct reply *r, struct arena *a)
+{
+	arena_reset(a);
+	r->arena = a;
+	r->msg = NULL;
+	r->nr_fds = 0;
+	r->need_bytes = 0;
+	r->why[0] = '\0';
+	r->drop = false;
+}
+
+int reply_fail(struct reply *r, int err, const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(r->why, sizeof(r->why), format, ap);
+	va_end(ap);
+	return err;
+}
+
+static void reply_close_fds(struct reply *r)
+{
+	while (r->nr_fds > 0)
+		close(r->fds[--r->nr_fds]);
+}
+
+static void send_payload(struct client *c, struct wire_header *h,
+			 const ProtobufCMessage *msg, struct reply *r)
+{
+	uint8_t *tx = c->server->tx;
+
+	h->length = 0;
+	if (msg)
+		h->length = (uint32_t)protobuf_c_message_pack(
+			msg, tx + WIRE_HEADER_BYTES);
+	wire_put(tx, h);
+	conn_send(&c->conn, tx, WIRE_HEADER_BYTES + h->length, r->fds,
+		  r->nr_fds);
+}
+
+static void send_error(struct client *c, struct wire_header *h, int err,
+		       struct reply *r)
+{
+	const struct error_row *row = error_row(err);
+	Kvd__ErrorReply msg = KVD__ERROR_REPLY__INIT;
+	char text[REPLY_WHY_BYTES];
+
+	snprintf(text, sizeof(text), "%s", r->why[0] ? r->why : row->text);
+	msg.text = text;
+	msg.need_bytes = row->status == ENOSPC ? r->need_bytes : 0;
+	h->status = row->status;
+	reply_close_fds(r);
+	send_payload(c, h, &msg.base, r);
+}
+
+void reply_send(struct client *c, unsigned type, uint32_t id, int err,
+		struct reply *r)
+{
+	struct wire_header h = { .type = (uint16_t)type, .id = id };
+
+	if (err == 0 && r->msg &&
+	    protobuf_c_message_get_packed_size(r->msg) > PAYLOAD_BYTES)
+		err = reply_fail(r, -EMSGSIZE,
+				 "the answer is larger than 65536 bytes: ask "
+				 "for less");
+	if (err == 0)
+		send_payload(c, &h, r->msg, r);
+	else
+		send_error(c, &h, err, r);
+	if (r->drop)
+		conn_drop(&c->conn);
+}
+
+void dispatch_recall(struct client *c)
+{
+	struct wire_header h = { .type = WIRE_EVENT };
+	Kvd__Event msg = KVD__EVENT__INIT;
+	uint8_t buf[WIRE_HEADER_BYTES + 16];
+
+	msg.kind = KVD__EVENT__KIND__RECALL;
+	h.length = (uint32_t)kvd__event__pack(&msg, buf + WIRE_HEADER_BYTES);
+	wire_put(buf, &h);
+	conn_send(&c->conn, buf, WIRE_HEADER_BYTES + h.length, NULL, 0);
+}
+
+/* ---- requests ---- */
+
+/* May this client ask this now? */
+static int check_state(const struct client *c, unsigned type,
+		       const struct request_row *row, struct reply *r)
+{
+	switch (c->state) {
+	case CLIENT_NEW:
+		if (row->before_hello)
+			return 0;
+		r->drop = true;
+		return reply_fail(r, -EPROTO,
+				  "%s before hello: the first request has to "
+				  "be a hello", wire_type_name(type));
+	case CLIENT_READY:
+		if (!row->before_hello)
+			return 0;
+		return reply_fail(r, -EPROTO, "hello was said already");
+	case CLIENT_BYE:
+		if (row->after_bye)
+			return 0;
+		return reply_fail(r, -EPROTO,
+				  "%s after bye: connect again",
+				  wire_type_name(type));
+	}
+	return -EPROTO;
+}
+
+static int handle(struct client *c, const struct conn_frame *f,
+		  const struct wire_header *h, const ProtobufCMessage *msg,
+		  struct reply *r)
+{
+	const struct request_row *row = request_row(h->type);
+	struct request req = { .msg = msg,
+			       .id = h->id,
+			       .fds = f->fds,
+			       .nr_fds = f->nr_fds };
+	int err;
+
+	err = check_state(c, h->type, row, r);
+	return err < 0 ? err : row->handle(c, &req, r);
+}
+
+void dispatch_frame(struct client *c, const struct conn_frame *f)
+{
+	struct server *s = c->server;
+	ProtobufCMessage *msg = NULL;
+	struct wire_header h;
+	struct reply r;
+	int err;
+
+	reply_init(&r, &s->arena);
+	err = request_unpack(&s->arena, f, &h, &msg);
+	if (err == -EPROTO) {
+		log_line(LOG_DEBUG, "client %u (pid %d) sent no frame", c->id,
+			 (int)c->peer.pid);
+		conn_drop(&c->conn);
+		return;
+	}
+	if (err == 0)
+		err = handle(c, f, &h, msg, &r);
+	else if (c->state == CLIENT_NEW)
+		r.drop = true;
+	if (err != REPLY_LATER)
+		reply_send(c, h.type, h.id, err, &r);
+}

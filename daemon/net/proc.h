@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * proc.h - client processes, and when their device work has provably ended.
+ *
+ * A dead worker's pages may be reused only when its sockets have hung up AND
+ * its pidfd is readable: either alone can come hundreds of milliseconds
+ * before the kernel has let go of its memory. One struct proc per process
+ * counts its connections; pages of a connection that ended without a bye are
+ * quarantined until the process is gone and its last connection too.
+ */
+#ifndef DAEMON_NET_PROC_H
+#define DAEMON_NET_PROC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <uv.h>
+
+struct mem;
+struct procs;
+
+struct proc {
+	uv_poll_t poll;
+	LIST_ENTRY(proc) link;
+	struct procs *procs;
+	int pidfd;
+	pid_t pid;
+	uint64_t start_time;
+	unsigned nr_conns;
+	bool exited;
+	bool quarantined;	/* left pages that wait for its end */
+};
+
+struct procs {
+	uv_loop_t *loop;
+	struct mem *mem;
+	LIST_HEAD(proc_list, proc) list;
+};
+
+void procs_init(struct procs *ps, uv_loop_t *loop, struct mem *mem);
+void procs_fini(struct procs *ps);
+
+/**
+ * proc_get() - the process of one more connection
+ * @pidfd:	owned by the proc from here on, also on failure
+ * Return: 0 or a negative errno.
+ */
+int proc_get(struct procs *ps, int pidfd, pid_t pid, uint64_t start_time,
+	     struct proc **ret);
+
+/* Has all work of @p ended, apart from one connection that has hung up? */
+bool proc_quiesced(const struct proc *p);
+
+/* A connection less; @quarantined: mem has put pages of it in quarantine. */
+void proc_put(struct proc *p, bool quarantined);
+
+/**
+ * procs_watch() - watch a writer that has no connection, for its quarantine
+ * Return: true while it lives; false when it is gone.
+ */
+bool procs_watch(struct procs *ps, pid_t pid, uint64_t start_time);
+
+#endif

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * restore.c - what a predecessor left: pages, and how often that happened.
+ *
+ * mem knows its own descriptors by name. Beside them is one of ours, a page
+ * with the number of restarts that kept pages.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "daemon/mem/mem.h"
+#include "daemon/net/dispatch/dispatch.h"
+#include "daemon/net/log.h"
+#include "daemon/net/restore.h"
+#include "daemon/net/state.h"
+
+#define RESTARTS_NAME "kvd-restarts"
+
+/* ---- callbacks of mem ---- */
+
+static void on_room_idle(uv_idle_t *idle)
+{
+	struct server *s = idle->data;
+
+	uv_idle_stop(idle);
+	waiters_retry(s);
+}
+
+static void on_room(void *ctx)
+{
+	struct server *s = ctx;
+
+	if (!TAILQ_EMPTY(&s->waiters.queue))
+		uv_idle_start(&s->room, on_room_idle);
+}
+
+static void on_keep_fd(void *ctx, const char *name, int fd)
+{
+	struct server *s = ctx;
+
+	if (s->ops->keep_fd)
+		s->ops->keep_fd(s->ctx, name, fd);
+}
+
+static void on_drop_fd(void *ctx, const char *name)
+{
+	struct server *s = ctx;
+
+	if (s->ops->drop_fd)
+		s->ops->drop_fd(s->ctx, name);
+}
+
+static void on_recall(void *ctx, struct mem_client *mc)
+{
+	dispatch_recall(mem_client_owner(mc));
+}
+
+static const struct mem_ops restore_mem_ops = {
+	.room = on_room,
+	.keep_fd = on_keep_fd,
+	.drop_fd = on_drop_fd,
+	.recall = on_recall,
+};
+
+/* ---- the count of restarts ---- */
+
+static int restarts_take(struct server_fd *fds, size_t nr)
+{
+	size_t i;
+	int fd;
+
+	for (i = 0; i < nr; i++) {
+		if (strcmp(fds[i].name, RESTARTS_NAME) != 0)
+			continue;
+		fd = fds[i].fd;
+		fds[i].fd = -1;
+		return fd;
+	}
+	return -1;
+}
+
+/* A lost count is no reason not to start. */
+static void restarts_count(struct server *s, int fd)
+{
+	uint32_t nr = 0;
+
+	if (fd < 0)
+		fd = memfd_create(RESTARTS_NAME, MFD_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (pread(fd, &nr, sizeof(nr), 0) != sizeof(nr))
+		nr = 0;
+	if (mem_in_grace(s->mem))
+		nr++;
+	s->nr_restarts = nr;
+	if (pwrite(fd, &nr, sizeof(nr), 0) == sizeof(nr))
+		on_keep_fd(s, RESTARTS_NAME, fd);
+	close(fd);
+}
+
+/* ---- the pool ---- */
+
+static void close_unknown(struct server_fd *fds, size_t nr)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++) {
+		if (fds[i].fd < 0)
+			continue;
+		log_line(LOG_NOTICE, "descriptor %s of a predecessor is of no "
+			 "use, closed", fds[i].name);
+		close(fds[i].fd);
+		fds[i].fd = -1;
+	}
+}
+
+static int new_mem(struct server *s, struct server_fd *fds, size_t nr_fds,
+		   char *note, size_t note_bytes)
+{
+	struct mem_config cfg = { .pool_bytes = s->cfg.pool_bytes,
+				  .segment_bytes = s->cfg.segment_bytes };
+	struct mem_fd *mfds = calloc(nr_fds + 1, sizeof(*mfds));
+	size_t i;
+	int r;
+
+	if (!mfds)
+		return -ENOMEM;
+	for (i = 0; i < nr_fds; i++)
+		mfds[i] = (struct mem_fd){ fds[i].name, fds[i].fd };
+	r = mem_new(&cfg, &restore_mem_ops, s, s->dev, mfds, nr_fds, note,
+		    note_bytes, &s->mem);
+	for (i = 0; i < nr_fds; i++)
+		fds[i].fd = mfds[i].fd;
+	free(mfds);
+	return r;
+}
+
+int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
+		 char *why, size_t why_bytes)
+{
+	int restarts = restarts_take(fds, nr_fds);
+	char note[256] = "";
+	int r;
+
+	r = new_mem(s, fds, nr_fds, note, sizeof(note));
+	if (r < 0) {
+		snprintf(why, why_bytes, "pool of %llu bytes: %s%s%s",
+			 (unsigned long long)s->cfg.pool_bytes, strerror(-r),
+			 note[0] ? ": " : "", note);
+		if (restarts >= 0)
+			close(restarts);
+		return r;
+	}
+	if (note[0])
+		log_line(LOG_INFO, "%s", note);
+	restarts_count(s, restarts);
+	close_unknown(fds, nr_fds);
+	return 0;
+}

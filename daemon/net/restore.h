@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * restore.h - what a predecessor left: pages, and how often that happened.
+ */
+#ifndef DAEMON_NET_RESTORE_H
+#define DAEMON_NET_RESTORE_H
+
+#include <stddef.h>
+
+struct server;
+struct server_fd;
+
+/**
+ * restore_pool() - make s->mem, with the pages of a predecessor if there are
+ * @fds:	as the service manager handed them over; taken ones become -1
+ * @why:	a sentence on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
+		 char *why, size_t why_bytes);
+
+#endif

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * server.c - the daemon's loop: what is on it, and in which order it goes.
+ *
+ * Timers, signals, the listening socket, the device's wake-up; connections
+ * add themselves. Nothing here blocks once server_run() has begun.
+ *
+ * At the end clients are let go of, not released: with a service manager that
+ * keeps descriptors, a stop may be half of a restart, and what they hold has
+ * to be there when they come back. Without one it ends with the process.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include "daemon/dev/dev.h"
+#include "daemon/mem/mem.h"
+#include "daemon/net/log.h"
+#include "daemon/net/restore.h"
+#include "daemon/net/state.h"
+
+/* A device job that runs for longer than this is not health. */
+#define STUCK_NS (10ULL * 1000 * 1000 * 1000)
+
+/* ---- the device's thread ---- */
+
+static void on_device(void *ctx)
+{
+	struct server *s = ctx;
+
+	uv_async_send(&s->wake);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+	struct server *s = wake->data;
+
+	if (s->dev)
+		dev_reap(s->dev);
+}
+
+/* ---- the tick ---- */
+
+static void update_status(struct server *s)
+{
+	char line[sizeof(s->status)];
+	struct mem_stat st;
+
+	mem_stat(s->mem, &st);
+	snprintf(line, sizeof(line),
+		 "%s: %u clients, %u spaces, %llu of %llu MiB in use%s",
+		 dev_spec(s->dev), s->nr_clients, st.nr_spaces,
+		 (unsigned long long)(st.bytes.total -
+				      st.bytes.of[PAGE_FREE]) >> 20,
+		 (unsigned long long)st.bytes.total >> 20,
+		 s->stuck ? ", device stuck" :
+		 mem_in_grace(s->mem) ? ", waiting for claims" : "");
+	if (strcmp(line, s->status) == 0)
+		return;
+	memcpy(s->status, line, sizeof(line));
+	s->ops->status(s->ctx, s->status);
+}
+
+static void check_device(struct server *s)
+{
+	uint64_t jobs, since;
+	bool stuck;
+
+	dev_progress(s->dev, &jobs, &since);
+	stuck = since != 0 && uv_hrtime() > since &&
+		uv_hrtime() - since > STUCK_NS;
+	if (stuck && !s->stuck)
+		log_line(LOG_ERR, "%s: a device call has not returned for %llu "
+			 "seconds", dev_spec(s->dev), STUCK_NS / 1000000000);
+	s->stuck = stuck;
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct server *s = timer->data;
+
+	check_device(s);
+	clients_expire(s);
+	listener_tick(&s->listener);
+	update_status(s);
+	if (!s->stuck)
+		s->ops->alive(s->ctx);
+}
+
+/* ---- grace ---- */
+
+/*
+ * mem asks this about each writer that has not come back. It has no context
+ * of its own, so the list to put the living in is here while it asks.
+ */
+static struct procs *grace_procs;
+
+static bool writer_alive(pid_t pid, uint64_t start_time)
+{
+	return procs_watch(grace_procs, pid, start_time);
+}
+
+static void on_grace_end(uv_timer_t *timer)
+{
+	struct server *s = timer->data;
+
+	log_line(LOG_INFO, "grace is over, what was not claimed is released");
+	grace_procs = &s->procs;
+	mem_grace_end(s->mem, writer_alive);
+	grace_procs = NULL;
+}
+
+static void start_grace(struct server *s)
+{
+	if (!mem_in_grace(s->mem))
+		return;
+	s->grace_end_ms = uv_now(&s->loop) + s->cfg.grace_ms;
+	uv_timer_start(&s->grace, on_grace_end, s->cfg.grace_ms, 0);
+}
+
+/* ---- signals ---- */
+
+static void on_signal(uv_signal_t *sig, int signum)
+{
+	struct server *s = sig->data;
+
+	if (signum == SIGHUP) {
+		log_line(LOG_NOTICE, "SIGHUP: the configuration is read at "
+			 "start only; under systemd a restart keeps all pages");
+		return;
+	}
+	log_line(LOG_INFO, "%s: stopping", strsignal(signum));
+	s->ops->stopping(s->ctx);
+	uv_stop(&s->loop);
+}
+
+/* ---- life ---- */
+
+static int init_loop(struct server *s)
+{
+	static const int signums[] = { SIGTERM, SIGINT, SIGHUP };
+	unsigned i;
+	int r;
+
+	r = uv_loop_init(&s->loop);
+	if (r < 0)
+		return r;
+	uv_async_init(&s->loop, &s->wake, on_wake);
+	uv_idle_init(&s->loop, &s->room);
+	uv_timer_init(&s->loop, &s->tick);
+	uv_timer_init(&s->loop, &s->grace);
+	s->wake.data = s->room.data = s->tick.data = s->grace.data = s;
+	for (i = 0; i < 3; i++) {
+		uv_signal_init(&s->loop, &s->signals[i]);
+		s->signals[i].data = s;
+		uv_signal_start(&s->signals[i], on_signal, signums[i]);
+	}
+	return waiters_init(s);
+}
+
+static int open_device(struct server *s, char *why, size_t why_bytes)
+{
+	int r;
+
+	r = dev_new(s->cfg.device, on_device, s, &s->dev, s->device_note,
+		    sizeof(s->device_note));
+	if (r < 0) {
+		snprintf(why, why_bytes, "device %s: %s", s->cfg.device,
+			 s->device_note[0] ? s->device_note : strerror(-r));
+		return r;
+	}
+	log_line(LOG_INFO, "device %s: %s", dev_spec(s->dev), s->device_note);
+	return 0;
+}
+
+static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
+		    struct server_fd *fds, size_t nr_fds, char *why,
+		    size_t why_bytes)
+{
+	int r;
+
+	r = listener_open(&s->listener, listen_fd, cfg->socket,
+			  cfg->socket_mode, cfg->socket_gid, why, why_bytes);
+	if (r < 0)
+		return r;
+	r = tenants_init(&s->tenants, &cfg->tenants, cfg->state_dir,
+			 cfg->tenant_max, why, why_bytes);
+	if (r < 0)
+		return r;
+	r = open_device(s, why, why_bytes);
+	if (r < 0)
+		return r;
+	r = restore_pool(s, fds, nr_fds, why, why_bytes);
+	if (r < 0)
+		return r;
+	procs_init(&s->procs, &s->loop, s->mem);
+	start_grace(s);
+	uv_timer_start(&s->tick, on_tick, 0, s->ops->tick_ms);
+	return listener_start(&s->listener, &s->loop, client_on_accept, s);
+}
+
+int server_new(struct server_config *cfg, const struct server_ops *ops,
+	       void *ctx, int listen_fd, struct server_fd *fds, size_t nr_fds,
+	       char *why, size_t why_bytes, struct server **ret)
+{
+	struct server *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return -ENOMEM;
+	snprintf(why, why_bytes, "out of memory or file descriptors");
+	r = init_loop(s);
+	if (r < 0) {
+		free(s);
+		return r;
+	}
+	s->ops = ops;
+	s->ctx = ctx;
+	s->cfg = *cfg;
+	s->listener.fd = s->listener.spare_fd = -1;
+	TAILQ_INIT(&s->clients);
+	TAILQ_INIT(&s->greeting);
+	TAILQ_INIT(&s->tenants.list);
+	LIST_INIT(&s->procs.list);
+	s->start_ms = uv_now(&s->loop);
+	if (getrandom(&s->instance, sizeof(s->instance), 0) < 0)
+		s->instance = uv_hrtime();
+	r = arena_init(&s->arena, ARENA_BYTES);
+	if (r == 0)
+		r = open_all(s, cfg, listen_fd, fds, nr_fds, why, why_bytes);
+	if (r < 0) {
+		server_free(s);
+		return r;
+	}
+	*ret = s;
+	return 0;
+}
+
+void server_run(struct server *s)
+{
+	s->ops->ready(s->ctx);
+	uv_run(&s->loop, UV_RUN_DEFAULT);
+}
+
+static void close_handle(uv_handle_t *handle, void *arg)
+{
+	if (!uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+void server_free(struct server *s)
+{
+	if (!s)
+		return;
+	listener_close(&s->listener);
+	clients_abandon(s);
+	procs_fini(&s->procs);
+	mem_free(s->mem);
+	dev_free(s->dev);
+	s->dev = NULL;
+	uv_walk(&s->loop, close_handle, NULL);
+	uv_run(&s->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&s->loop);
+	tenants_fini(&s->tenants);
+	arena_fini(&s->arena);
+	free(s);
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server.h - the daemon's loop, as main sees it.
+ *
+ * Everything runs on the thread that calls server_run(), but for the device's
+ * own thread, whose results come back as an event of the loop.
+ */
+#ifndef DAEMON_NET_SERVER_H
+#define DAEMON_NET_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include "daemon/net/tenant.h"
+
+struct server;
+
+struct server_config {
+	char device[32];	/* dev_new()'s spec */
+	uint64_t pool_bytes;
+	uint64_t segment_bytes;	/* 0: chosen */
+	char socket[256];
+	uint32_t socket_mode;
+	gid_t socket_gid;	/* (gid_t)-1: left as it is */
+	gid_t admin_gid;	/* (gid_t)-1: none */
+	char state_dir[256];
+	uint64_t grace_ms;	/* for claims after a restart */
+	uint64_t hello_ms;	/* for a connection's first message */
+	uint64_t max_wait_ms;	/* cap on the deadline of an allocation */
+	uint32_t max_clients;
+	uint32_t max_clients_per_user;
+	uint32_t max_waiting;	/* allocations of one client that wait */
+	uint64_t tenant_max;	/* of tenants nobody configured; 0: no limit */
+	struct tenant_list tenants;
+};
+
+/* A descriptor that a predecessor left with the service manager. */
+struct server_fd {
+	const char *name;
+	int fd;			/* -1 once it is taken */
+};
+
+/* What the server tells, and asks of, whoever runs it. Loop's thread. */
+struct server_ops {
+	void (*ready)(void *ctx);
+	/* One line on what goes on; only when it has changed. */
+	void (*status)(void *ctx, const char *line);
+	/* The loop turns and the device makes progress; every tick. */
+	void (*alive)(void *ctx);
+	void (*stopping)(void *ctx);
+	/* Keep a duplicate of @fd for a successor; may be NULL. */
+	void (*keep_fd)(void *ctx, const char *name, int fd);
+	void (*drop_fd)(void *ctx, const char *name);
+	uint64_t tick_ms;	/* how often alive() is wanted */
+};
+
+/**
+ * server_new() - open device, pool and socket
+ * @cfg:	read during the call only; its tenants are taken over
+ * @ops:	kept, must outlive the server
+ * @ctx:	for @ops
+ * @listen_fd:	socket made by the service manager, or -1: cfg->socket
+ * @fds:	kept by the service manager for us
+ * @nr_fds:	how many
+ * @why:	a sentence, on failure
+ *
+ * Return: 0 or a negative errno.
+ */
+int server_new(struct server_config *cfg, const struct server_ops *ops,
+	       void *ctx, int listen_fd, struct server_fd *fds, size_t nr_fds,
+	       char *why, size_t why_bytes, struct server **ret);
+
+/* Serves until SIGTERM or SIGINT. */
+void server_run(struct server *s);
+
+/* NULL is fine. Pages stay in descriptors that were kept. */
+void server_free(struct server *s);
+
+#endif

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.h - what the files of this room share: the server and its clients.
+ */
+#ifndef DAEMON_NET_STATE_H
+#define DAEMON_NET_STATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uv.h>
+#include "daemon/net/arena.h"
+#include "daemon/net/conn.h"
+#include "daemon/net/listen.h"
+#include "daemon/net/peer.h"
+#include "daemon/net/proc.h"
+#include "daemon/net/server.h"
+#include "daemon/net/tenant.h"
+#include "daemon/net/wait.h"
+
+struct dev;
+struct mem;
+struct mem_client;
+
+enum client_state {
+	CLIENT_NEW,		/* has not said hello */
+	CLIENT_READY,
+	CLIENT_BYE		/* has given everything back */
+};
+
+#define CLIENT_PROGRAM_BYTES 65	/* with its NUL */
+
+/* A space that a client has open. */
+struct client_space {
+	LIST_ENTRY(client_space) link;
+	uint32_t id;
+	uint32_t nr_opens;
+	uint32_t page_tokens;
+	uint32_t nr_groups;
+	bool read_only;		/* every time */
+};
+
+struct client {
+	struct conn conn;
+	TAILQ_ENTRY(client) link;
+	struct server *server;
+	uint32_t id;
+	enum client_state state;
+	int refused;		/* negative errno that answers its hello */
+	struct peer peer;
+	bool admin;
+	struct proc *proc;
+	struct tenant *tenant;
+	struct mem_client *mem;	/* READY only */
+	LIST_HEAD(, client_space) spaces;
+	unsigned nr_waiting;	/* allocations in the waiters' queue */
+	uint64_t since_ms;	/* uv_now() when it connected */
+	uint64_t nr_requests;
+	char program[CLIENT_PROGRAM_BYTES];
+};
+
+TAILQ_HEAD(client_list, client);
+
+struct server {
+	uv_loop_t loop;
+	uv_async_t wake;	/* from the device's thread */
+	uv_idle_t room;		/* runs while waiters may be served */
+	uv_timer_t tick;
+	uv_timer_t grace;
+	uv_signal_t signals[3];
+	struct listener listener;
+	struct dev *dev;
+	struct mem *mem;
+	struct procs procs;
+	struct tenants tenants;
+	struct waiters waiters;
+	struct client_list clients;	/* READY and BYE, by id */
+	struct client_list greeting;	/* NEW, oldest first */
+	unsigned nr_clients;		/* in both */
+	unsigned nr_refused;		/* among greeting */
+	uint32_t last_id;
+	struct server_config cfg;	/* its tenants have moved */
+	const struct server_ops *ops;
+	void *ctx;
+	uint64_t instance;
+	uint64_t start_ms;
+	uint64_t grace_end_ms;
+	uint64_t nr_requests;
+	uint32_t nr_restarts;
+	bool stuck;			/* the device has made no progress */
+	uint64_t logged_ms;
+	char device_note[256];
+	char status[128];
+	struct arena arena;
+	struct conn_io io;
+	uint8_t tx[WIRE_MAX_FRAME];
+};
+
+/* ---- client.c ---- */
+
+/* A connection to the server @ctx has come in: owns @fd. */
+void client_on_accept(void *ctx, int fd);
+
+/* Gives back what @c holds; its requests are refused from here on. */
+void client_release(struct client *c, bool quiesced);
+
+/* Drops those that have connected and said nothing. */
+void clients_expire(struct server *s);
+
+/* At the end of the server: lets go of all, gives nothing back. */
+void clients_abandon(struct server *s);
+
+/* A space that @c has open, or NULL. */
+struct client_space *client_space_find(const struct client *c, uint32_t id);
+
+#endif

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * tenant.c - whose pages: users and groups to tenants, and their name keys.
+ *
+ * The key of an unconfigured tenant is 32 bytes of disk at its first hello:
+ * the one time that the loop's thread may wait for a disk. It is not put off,
+ * because a key that was handed out and then lost would make everything
+ * published under it unfindable.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "daemon/net/peer.h"
+#include "daemon/net/tenant.h"
+
+int tenant_name_check(const char *name)
+{
+	size_t n = strlen(name);
+
+	if (n == 0 || n >= TENANT_NAME_BYTES || name[0] == '.')
+		return -EINVAL;
+	return strspn(name, "abcdefghijklmnopqrstuvwxyz"
+			    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+			    "0123456789-_.") == n ? 0 : -EINVAL;
+}
+
+/* ---- keys ---- */
+
+static int key_read(const char *path, uint8_t key[NAME_KEY_BYTES])
+{
+	uint8_t buf[NAME_KEY_BYTES + 1];
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = read(fd, buf, sizeof(buf));
+	close(fd);
+	if (n != NAME_KEY_BYTES)
+		return n < 0 ? -EIO : -EINVAL;
+	memcpy(key, buf, NAME_KEY_BYTES);
+	return 0;
+}
+
+static int fsync_dir(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (fd < 0)
+		return -errno;
+	r = fsync(fd) < 0 ? -errno : 0;
+	close(fd);
+	return r;
+}
+
+/* Writes a new file of @key whole, or nothing. */
+static int key_write(const char *dir, const char *path,
+		     const uint8_t key[NAME_KEY_BYTES])
+{
+	char tmp[640];
+	int fd, r = 0;
+
+	snprintf(tmp, sizeof(tmp), "%s.%d.new", path, (int)getpid());
+	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, key, NAME_KEY_BYTES) != NAME_KEY_BYTES || fsync(fd) < 0)
+		r = -EIO;
+	close(fd);
+	if (r == 0 && rename(tmp, path) < 0)
+		r = -errno;
+	if (r < 0) {
+		unlink(tmp);
+		return r;
+	}
+	return fsync_dir(dir);
+}
+
+static int key_make(const char *dir, const char *path,
+		    uint8_t key[NAME_KEY_BYTES])
+{
+	if (getrandom(key, NAME_KEY_BYTES, 0) != NAME_KEY_BYTES)
+		return -EIO;
+	return key_write(dir, path, key);
+}
+
+/* A configured key file has to be there; one of ours is made when missing. */
+static int tenant_load_key(const struct tenants *ts, struct tenant *t)
+{
+	char path[600];
+	int r;
+
+	if (t->key_file[0])
+		return key_read(t->key_file, t->key);
+	snprintf(path, sizeof(path), "%s/%s.key", ts->state_dir, t->name);
+	r = key_read(path, t->key);
+	if (r == -ENOENT)
+		r = key_make(ts->state_dir, path, t->key);
+	return r;
+}
+
+/* ---- tenants ---- */
+
+/* mkdir -p, private. */
+static int make_dirs(const char *path)
+{
+	char buf[256], *p;
+
+	snprintf(buf, sizeof(buf), "%s", path);
+	for (p = buf + 1; (p = strchr(p, '/')); p++) {
+		*p = '\0';
+		if (mkdir(buf, 0755) < 0 && errno != EEXIST)
+			return -errno;
+		*p = '/';
+	}
+	if (mkdir(buf, 0700) < 0 && errno != EEXIST)
+		return -errno;
+	return access(buf, W_OK | X_OK) < 0 ? -errno : 0;
+}
+
+int tenants_init(struct tenants *ts, struct tenant_list *list,
+		 const char *state_dir, uint64_t default_max, char *why,
+		 size_t why_bytes)
+{
+	struct tenant *t;
+	int r;
+
+	TAILQ_INIT(&ts->list);
+	TAILQ_CONCAT(&ts->list, list, link);
+	snprintf(ts->state_dir, sizeof(ts->state_dir), "%s", state_dir);
+	ts->default_max = default_max;
+	r = make_dirs(ts->state_dir);
+	if (r < 0) {
+		snprintf(why, why_bytes,
+			 "state directory %s: %s; name another with "
+			 "--state-dir", ts->state_dir, strerror(-r));
+		return r;
+	}
+	TAILQ_FOREACH(t, &ts->list, link) {
+		r = tenant_load_key(ts, t);
+		if (r == 0)
+			continue;
+		snprintf(why, why_bytes, "key of tenant %s in %s: %s", t->name,
+			 t->key_file[0] ? t->key_file : ts->state_dir,
+			 r == -EINVAL ? "not a file of exactly 32 bytes" :
+					strerror(-r));
+		return r;
+	}
+	return 0;
+}
+
+void tenants_fini(struct tenants *ts)
+{
+	struct tenant *t;
+
+	while ((t = TAILQ_FIRST(&ts->list))) {
+		TAILQ_REMOVE(&ts->list, t, link);
+		explicit_bzero(t->key, sizeof(t->key));
+		free(t);
+	}
+}
+
+static struct tenant *tenants_by_uid(struct tenants *ts, uid_t uid,
+				     bool configured)
+{
+	struct tenant *t;
+	unsigned i;
+
+	TAILQ_FOREACH(t, &ts->list, link) {
+		if (t->configured != configured)
+			continue;
+		for (i = 0; i < t->nr_uids; i++)
+			if (t->uids[i] == uid)
+				return t;
+	}
+	return NULL;
+}
+
+static struct tenant *tenants_by_group(struct tenants *ts,
+				       const struct peer *p)
+{
+	struct tenant *t;
+	unsigned i;
+
+	TAILQ_FOREACH(t, &ts->list, link)
+		for (i = 0; i < t->nr_gids; i++)
+			if (peer_in_group(p, t->gids[i]))
+				return t;
+	return NULL;
+}
+
+/* The user's own tenant. */
+static int tenants_add(struct tenants *ts, uid_t uid, struct tenant **ret)
+{
+	struct tenant *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return -ENOMEM;
+	snprintf(t->name, sizeof(t->name), "uid-%u", (unsigned)uid);
+	t->max_bytes = ts->default_max;
+	t->uids[t->nr_uids++] = uid;
+	r = tenant_load_key(ts, t);
+	if (r < 0) {
+		free(t);
+		return r;
+	}
+	TAILQ_INSERT_TAIL(&ts->list, t, link);
+	*ret = t;
+	return 0;
+}
+
+int tenants_find(struct tenants *ts, const struct peer *p, struct tenant **ret)
+{
+	struct tenant *t = tenants_by_uid(ts, p->uid, true);
+
+	if (!t)
+		t = tenants_by_group(ts, p);
+	if (!t)
+		t = tenants_by_uid(ts, p->uid, false);
+	if (!t)
+		return tenants_add(ts, p->uid, ret);
+	*ret = t;
+	return 0;
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * wait.c - allocations that wait for room.
+ *
+ * mem says -EAGAIN while a segment is being made or pages are on their way,
+ * -ENOSPC or -EDQUOT when others would have to release some, and calls room()
+ * when it is worth trying again. A pass over the queue tries
+ * each request, but none behind an older one of its tenant that still waits.
+ * Passes run from the loop, never from inside mem.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include "daemon/net/dispatch/dispatch.h"
+#include "daemon/net/dispatch/handlers.h"
+#include "daemon/net/state.h"
+
+struct waiter {
+	TAILQ_ENTRY(waiter) link;
+	struct client *client;
+	struct alloc_args args;
+	uint64_t deadline_ms;
+	int err;		/* of the last attempt */
+	uint64_t need_bytes;
+};
+
+static void waiter_free(struct server *s, struct waiter *w)
+{
+	TAILQ_REMOVE(&s->waiters.queue, w, link);
+	w->client->nr_waiting--;
+	free(w);
+}
+
+/* Answers and forgets @w. */
+static void waiter_reply(struct server *s, struct waiter *w, int err,
+			 struct reply *r)
+{
+	reply_send(w->client, WIRE_ALLOC, w->args.frame_id, err, r);
+	waiter_free(s, w);
+}
+
+static void waiters_on_timer(uv_timer_t *timer);
+
+static void waiters_arm(struct server *s)
+{
+	uint64_t next = UINT64_MAX, now = uv_now(&s->loop);
+	struct waiter *w;
+
+	TAILQ_FOREACH(w, &s->waiters.queue, link)
+		if (w->deadline_ms < next)
+			next = w->deadline_ms;
+	if (next == UINT64_MAX)
+		uv_timer_stop(&s->waiters.timer);
+	else
+		uv_timer_start(&s->waiters.timer, waiters_on_timer,
+			       next > now ? next - now : 0, 0);
+}
+
+static void waiters_expire(struct server *s)
+{
+	struct waiter *w, *next;
+	struct reply r;
+
+	for (w = TAILQ_FIRST(&s->waiters.queue); w; w = next) {
+		next = TAILQ_NEXT(w, link);
+		if (w->deadline_ms > uv_now(&s->loop))
+			continue;
+		reply_init(&r, &s->arena);
+		r.need_bytes = w->need_bytes;
+		waiter_reply(s, w, w->err, &r);
+	}
+}
+
+static void waiters_on_timer(uv_timer_t *timer)
+{
+	struct server *s = timer->data;
+
+	waiters_expire(s);
+	waiters_arm(s);
+}
+
+int waiters_init(struct server *s)
+{
+	TAILQ_INIT(&s->waiters.queue);
+	s->waiters.timer.data = s;
+	return uv_timer_init(&s->loop, &s->waiters.timer);
+}
+
+bool waiters_ahead(const struct client *c)
+{
+	const struct waiter *w;
+
+	TAILQ_FOREACH(w, &c->server->waiters.queue, link)
+		if (w->client->tenant == c->tenant)
+			return true;
+	return false;
+}
+
+bool waiter_may_wait(int err)
+{
+	return err == -EAGAIN || err == -ENOSPC || err == -EDQUOT;
+}
+
+int waiter_add(struct client *c, const struct alloc_args *args,
+	       uint64_t deadline_ms, int err, uint64_t need_bytes)
+{
+	struct server *s = c->server;
+	struct waiter *w;
+
+	if (c->nr_waiting >= s->cfg.max_waiting)
+		return -EBUSY;
+	w = malloc(sizeof(*w));
+	if (!w)
+		return -ENOMEM;
+	w->client = c;
+	w->args = *args;
+	w->deadline_ms = deadline_ms;
+	w->err = err;
+	w->need_bytes = need_bytes;
+	c->nr_waiting++;
+	TAILQ_INSERT_TAIL(&s->waiters.queue, w, link);
+	waiters_arm(s);
+	return 0;
+}
+
+void waiters_cancel(struct client *c)
+{
+	struct server *s = c->server;
+	struct waiter *w, *next;
+
+	if (c->nr_waiting == 0)
+		return;
+	for (w = TAILQ_FIRST(&s->waiters.queue); w; w = next) {
+		next = TAILQ_NEXT(w, link);
+		if (w->client == c)
+			waiter_free(s, w);
+	}
+	waiters_arm(s);
+}
+
+void waiters_retry(struct server *s)
+{
+	unsigned pass = ++s->waiters.pass;
+	struct waiter *w, *next;
+	struct reply r;
+	int err;
+
+	for (w = TAILQ_FIRST(&s->waiters.queue); w; w = next) {
+		next = TAILQ_NEXT(w, link);
+		if (w->client->tenant->pass == pass)
+			continue;
+		reply_init(&r, &s->arena);
+		err = alloc_try(w->client, &w->args, &r);
+		if (waiter_may_wait(err)) {
+			w->client->tenant->pass = pass;
+			w->err = err;
+			w->need_bytes = r.need_bytes;
+		} else {
+			waiter_reply(s, w, err, &r);
+		}
+	}
+	waiters_arm(s);
+}

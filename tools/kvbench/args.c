@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * args.c - a benchmark's command line, from a table.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tools/kvbench/args.h"
+
+static int complain(const char *bench, const char *arg, const char *what)
+{
+	fprintf(stderr, "kvbench %s: %s: %s\n", bench, arg, what);
+	return -EINVAL;
+}
+
+static void help(const char *bench, const struct arg *a, const char *summary)
+{
+	static const char *const of_kind[] = {
+		[ARG_FLAG] = "", [ARG_COUNT] = " N", [ARG_TEXT] = " TEXT"
+	};
+
+	printf("usage: kvbench %s [options]\n\n%s\n\n", bench, summary);
+	for (; a->name; a++)
+		printf("  --%s%-*s %s\n", a->name, (int)(16 - strlen(a->name)),
+		       of_kind[a->kind], a->help);
+	printf("  --%-16s %s\n", "help", "this");
+}
+
+static const struct arg *find(const struct arg *a, const char *name)
+{
+	for (; a->name; a++) {
+		if (strcmp(a->name, name) == 0)
+			return a;
+	}
+	return NULL;
+}
+
+static int set_count(unsigned *value, const char *text)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || n < 1 || n > INT_MAX)
+		return -EINVAL;
+	*value = (unsigned)n;
+	return 0;
+}
+
+int args_parse(int argc, char **argv, const struct arg *args,
+               const char *summary)
+{
+	const char *bench = argv[0];
+	const struct arg *a;
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0) {
+			help(bench, args, summary);
+			return 1;
+		}
+		if (strncmp(argv[i], "--", 2) != 0)
+			return complain(bench, argv[i], "not an option");
+		a = find(args, argv[i] + 2);
+		if (!a)
+			return complain(bench, argv[i], "no such option");
+		if (a->kind == ARG_FLAG) {
+			*(bool *)a->value = true;
+			continue;
+		}
+		if (++i == argc)
+			return complain(bench, argv[i - 1], "needs a value");
+		if (a->kind == ARG_TEXT)
+			*(const char **)a->value = argv[i];
+		else if (set_count(a->value, argv[i]))
+			return complain(bench, argv[i], "not a count");
+	}
+	return 0;
+}

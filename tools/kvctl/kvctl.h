@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * kvctl.h - one command of kvctl: what it asks, and how it shows the answer.
+ *
+ * The answer becomes JSON first; the text for people is made from the JSON,
+ * so that both always say the same.
+ */
+#ifndef TOOLS_KVCTL_KVCTL_H
+#define TOOLS_KVCTL_KVCTL_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <kvd/kvd.h>
+
+struct options {
+	const char *socket; /* NULL: the default */
+	bool json;
+	bool verify; /* stat only */
+};
+
+struct command {
+	const char *name;
+	const char *summary;
+	/* The answer, the caller's even on failure; NULL is no memory.
+	 * Return: 0 or -errno, kvd_error() has the reason. */
+	int (*ask)(struct kvd *k, const struct options *o, json_t **ret);
+	void (*print)(const json_t *answer);
+};
+
+extern const struct command command_status;
+extern const struct command command_stat;
+extern const struct command command_clients;
+extern const struct command command_spaces;
+
+#endif

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * main.c - kvctl: what the daemon holds, for whom.
+ *
+ * Exit status: 0; 1 no daemon, or it refused; 2 bad usage.
+ */
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include "tools/kvctl/kvctl.h"
+
+#define FAILED 1
+#define USAGE  2
+
+static const struct command *const commands[] = {
+	&command_status,
+	&command_stat,
+	&command_clients,
+	&command_spaces,
+};
+
+#define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static int usage(FILE *out, int status)
+{
+	size_t i;
+
+	fprintf(out, "usage: kvctl COMMAND [--json] [--socket PATH]\n\n");
+	for (i = 0; i < NR_COMMANDS; i++)
+		fprintf(out, "  %-10s %s\n", commands[i]->name,
+		        commands[i]->summary);
+	fprintf(out, "\n"
+	             "  --json     the same as one JSON object\n"
+	             "  --socket   of the daemon (KVD_SOCKET)\n"
+	             "  --verify   stat: also walk the whole structure\n");
+	return status;
+}
+
+static const struct command *find(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < NR_COMMANDS; i++) {
+		if (strcmp(commands[i]->name, name) == 0)
+			return commands[i];
+	}
+	return NULL;
+}
+
+/* Return: 0, or -EINVAL after a line on stderr. */
+static int parse(int argc, char **argv, struct options *o,
+                 const struct command **ret)
+{
+	int i;
+
+	for (i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--json") == 0) {
+			o->json = true;
+		} else if (strcmp(argv[i], "--verify") == 0) {
+			o->verify = true;
+		} else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
+			o->socket = argv[++i];
+		} else if (!*ret && find(argv[i])) {
+			*ret = find(argv[i]);
+		} else {
+			fprintf(stderr, "kvctl: what is %s? (kvctl --help)\n",
+			        argv[i]);
+			return -EINVAL;
+		}
+	}
+	if (!*ret)
+		fprintf(stderr, "kvctl: no command given (kvctl --help)\n");
+	else if (o->verify && *ret != &command_stat)
+		fprintf(stderr, "kvctl: --verify belongs to stat\n");
+	else
+		return 0;
+	return -EINVAL;
+}
+
+static int report_no_daemon(const struct options *o, int err)
+{
+	const char *path = o->socket ? o->socket : kvd_default_socket();
+
+	if (err == -ENOTCONN)
+		fprintf(stderr,
+		        "kvctl: no kvd at %s: start it (systemctl start "
+		        "kvd.socket) or say where one is (KVD_SOCKET)\n",
+		        path);
+	else
+		fprintf(stderr, "kvctl: %s: %s\n", path, strerror(-err));
+	return FAILED;
+}
+
+static int show(const struct command *c, const struct options *o, struct kvd *k)
+{
+	json_t *answer = NULL;
+	int status = 0, err = c->ask(k, o, &answer);
+
+	if (err) {
+		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
+		json_decref(answer);
+		return FAILED;
+	}
+	if (!answer) {
+		fprintf(stderr, "kvctl: %s\n", strerror(ENOMEM));
+		return FAILED;
+	}
+	if (o->json) {
+		json_dumpf(answer, stdout, 0);
+		putchar('\n');
+	} else {
+		c->print(answer);
+	}
+	if (json_is_string(json_object_get(answer, "verify_error"))) {
+		fprintf(stderr, "kvctl: the pool does not add up\n");
+		status = FAILED;
+	}
+	json_decref(answer);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options o = { 0 };
+	struct kvd_connect_opts opts = { .size = sizeof(opts),
+		                         .program = "kvctl" };
+	const struct command *c = NULL;
+	struct kvd *k;
+	int err, status;
+
+	if (argc == 2 && strcmp(argv[1], "--help") == 0)
+		return usage(stdout, 0);
+	if (argc < 2)
+		return usage(stderr, USAGE);
+	if (parse(argc, argv, &o, &c))
+		return USAGE;
+	opts.socket = o.socket;
+	err = kvd_connect(&opts, &k);
+	if (err)
+		return report_no_daemon(&o, err);
+	status = show(c, &o, k);
+	kvd_close(k);
+	return status;
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * stat.c - kvctl stat: the pool's meminfo.
+ */
+#include <stdio.h>
+#include "client-lib/call.h"
+#include "proto/kvd.pb-c.h"
+#include "tools/kvctl/json.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/table.h"
+
+static const char *const states[] = { "total",       "free",   "open",
+	                              "sealed",      "cached", "demoted",
+	                              "quarantined", "revoked" };
+
+#define NR_STATES (sizeof(states) / sizeof(states[0]))
+
+static json_t *class_to_json(const Kvd__ClassStat *c)
+{
+	return json_pack("{s:i, s:i, s:s, s:I, s:o}", "space", (int)c->space,
+	                 "group", (int)c->group, "format", c->format,
+	                 "page_bytes", (json_int_t)c->page_bytes, "pages",
+	                 json_counts(c->pages));
+}
+
+static json_t *pool_to_json(const Kvd__PoolStat *p)
+{
+	json_t *classes = json_array();
+	size_t i;
+
+	for (i = 0; i < p->n_classes; i++)
+		json_array_append_new(classes, class_to_json(p->classes[i]));
+	return json_pack(
+		"{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:o}",
+		"device", p->device, "pages", json_counts(p->pages), "bytes",
+		json_counts(p->bytes), "segments", (json_int_t)p->segments,
+		"hits", (json_int_t)p->hits, "misses", (json_int_t)p->misses,
+		"published", (json_int_t)p->published, "deduplicated",
+		(json_int_t)p->deduplicated, "evicted", (json_int_t)p->evicted,
+		"nonfinite", (json_int_t)p->nonfinite, "classes", classes);
+}
+
+static json_t *to_json(const Kvd__StatReply *r, bool verify)
+{
+	json_t *answer = json_object(), *pools = json_array();
+	bool bad = r->verify_error && *r->verify_error;
+	size_t i;
+
+	for (i = 0; i < r->n_pools; i++)
+		json_array_append_new(pools, pool_to_json(r->pools[i]));
+	json_object_set_new(answer, "pools", pools);
+	if (verify)
+		json_object_set_new(answer, "verify_error",
+		                    bad ? json_safe(r->verify_error)
+		                        : json_null());
+	return answer;
+}
+
+static int ask(struct kvd *k, const struct options *o, json_t **ret)
+{
+	Kvd__StatRequest m = KVD__STAT_REQUEST__INIT;
+	struct call c = { .type = WIRE_STAT,
+		          .request = &m.base,
+		          .want = &kvd__stat_reply__descriptor };
+	int err;
+
+	m.verify = o->verify;
+	err = call(k, &c);
+	if (!err)
+		*ret = to_json((const Kvd__StatReply *)c.reply, o->verify);
+	call_end(&c);
+	return err;
+}
+
+static void add_counts(struct table *t, const json_t *counts,
+                       void (*add)(struct table *t, int64_t n))
+{
+	size_t i;
+
+	for (i = 0; i < NR_STATES; i++)
+		add(t, json_count(counts, states[i]));
+}
+
+static void print_states(const json_t *pool)
+{
+	struct table t = TABLE_NULL;
+	size_t i;
+
+	table_row(&t);
+	table_text(&t, "");
+	for (i = 0; i < NR_STATES; i++)
+		table_text(&t, states[i]);
+	table_row(&t);
+	table_text(&t, "pages");
+	add_counts(&t, json_object_get(pool, "pages"), table_count);
+	table_row(&t);
+	table_text(&t, "bytes");
+	add_counts(&t, json_object_get(pool, "bytes"), table_bytes);
+	table_print(&t);
+}
+
+static void print_counters(const json_t *pool)
+{
+	int64_t hits = json_count(pool, "hits");
+	int64_t all = hits + json_count(pool, "misses");
+
+	printf("tokens looked up  %lld, of them hit %lld (%.1f %%)\n",
+	       (long long)all, (long long)hits,
+	       all ? 100.0 * (double)hits / (double)all : 0.0);
+	printf("pages published   %lld, deduplicated %lld, evicted %lld, "
+	       "not finite %lld\n",
+	       (long long)json_count(pool, "published"),
+	       (long long)json_count(pool, "deduplicated"),
+	       (long long)json_count(pool, "evicted"),
+	       (long long)json_count(pool, "nonfinite"));
+}
+
+static void print_classes(const json_t *classes)
+{
+	struct table t = TABLE_NULL;
+	const json_t *class;
+	size_t i;
+
+	if (!json_array_size(classes))
+		return;
+	table_row(&t);
+	table_text(&t, "space");
+	table_text(&t, "group");
+	table_text(&t, "format");
+	table_text(&t, "page");
+	for (i = 0; i < NR_STATES; i++)
+		table_text(&t, states[i]);
+	json_array_foreach(classes, i, class) {
+		table_row(&t);
+		table_count(&t, json_count(class, "space"));
+		table_count(&t, json_count(class, "group"));
+		table_text(&t, json_text(class, "format"));
+		table_bytes(&t, json_count(class, "page_bytes"));
+		add_counts(&t, json_object_get(class, "pages"), table_count);
+	}
+	table_print(&t);
+}
+
+static void print(const json_t *answer)
+{
+	const json_t *pool, *why = json_object_get(answer, "verify_error");
+	size_t i;
+
+	json_array_foreach(json_object_get(answer, "pools"), i, pool) {
+		printf("%spool %s, segments %lld\n", i ? "\n" : "",
+		       json_text(pool, "device"),
+		       (long long)json_count(pool, "segments"));
+		print_states(pool);
+		print_counters(pool);
+		print_classes(json_object_get(pool, "classes"));
+	}
+	if (why)
+		printf("verify            %s\n",
+		       json_is_string(why) ? json_string_value(why)
+		                           : "everything balances");
+}
+
+const struct command command_stat = { "stat",
+	                              "the pool: pages by state and class", ask,
+	                              print };
