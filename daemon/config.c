@@ -481,7 +481,6 @@ void config_fini(struct config *c)
 int config_check(struct config *c)
 {
 	const struct server_config *s = &c->server;
-	struct tenant *t;
 
 	if (!s->socket[0])
 		return config_fail(c, -EINVAL, "XDG_RUNTIME_DIR is not set: "
@@ -495,9 +494,5 @@ int config_check(struct config *c)
 	if (s->pool_bytes < 2u << 20 || s->pool_bytes < s->segment_bytes)
 		return config_fail(c, -EINVAL, "pool: smaller than %s",
 				   s->segment_bytes ? "one segment" : "2M");
-	TAILQ_FOREACH(t, &c->server.tenants, link)
-		if (t->max_bytes == 0)
-			t->max_bytes = s->tenant_max ? s->tenant_max :
-						       s->pool_bytes;
 	return 0;
 }

@@ -79,7 +79,8 @@ struct kv_attend_args {
 	const float *sinks;		/* [nr_q_heads] extra logit in the
 					 * softmax's sum, or NULL */
 	const void *q;			/* [row][q head][k_dim] */
-	void *out;			/* [row][q head][v_dim] */
+	void *out;			/* [row][q head][v_dim], or [k_dim]
+					 * where the layout's v_dim is 0 */
 	float *lse;			/* [row][q head] natural log of the
 					 * softmax's sum, or NULL */
 	uint64_t q_stride;		/* elements from row to row */

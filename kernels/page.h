@@ -43,7 +43,7 @@ struct page_layout {
 	uint32_t nr_layers;
 	uint32_t nr_heads;
 	uint32_t k_dim;
-	uint32_t v_dim;		/* 0: V is the first elements of K (MLA) */
+	uint32_t v_dim;		/* 0: K serves as V (MLA) */
 	uint32_t k_format;
 	uint32_t v_format;
 	uint32_t k_meta;	/* offsets in a record; K codes are at 0 */
@@ -72,6 +72,18 @@ int page_layout_init(struct page_layout *l, const struct kvd_geometry *g,
 #ifdef __cplusplus
 }
 #endif
+
+/* Bytes of one code. */
+KV_INLINE uint32_t page_code_bytes(uint32_t format)
+{
+	return format == KVD_INT8 ? 1 : 2;
+}
+
+/* Elements of one value, also where K serves as V. */
+KV_INLINE uint32_t page_value_dim(const struct page_layout *l)
+{
+	return l->v_dim ? l->v_dim : l->k_dim;
+}
 
 /* Byte offset of a record in its page. */
 KV_INLINE uint64_t page_record(const struct page_layout *l, uint32_t layer,

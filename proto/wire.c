@@ -13,27 +13,26 @@ struct wire_rule {
 	const char *name;
 	uint8_t request_fds;	/* most that may come with a request */
 	uint8_t reply_fds;	/* most that may come with a reply */
-	uint8_t reply_only;	/* never sent to the daemon */
 };
 
 static const struct wire_rule wire_rules[WIRE_NR_TYPES] = {
-	[WIRE_HELLO] = { "hello", 1, 0, 0 },
-	[WIRE_OPEN_SPACE] = { "open-space", 0, 2, 0 },
-	[WIRE_CLOSE_SPACE] = { "close-space", 0, 0, 0 },
-	[WIRE_MAP] = { "map", 0, WIRE_MAX_FDS, 0 },
-	[WIRE_ALLOC] = { "alloc", 0, 0, 0 },
-	[WIRE_RELEASE] = { "release", 0, 0, 0 },
-	[WIRE_MATCH] = { "match", 0, 0, 0 },
-	[WIRE_REFERENCE] = { "reference", 0, 0, 0 },
-	[WIRE_PUBLISH] = { "publish", 0, 0, 0 },
-	[WIRE_CLAIM] = { "claim", 0, 0, 0 },
-	[WIRE_BYE] = { "bye", 0, 0, 0 },
-	[WIRE_PING] = { "ping", 0, 0, 0 },
-	[WIRE_STATUS] = { "status", 0, 0, 0 },
-	[WIRE_STAT] = { "stat", 0, 0, 0 },
-	[WIRE_CLIENTS] = { "clients", 0, 0, 0 },
-	[WIRE_SPACES] = { "spaces", 0, 0, 0 },
-	[WIRE_EVENT] = { "event", 0, 0, 1 },
+	[WIRE_HELLO] = { "hello", 1, 0 },
+	[WIRE_OPEN_SPACE] = { "open-space", 0, 2 },
+	[WIRE_CLOSE_SPACE] = { "close-space", 0, 0 },
+	[WIRE_MAP] = { "map", 0, WIRE_MAX_FDS },
+	[WIRE_ALLOC] = { "alloc", 0, 0 },
+	[WIRE_RELEASE] = { "release", 0, 0 },
+	[WIRE_MATCH] = { "match", 0, 0 },
+	[WIRE_REFERENCE] = { "reference", 0, 0 },
+	[WIRE_PUBLISH] = { "publish", 0, 0 },
+	[WIRE_CLAIM] = { "claim", 0, 0 },
+	[WIRE_BYE] = { "bye", 0, 0 },
+	[WIRE_PING] = { "ping", 0, 0 },
+	[WIRE_STATUS] = { "status", 0, 0 },
+	[WIRE_STAT] = { "stat", 0, 0 },
+	[WIRE_CLIENTS] = { "clients", 0, 0 },
+	[WIRE_SPACES] = { "spaces", 0, 0 },
+	[WIRE_EVENT] = { "event", 0, 0 },
 };
 
 static void put_u16(uint8_t *p, uint16_t v)
@@ -67,14 +66,14 @@ void wire_put(uint8_t *buf, const struct wire_header *h)
 	put_u32(buf + 12, h->reserved);
 }
 
-/* Requests carry an id and no status; only events have no id. */
+/* Requests carry an id and no status; events, and only they, have no id. */
 static int wire_check_direction(const struct wire_header *h, int reply)
 {
 	if (h->reserved != 0)
 		return -EPROTO;
-	if (!reply)
-		return h->id != 0 && h->status == 0 ? 0 : -EPROTO;
-	return (h->id == 0) == (h->type == WIRE_EVENT) ? 0 : -EPROTO;
+	if ((h->id == 0) != (h->type == WIRE_EVENT))
+		return -EPROTO;
+	return reply || (h->id != 0 && h->status == 0) ? 0 : -EPROTO;
 }
 
 int wire_get(const uint8_t *buf, size_t size, unsigned nr_fds, int reply,
@@ -101,8 +100,6 @@ int wire_get(const uint8_t *buf, size_t size, unsigned nr_fds, int reply,
 	if (h.type >= WIRE_NR_TYPES || !wire_rules[h.type].name)
 		return -ENOMSG;
 	rule = &wire_rules[h.type];
-	if (!reply && rule->reply_only)
-		return -ENOMSG;
 	if (nr_fds > (reply ? rule->reply_fds : rule->request_fds))
 		return -EBADF;
 	return 0;

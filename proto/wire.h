@@ -69,8 +69,8 @@ void wire_put(uint8_t *buf, const struct wire_header *h);
  *
  * Only the header is read: @size may be more than what is in @buf. Return: 0;
  * -EPROTO when it is no frame (shorter than a header, length not the
- * message's, reserved not 0, a request without id or with a status): the
- * connection cannot be trusted further; -EMSGSIZE over WIRE_MAX_FRAME;
+ * message's, reserved not 0, a request without id or with a status, an event
+ * with an id): the connection cannot be trusted further; -EMSGSIZE over WIRE_MAX_FRAME;
  * -ENOMSG unknown type; -EBADF a number of fds that the type does not allow.
  */
 int wire_get(const uint8_t *buf, size_t size, unsigned nr_fds, int reply,

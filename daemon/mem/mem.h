@@ -42,7 +42,11 @@ enum page_state {
 };
 
 struct mem_ops {
-	/* Room was made, or will not come: retry allocations that wait. */
+	/*
+	 * Room was made, or will not come: retry allocations that were
+	 * refused with -EAGAIN, -ENOSPC or -EDQUOT. Called last, so it may
+	 * call mem/ again.
+	 */
 	void (*room)(void *ctx);
 	/*
 	 * A descriptor that a successor needs (table, segments): keep it
@@ -50,7 +54,7 @@ struct mem_ops {
 	 */
 	void (*keep_fd)(void *ctx, const char *name, int fd);
 	void (*drop_fd)(void *ctx, const char *name);
-	/* Ask @client for its free stock. May be NULL. */
+	/* Ask @client for its free stock; must not call mem/. May be NULL. */
 	void (*recall)(void *ctx, struct mem_client *client);
 };
 
@@ -75,7 +79,8 @@ struct mem_fd {
  * @dev:	device; must outlive the mem
  * @fds:	what the service manager kept, names as given to keep_fd;
  *		those used are owned by mem afterwards (fd set to -1), those
- *		not (unknown, of another version, broken) are left alone
+ *		not (unknown, of another version, broken) are left alone, and
+ *		drop_fd is called for the names among them that are mem's
  * @nr_fds:	how many
  * @note:	one line on what was restored, or why nothing was
  * @ret:	the pool
@@ -87,10 +92,19 @@ struct mem_fd {
 int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	    struct dev *dev, struct mem_fd *fds, size_t nr_fds, char *note,
 	    size_t note_bytes, struct mem **ret);
+
+/*
+ * Frees what is in this process: clients, spaces, segments. Nothing is given
+ * back: what clients held stays theirs for a successor to restore and for
+ * them to claim. Blocks. NULL is fine.
+ */
 void mem_free(struct mem *m);
 
 /* Changes when pages did not survive. Random, never 0. */
 uint64_t mem_epoch(const struct mem *m);
+
+/* Restarts that found this pool's table. */
+uint32_t mem_restarts(const struct mem *m);
 
 /* Restored pages still wait for their owners; nothing is reclaimed. */
 bool mem_in_grace(const struct mem *m);
@@ -114,8 +128,9 @@ struct mem_client_id {
 /**
  * mem_client_new() - a connection; @tenant is the daemon's choice, at most
  * 31 bytes. @key is the tenant's name key (32 bytes), remembered on first use
- * of the tenant. @owner is the caller's own, given back by
- * mem_client_owner().
+ * of the tenant. @tenant_max_bytes bounds what its pages take, 0: nothing
+ * does. @owner is the caller's own, given back by mem_client_owner().
+ * Return: 0; -EINVAL bad tenant name; -ENOSPC too many tenants; -ENOMEM.
  */
 int mem_client_new(struct mem *m, const struct mem_client_id *id,
 		   const char *tenant, const uint8_t key[NAME_KEY_BYTES],
@@ -128,7 +143,9 @@ void *mem_client_owner(const struct mem_client *c);
  * @c:		client, gone after the call; NULL is fine
  * @quiesced:	its device work has provably ended (it said so in a bye, or
  *		socket and pidfd both say it is dead): open pages become FREE.
- *		Otherwise they are QUARANTINED until mem_reap_writer().
+ *		Otherwise they are QUARANTINED until mem_reap_writer(), which
+ *		must then be called, whether or not it had open pages: until
+ *		then its tenant's segments count as mapped.
  *
  * Time is proportional to what it held.
  */
@@ -159,8 +176,9 @@ struct mem_class {
  * mem_space_open() - the space of this key in the client's tenant
  *
  * Found or made. Clients keep a space alive; the last to go leaves it with
- * its cached pages. Return: 0; -EINVAL bad geometry, with *ret_why a static
- * text; -ENOSPC too many spaces; -ENOMEM.
+ * its cached pages. Opened twice, it is to be closed twice. Return: 0;
+ * -EINVAL bad geometry, with *ret_why a static text; -ENOSPC too many
+ * spaces; -ENOMEM.
  */
 int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		   struct mem_space **ret, const char **ret_why);
@@ -194,7 +212,7 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
  * mem_alloc() - @nr OPEN pages of a class, all or none
  * Return: 0; -EAGAIN room is being made, wait for mem_ops.room; -EDQUOT the
  * tenant's max; -ENOSPC nothing can be reclaimed (*ret_need_bytes says how
- * much is missing); -EINVAL class or count.
+ * much is missing); -EINVAL class or count; -ENOMEM.
  */
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,
@@ -234,12 +252,14 @@ struct mem_block {
  *		and held by @c
  * @private:	seal only
  * @handles:	[nr_groups] the page now under the name; where it is not the
- *		caller's, the caller has gained one hold on it
+ *		caller's, the caller has gained one hold on it. 0 where the
+ *		caller gave none
  * @places:	[nr_groups] theirs
  *
- * Return: 0; -ESTALE a page that is not held by @c or not of this space;
- * -EINVAL a page of the wrong group; -ENOSPC index full (sealed all the
- * same). Nothing has changed after -ESTALE and -EINVAL.
+ * A page has one name for life. Publishing it again under that name changes
+ * nothing. Return: 0; -ESTALE a page that is not held by @c or not of this
+ * space; -EINVAL a page of the wrong group, or of another name; -ENOMEM.
+ * Nothing has changed after an error.
  */
 int mem_publish(struct mem_client *c, struct mem_space *s,
 		const struct mem_block *b, bool private, handle_t *handles,
@@ -249,7 +269,7 @@ int mem_publish(struct mem_client *c, struct mem_space *s,
  * mem_claim() - after a restart, or a reconnection to the same daemon while
  * the old connection is still being cleaned up: take back @holds holds. OPEN
  * pages only by the writer that owned them (pid and start time).
- * Return: 0 or -ESTALE.
+ * Return: 0, -ESTALE or -ENOMEM.
  */
 int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 	      uint32_t holds);

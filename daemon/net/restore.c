@@ -3,8 +3,7 @@
  * restore.c - what a predecessor left: pages, and how often that happened.
  *
  * mem knows its own descriptors by name. Beside them is one of ours, a page
- * with the number of restarts that kept pages. What nobody recognises is
- * dropped, here and in the service manager.
+ * with the number of restarts that kept pages.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -104,7 +103,7 @@ static void restarts_count(struct server *s, int fd)
 
 /* ---- the pool ---- */
 
-static void drop_unknown(struct server *s, struct server_fd *fds, size_t nr)
+static void close_unknown(struct server_fd *fds, size_t nr)
 {
 	size_t i;
 
@@ -112,10 +111,9 @@ static void drop_unknown(struct server *s, struct server_fd *fds, size_t nr)
 		if (fds[i].fd < 0)
 			continue;
 		log_line(LOG_NOTICE, "descriptor %s of a predecessor is of no "
-			 "use, dropped", fds[i].name);
+			 "use, closed", fds[i].name);
 		close(fds[i].fd);
 		fds[i].fd = -1;
-		on_drop_fd(s, fds[i].name);
 	}
 }
 
@@ -159,6 +157,6 @@ int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 	if (note[0])
 		log_line(LOG_INFO, "%s", note);
 	restarts_count(s, restarts);
-	drop_unknown(s, fds, nr_fds);
+	close_unknown(fds, nr_fds);
 	return 0;
 }

@@ -186,8 +186,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 	if (r < 0)
 		return r;
 	r = tenants_init(&s->tenants, &cfg->tenants, cfg->state_dir,
-			 cfg->tenant_max ? cfg->tenant_max : cfg->pool_bytes,
-			 why, why_bytes);
+			 cfg->tenant_max, why, why_bytes);
 	if (r < 0)
 		return r;
 	r = open_device(s, why, why_bytes);

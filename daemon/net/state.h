@@ -34,9 +34,10 @@ enum client_state {
 struct client_space {
 	LIST_ENTRY(client_space) link;
 	uint32_t id;
+	uint32_t nr_opens;
 	uint32_t page_tokens;
 	uint32_t nr_groups;
-	bool read_only;
+	bool read_only;		/* every time */
 };
 
 struct client {

@@ -25,7 +25,7 @@ struct peer;
 
 struct tenant {
 	char name[TENANT_NAME_BYTES];
-	uint64_t max_bytes;
+	uint64_t max_bytes;	/* 0: no limit but the pool's */
 	uint8_t key[NAME_KEY_BYTES];
 	uid_t uids[TENANT_MAX_IDS];
 	unsigned nr_uids;

@@ -3,7 +3,8 @@
  * wait.c - allocations that wait for room.
  *
  * mem says -EAGAIN while a segment is being made or pages are on their way,
- * and calls room() when it is worth trying again. A pass over the queue tries
+ * -ENOSPC or -EDQUOT when others would have to release some, and calls room()
+ * when it is worth trying again. A pass over the queue tries
  * each request, but none behind an older one of its tenant that still waits.
  * Passes run from the loop, never from inside mem.
  */
@@ -18,6 +19,7 @@ struct waiter {
 	struct client *client;
 	struct alloc_args args;
 	uint64_t deadline_ms;
+	int err;		/* of the last attempt */
 	uint64_t need_bytes;
 };
 
@@ -64,7 +66,7 @@ static void waiters_expire(struct server *s)
 			continue;
 		reply_init(&r, &s->arena);
 		r.need_bytes = w->need_bytes;
-		waiter_reply(s, w, -EAGAIN, &r);
+		waiter_reply(s, w, w->err, &r);
 	}
 }
 
@@ -93,8 +95,13 @@ bool waiters_ahead(const struct client *c)
 	return false;
 }
 
+bool waiter_may_wait(int err)
+{
+	return err == -EAGAIN || err == -ENOSPC || err == -EDQUOT;
+}
+
 int waiter_add(struct client *c, const struct alloc_args *args,
-	       uint64_t deadline_ms, uint64_t need_bytes)
+	       uint64_t deadline_ms, int err, uint64_t need_bytes)
 {
 	struct server *s = c->server;
 	struct waiter *w;
@@ -107,6 +114,7 @@ int waiter_add(struct client *c, const struct alloc_args *args,
 	w->client = c;
 	w->args = *args;
 	w->deadline_ms = deadline_ms;
+	w->err = err;
 	w->need_bytes = need_bytes;
 	c->nr_waiting++;
 	TAILQ_INSERT_TAIL(&s->waiters.queue, w, link);
@@ -142,8 +150,9 @@ void waiters_retry(struct server *s)
 			continue;
 		reply_init(&r, &s->arena);
 		err = alloc_try(w->client, &w->args, &r);
-		if (err == -EAGAIN) {
+		if (waiter_may_wait(err)) {
 			w->client->tenant->pass = pass;
+			w->err = err;
 			w->need_bytes = r.need_bytes;
 		} else {
 			waiter_reply(s, w, err, &r);

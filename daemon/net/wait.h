@@ -4,7 +4,7 @@
  *
  * One queue, first come first served within a tenant: a request is not tried
  * while an older one of its tenant waits, and a tenant at its limit does not
- * hold up another. Each has a deadline, after which it is answered -ENOSPC.
+ * hold up another. Each has a deadline, at which it gets the last refusal.
  */
 #ifndef DAEMON_NET_WAIT_H
 #define DAEMON_NET_WAIT_H
@@ -37,15 +37,19 @@ int waiters_init(struct server *s);
 /* Is there an older request of the client's tenant? */
 bool waiters_ahead(const struct client *c);
 
+/* Is it worth waiting after mem_alloc() has returned @err? */
+bool waiter_may_wait(int err);
+
 /**
  * waiter_add() - answer @args when there is room, or at @deadline_ms
  * @deadline_ms:	of uv_now()
+ * @err:		why it was refused
  * @need_bytes:		what was missing
  *
  * Return: 0, -ENOMEM, -EBUSY too many of this client wait.
  */
 int waiter_add(struct client *c, const struct alloc_args *args,
-	       uint64_t deadline_ms, uint64_t need_bytes);
+	       uint64_t deadline_ms, int err, uint64_t need_bytes);
 
 /* Forgets the requests of a client that is going. */
 void waiters_cancel(struct client *c);

@@ -62,3 +62,33 @@ int memfd_map(int fd, uint64_t bytes, void **ret)
 	*ret = p;
 	return 0;
 }
+
+int memfd_share(const char *name, uint64_t bytes, int *ret_fd, void **ret)
+{
+	int fd, ro, r;
+	void *p = NULL;
+
+	fd = memfd_new(name, bytes);
+	if (fd < 0)
+		return fd;
+	r = memfd_map(fd, bytes, &p);
+	if (r < 0)
+		goto close_fd;
+	r = -EIO;
+	if (fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
+		goto unmap;
+	ro = memfd_reopen_readonly(fd);
+	if (ro < 0) {
+		r = ro;
+		goto unmap;
+	}
+	close(fd);
+	*ret_fd = ro;
+	*ret = p;
+	return 0;
+unmap:
+	munmap(p, bytes);
+close_fd:
+	close(fd);
+	return r;
+}

@@ -29,4 +29,13 @@ int memfd_check(int fd, uint64_t bytes);
  */
 int memfd_map(int fd, uint64_t bytes, void **ret);
 
+/**
+ * memfd_share() - memory that this process writes and others may only read
+ * @ret_fd:	a read-only descriptor to hand out
+ * @ret:	the one writable mapping there will ever be
+ *
+ * Return: 0 or -errno.
+ */
+int memfd_share(const char *name, uint64_t bytes, int *ret_fd, void **ret);
+
 #endif

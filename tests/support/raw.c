@@ -132,7 +132,7 @@ int raw_recv(int fd, struct raw_frame *f)
 		return n < 0 ? -errno : -ECONNRESET;
 	take_fds(&msg, f);
 	r = wire_get(buf, (size_t)n, f->nr_fds, 1, &f->header);
-	CHECK(r == 0, "the daemon sent no valid frame: %s", strerror(-r));
+	CHECK(r == 0 || r == -ENOMSG, "the daemon sent no valid frame: %s", strerror(-r));
 	memcpy(f->payload, buf + WIRE_HEADER_BYTES, f->header.length);
 	return 0;
 }
@@ -256,6 +256,68 @@ int raw_release(int fd, const uint64_t *handles, size_t nr)
 	req.n_handles = nr;
 	req.handles = (uint64_t *)(uintptr_t)handles;
 	return raw_call(fd, WIRE_RELEASE, &req.base, NULL, NULL, NULL);
+}
+
+int raw_publish(int fd, uint32_t space, uint64_t handle, uint32_t seed)
+{
+	Kvd__PublishRequest req = KVD__PUBLISH_REQUEST__INIT;
+	Kvd__Block block = KVD__BLOCK__INIT, *blocks = &block;
+	uint8_t parent[16] = { 0 };
+	uint32_t tokens[32];
+	unsigned i;
+
+	for (i = 0; i < 32; i++)
+		tokens[i] = seed * 32 + i;
+	block.parent.data = parent;
+	block.parent.len = sizeof(parent);
+	block.n_tokens = 32;
+	block.tokens = tokens;
+	block.n_handles = 1;
+	block.handles = &handle;
+	req.space = space;
+	req.n_blocks = 1;
+	req.blocks = &blocks;
+	return raw_call(fd, WIRE_PUBLISH, &req.base, NULL, NULL, NULL);
+}
+
+int raw_match(int fd, uint32_t space, const uint64_t *handles, size_t nr)
+{
+	Kvd__MatchRequest req = KVD__MATCH_REQUEST__INIT;
+	Kvd__MatchReply *reply;
+	int r;
+
+	req.space = space;
+	req.n_handles = nr;
+	req.handles = (uint64_t *)(uintptr_t)handles;
+	r = raw_call(fd, WIRE_MATCH, &req.base, &kvd__match_reply__descriptor,
+		     &reply, NULL);
+	if (r < 0)
+		return r;
+	r = (int)reply->granted;
+	CHECK(reply->n_places == reply->granted, "places");
+	kvd__match_reply__free_unpacked(reply, NULL);
+	return r;
+}
+
+int raw_claim(int fd, uint32_t space, uint64_t handle)
+{
+	Kvd__ClaimRequest req = KVD__CLAIM_REQUEST__INIT;
+	Kvd__ClaimReply *reply;
+	uint32_t holds = 1;
+	int r;
+
+	req.space = space;
+	req.n_handles = req.n_holds = 1;
+	req.handles = &handle;
+	req.holds = &holds;
+	r = raw_call(fd, WIRE_CLAIM, &req.base, &kvd__claim_reply__descriptor,
+		     &reply, NULL);
+	if (r < 0)
+		return r;
+	CHECK(reply->n_granted == 1, "granted");
+	r = reply->granted[0] ? 1 : 0;
+	kvd__claim_reply__free_unpacked(reply, NULL);
+	return r;
 }
 
 int raw_ping(int fd)

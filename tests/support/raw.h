@@ -68,6 +68,15 @@ int raw_open_space(int fd, uint8_t model);
 int raw_alloc(int fd, uint32_t space, uint32_t count, uint32_t deadline_ms,
 	      uint64_t *handles, uint64_t *places);
 int raw_release(int fd, const uint64_t *handles, size_t nr);
+
+/* Publishes one page as the first block of a prompt made from @seed. */
+int raw_publish(int fd, uint32_t space, uint64_t handle, uint32_t seed);
+
+/* Return: how many were granted, or a negative errno. */
+int raw_match(int fd, uint32_t space, const uint64_t *handles, size_t nr);
+
+/* Is one hold on @handle given back? Return: 1, 0, or a negative errno. */
+int raw_claim(int fd, uint32_t space, uint64_t handle);
 int raw_ping(int fd);
 int raw_bye(int fd);
 

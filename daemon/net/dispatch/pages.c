@@ -84,16 +84,17 @@ int alloc_try(struct client *c, const struct alloc_args *args,
 }
 
 static int alloc_later(struct client *c, const struct alloc_args *args,
-		       uint64_t wait_ms, struct reply *r)
+		       uint64_t wait_ms, int why, struct reply *r)
 {
 	struct server *s = c->server;
 	int err;
 
 	if (wait_ms == 0)
-		return -EAGAIN;
+		return why;
 	if (wait_ms > s->cfg.max_wait_ms)
 		wait_ms = s->cfg.max_wait_ms;
-	err = waiter_add(c, args, uv_now(&s->loop) + wait_ms, r->need_bytes);
+	err = waiter_add(c, args, uv_now(&s->loop) + wait_ms, why,
+			 r->need_bytes);
 	return err < 0 ? err : REPLY_LATER;
 }
 
@@ -104,7 +105,6 @@ int do_alloc(struct client *c, const struct request *req, struct reply *r)
 				   .space = m->space,
 				   .page_class = m->page_class,
 				   .count = m->count };
-	uint32_t wait_ms = m->deadline_ms;
 	struct mem_space *space;
 	int err;
 
@@ -119,7 +119,9 @@ int do_alloc(struct client *c, const struct request *req, struct reply *r)
 		err = -EAGAIN;
 	else
 		err = alloc_try(c, &args, r);
-	return err == -EAGAIN ? alloc_later(c, &args, wait_ms, r) : err;
+	if (waiter_may_wait(err))
+		return alloc_later(c, &args, m->deadline_ms, err, r);
+	return err;
 }
 
 /* ---- holds ---- */

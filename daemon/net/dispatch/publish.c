@@ -59,6 +59,18 @@ static void get_block(const Kvd__Block *m, struct mem_block *b)
 	memcpy(b->pages, m->handles, m->n_handles * sizeof(handle_t));
 }
 
+static const char *refusal(int err)
+{
+	switch (err) {
+	case -ESTALE:
+		return "a page that this client does not hold";
+	case -EINVAL:
+		return "a page of another group, or with another name";
+	default:
+		return "kvd is out of memory";
+	}
+}
+
 static int publish_blocks(struct client *c, struct mem_space *space,
 			  const struct client_space *sp,
 			  const Kvd__PublishRequest *m,
@@ -77,11 +89,7 @@ static int publish_blocks(struct client *c, struct mem_space *space,
 		if (err < 0 && err != -ENOSPC)
 			return reply_fail(r, err, "block %zu of %zu: %s; those "
 					  "before it were published", i,
-					  m->n_blocks,
-					  err == -ESTALE ?
-						  "a page this client does "
-						  "not hold" :
-						  "a page of another group");
+					  m->n_blocks, refusal(err));
 	}
 	return 0;
 }

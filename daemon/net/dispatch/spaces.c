@@ -69,6 +69,7 @@ static int note_space(struct client *c, uint32_t id,
 	struct client_space *sp = client_space_find(c, id);
 
 	if (sp) {
+		sp->nr_opens++;
 		sp->read_only &= read_only;
 		return 0;
 	}
@@ -76,6 +77,7 @@ static int note_space(struct client *c, uint32_t id,
 	if (!sp)
 		return -ENOMEM;
 	sp->id = id;
+	sp->nr_opens = 1;
 	sp->page_tokens = key->geometry.page_tokens;
 	sp->nr_groups = key->geometry.nr_groups;
 	sp->read_only = read_only;
@@ -124,6 +126,17 @@ static int put_fds(const struct mem_space *space, struct reply *r)
 	return 0;
 }
 
+/* The lesser of 64 pages and 1 % of what the tenant may have. */
+static uint64_t stock_bytes(const struct client *c, uint64_t page_bytes)
+{
+	uint64_t max = c->tenant->max_bytes;
+
+	if (max == 0 || max > c->server->cfg.pool_bytes)
+		max = c->server->cfg.pool_bytes;
+	max /= 100;
+	return STOCK_PAGES * page_bytes < max ? STOCK_PAGES * page_bytes : max;
+}
+
 static int put_space(const struct client *c, const struct mem_space *space,
 		     struct reply *r)
 {
@@ -141,10 +154,7 @@ static int put_space(const struct client *c, const struct mem_space *space,
 	err = put_classes(space, a, &largest, r->arena);
 	if (err < 0)
 		return err;
-	/* The lesser of 64 pages and 1 % of what the tenant may have. */
-	a->stock_bytes = STOCK_PAGES * largest;
-	if (a->stock_bytes > c->tenant->max_bytes / 100)
-		a->stock_bytes = c->tenant->max_bytes / 100;
+	a->stock_bytes = stock_bytes(c, largest);
 	r->msg = &a->base;
 	return put_fds(space, r);
 }
@@ -170,9 +180,11 @@ int do_open_space(struct client *c, const struct request *req,
 	if (err < 0)
 		return err;
 	err = note_space(c, mem_space_id(space), &key, m->read_only);
-	if (err == 0)
-		err = put_space(c, space, r);
-	return err;
+	if (err < 0) {
+		mem_space_close(c->mem, space);
+		return err;
+	}
+	return put_space(c, space, r);
 }
 
 /* ---- close ---- */
@@ -201,8 +213,10 @@ int do_close_space(struct client *c, const struct request *req,
 	err = find_space(c, m->space, &sp, &space, r);
 	if (err < 0)
 		return err;
-	LIST_REMOVE(sp, link);
-	free(sp);
+	if (--sp->nr_opens == 0) {
+		LIST_REMOVE(sp, link);
+		free(sp);
+	}
 	mem_space_close(c->mem, space);
 	return 0;
 }

@@ -64,8 +64,9 @@ struct kvd_group {
 	uint32_t nr_layers;
 	uint32_t nr_kv_heads;	/* held by this rank */
 	uint32_t head_first;	/* first kv head held (tensor parallel) */
-	uint32_t k_dim;		/* elements of one key */
-	uint32_t v_dim;		/* elements of one value; 0: K serves as V */
+	uint32_t k_dim;		/* elements of one key; a multiple of 8 */
+	uint32_t v_dim;		/* elements of one value; a multiple of 8;
+				 * 0: K serves as V */
 	uint32_t window;	/* tokens a query sees, itself included; 0: all */
 };
 
@@ -73,7 +74,7 @@ struct kvd_geometry {
 	uint32_t size;		/* sizeof(struct kvd_geometry) */
 	uint32_t page_tokens;	/* 32, 64 or 128 */
 	uint32_t k_format;	/* enum kvd_format */
-	uint32_t v_format;	/* enum kvd_format; here always k_format's kin */
+	uint32_t v_format;	/* enum kvd_format; any pair is allowed */
 	uint32_t rope_order;	/* enum kvd_rope_order */
 	uint32_t tile_order;	/* enum kvd_tile_order */
 	uint32_t nr_groups;
@@ -89,8 +90,9 @@ struct kvd_geometry {
 const char *kvd_geometry_check(const struct kvd_geometry *g);
 
 /**
- * kvd_geometry_fingerprint() - XXH3-64 over all fields, in declaration order,
- * as little-endian u32, groups beyond nr_groups left out. @g must be valid.
+ * kvd_geometry_fingerprint() - XXH3-64 over all fields but size, in
+ * declaration order, as little-endian u32, groups beyond nr_groups left out.
+ * @g must be valid.
  */
 uint64_t kvd_geometry_fingerprint(const struct kvd_geometry *g);
 

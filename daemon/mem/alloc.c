@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * alloc.c - OPEN pages for a client: all or none.
+ *
+ * First what needs no work and can refuse (the limit), then what may have to
+ * give up cached pages (numbers, cells), and the pages are taken only when
+ * nothing can fail any more.
+ */
+#include <errno.h>
+#include "daemon/mem/hold.h"
+#include "daemon/mem/reclaim.h"
+#include "daemon/mem/segment.h"
+
+/* Bounds the slabs that one call may give up in vain. */
+#define ALLOC_STEPS 1024
+
+/* Keeps the tenant within its limit, at the cost of what it has cached. */
+static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
+{
+	uint64_t cached = t->tally.bytes[PAGE_CACHED];
+	uint64_t over;
+
+	if (!t->max_bytes || t->charged + bytes <= t->max_bytes)
+		return 0;
+	over = t->charged + bytes - t->max_bytes;
+	*ret_need = over > cached ? over - cached : 0;
+	if (over > cached)
+		return -EDQUOT;
+	if (t->m->in_grace)
+		return -EAGAIN;
+	reclaim_charge(t, over);
+	return 0;
+}
+
+static int alloc_numbers(struct tenant *t, uint32_t nr)
+{
+	if (t->m->nr_free >= nr)
+		return 0;
+	if (t->m->in_grace)
+		return -EAGAIN;
+	return reclaim_numbers(t, nr) ? 0 : -ENOSPC;
+}
+
+/* Asks the tenant's other clients for pages that only wait to be used. */
+static bool alloc_recall(struct mem_client *c)
+{
+	struct mem *m = c->m;
+	bool asked = false;
+
+	list_for_each(pos, &c->tenant->clients) {
+		struct mem_client *other;
+
+		other = list_entry(pos, struct mem_client, link);
+		if (other == c || other->nr_open == 0 || other->recalled ||
+		    !m->ops->recall)
+			continue;
+		other->recalled = true;
+		m->ops->recall(m->ctx, other);
+		asked = true;
+	}
+	return asked;
+}
+
+/* More memory for the tenant: 0 it is on its way, -ENOSPC, -ENOMEM. */
+static int alloc_grow(struct size_class *sc)
+{
+	int r = segment_make(sc->tenant, sc->nr_granules);
+
+	if (r == -ENOSPC && sc->tenant->m->nr_leaving)
+		return 0;
+	return r;
+}
+
+static int alloc_reclaim(struct size_class *sc, uint32_t nr)
+{
+	struct tenant *t = sc->tenant;
+
+	if (t->m->in_grace)
+		return -EAGAIN;
+	for (uint32_t i = 0; i < nr + ALLOC_STEPS && reclaim_may_help(sc, nr); i++) {
+		if (!reclaim_step(sc))
+			break;
+		while (sc->nr_free < nr && slab_new(sc) == 0)
+			;
+		if (sc->nr_free >= nr)
+			return 0;
+	}
+	return reclaim_segment(t) ? -EAGAIN : -ENOSPC;
+}
+
+/* Free cells in the class. */
+static int alloc_cells(struct mem_client *c, struct size_class *sc,
+		       uint32_t nr)
+{
+	int r = 0;
+
+	while (sc->nr_free < nr && r == 0)
+		r = slab_new(sc);
+	if (r != -ENOSPC)
+		return r;
+	r = alloc_grow(sc);
+	if (r == 0)
+		return -EAGAIN;
+	if (r != -ENOSPC)
+		return r;
+	r = alloc_reclaim(sc, nr);
+	if (r == -ENOSPC && alloc_recall(c))
+		return -EAGAIN;
+	return r;
+}
+
+static int alloc_reserve(struct mem_client *c, struct size_class *sc,
+			 uint32_t nr, uint64_t *ret_need)
+{
+	uint64_t bytes = (uint64_t)nr * sc->page_bytes;
+	int r;
+
+	if (map_reserve(&c->holds, nr) < 0)
+		return -ENOMEM;
+	r = alloc_charge(c->tenant, bytes, ret_need);
+	if (r < 0)
+		return r;
+	*ret_need = bytes;
+	r = alloc_numbers(c->tenant, nr);
+	if (r < 0)
+		return r;
+	r = alloc_cells(c, sc, nr);
+	if (r < 0) {
+		*ret_need = (nr - sc->nr_free) * (uint64_t)sc->page_bytes;
+		size_class_trim(sc, 1);
+	}
+	return r;
+}
+
+int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
+	      uint32_t nr, handle_t *handles, place_t *places,
+	      uint64_t *ret_need_bytes)
+{
+	int r;
+
+	if (class >= s->nr_classes || nr == 0 ||
+	    nr > c->m->table.h->nr_entries)
+		return -EINVAL;
+	r = alloc_reserve(c, s->sizes[class], nr, ret_need_bytes);
+	if (r < 0) {
+		c->m->wanting = true;
+		return r;
+	}
+	for (uint32_t i = 0; i < nr; i++) {
+		struct page *p = page_take(c, s, class);
+
+		handles[i] = page_handle(p);
+		places[i] = page_place(p);
+	}
+	segment_make_ahead(c->tenant);
+	return 0;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * client.c - clients come and go, and the writers some leave behind.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include "daemon/mem/hold.h"
+
+/* ---- writers ---- */
+
+static struct writer *writer_find(const struct tenant *t, pid_t pid,
+				  uint64_t start_time)
+{
+	list_for_each(pos, &t->m->writers) {
+		struct writer *w = list_entry(pos, struct writer, link);
+
+		if (w->tenant == t && w->pid == pid &&
+		    w->start_time == start_time)
+			return w;
+	}
+	return NULL;
+}
+
+struct writer *writer_get(struct tenant *t, pid_t pid, uint64_t start_time,
+			  struct writer **reserve)
+{
+	struct writer *w = writer_find(t, pid, start_time);
+
+	if (w)
+		return w;
+	if (reserve) {
+		w = *reserve;
+		*reserve = NULL;
+	} else {
+		w = malloc(sizeof(*w));
+	}
+	if (!w)
+		return NULL;
+	w->tenant = t;
+	w->pid = pid;
+	w->start_time = start_time;
+	list_init(&w->pages);
+	list_add_tail(&t->m->writers, &w->link);
+	t->nr_writers++;
+	return w;
+}
+
+void writer_reap(struct writer *w)
+{
+	list_for_each_safe(pos, &w->pages)
+		page_free(list_entry(pos, struct page, link));
+	list_del(&w->link);
+	w->tenant->nr_writers--;
+	free(w);
+}
+
+void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time)
+{
+	list_for_each_safe(pos, &m->writers) {
+		struct writer *w = list_entry(pos, struct writer, link);
+
+		if (w->pid == pid && w->start_time == start_time)
+			writer_reap(w);
+	}
+	m->freed = true; /* segments of a tenant that is gone may be had */
+	mem_tell_room(m);
+}
+
+/* ---- clients ---- */
+
+int mem_client_new(struct mem *m, const struct mem_client_id *id,
+		   const char *tenant, const uint8_t key[NAME_KEY_BYTES],
+		   uint64_t tenant_max_bytes, void *owner,
+		   struct mem_client **ret)
+{
+	struct mem_client *c = calloc(1, sizeof(*c));
+	int r = -ENOMEM;
+
+	if (!c)
+		return r;
+	c->writer = malloc(sizeof(*c->writer));
+	if (!c->writer)
+		goto fail;
+	r = tenant_get(m, tenant, key, &c->tenant);
+	if (r < 0)
+		goto fail;
+	c->tenant->max_bytes = tenant_max_bytes;
+	c->m = m;
+	c->id = *id;
+	c->owner = owner;
+	list_add_tail(&c->tenant->clients, &c->link);
+	*ret = c;
+	return 0;
+fail:
+	free(c->writer);
+	free(c);
+	return r;
+}
+
+void *mem_client_owner(const struct mem_client *c)
+{
+	return c->owner;
+}
+
+/* It may have pages it writes to, or segments mapped. */
+static struct writer *client_leave_writer(struct mem_client *c)
+{
+	if (c->nr_open == 0 && c->spaces.nr == 0)
+		return NULL;
+	return writer_get(c->tenant, c->id.pid, c->id.start_time, &c->writer);
+}
+
+static void client_drop_pages(struct mem_client *c, struct writer *w)
+{
+	struct list cold;
+
+	list_init(&cold);
+	while (c->holds.nr) {
+		struct map_entry *e = &c->holds.entries[c->holds.nr - 1];
+		struct page *p = &c->m->pages[e->key];
+
+		hold_drop(c, p, e->value);
+		if (p->state == PAGE_OPEN && w)
+			page_quarantine(p, w);
+		else
+			page_unheld(p, &cold);
+	}
+	page_settle(c->m, &cold);
+}
+
+void mem_client_free(struct mem_client *c, bool quiesced)
+{
+	struct mem *m;
+
+	if (!c)
+		return;
+	m = c->m;
+	client_drop_pages(c, quiesced ? NULL : client_leave_writer(c));
+	assert(c->nr_open == 0 && c->bytes == 0);
+	while (c->spaces.nr) {
+		struct map_entry *e = &c->spaces.entries[c->spaces.nr - 1];
+
+		m->spaces[e->key - 1]->nr_clients--;
+		map_del(&c->spaces, e->key);
+	}
+	list_del(&c->link);
+	map_fini(&c->holds);
+	map_fini(&c->spaces);
+	free(c->writer);
+	free(c);
+	m->grow_failed = false;
+	m->freed = true; /* segments of a tenant that is gone may be had */
+	mem_tell_room(m);
+}
+
+void mem_client_stat(const struct mem_client *c, struct mem_client_stat *ret)
+{
+	ret->open_pages = c->nr_open;
+	ret->held_pages = c->holds.nr;
+	ret->bytes = c->bytes;
+}

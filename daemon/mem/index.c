@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * index.c - the writer of a space's prefix index.
+ */
+#include "daemon/mem/index.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include "daemon/util/memfd.h"
+
+static uint32_t round_up_pow2(uint32_t n)
+{
+	uint32_t p = 64;
+
+	while (p < n)
+		p *= 2;
+	return p;
+}
+
+int index_init(struct index *ix, uint32_t nr_blocks, uint32_t page_tokens,
+	       uint32_t nr_groups)
+{
+	struct shm_index h = {
+		.magic = SHM_INDEX_MAGIC,
+		.version = SHM_VERSION,
+		.page_tokens = page_tokens,
+		.nr_groups = nr_groups,
+		.nr_buckets = round_up_pow2(nr_blocks),
+		.nr_blocks = nr_blocks,
+		.block_bytes = (uint32_t)shm_block_bytes(page_tokens),
+	};
+	void *p;
+	int r;
+
+	h.buckets_off = (sizeof(h) + 63) & ~63ULL;
+	h.blocks_off = h.buckets_off + 4ULL * h.nr_buckets;
+	h.bytes = h.blocks_off + (uint64_t)nr_blocks * h.block_bytes;
+	ix->next_free = calloc((size_t)nr_blocks + 1, sizeof(*ix->next_free));
+	if (!ix->next_free)
+		return -ENOMEM;
+	r = memfd_share("kvd-index", h.bytes, &ix->fd, &p);
+	if (r < 0) {
+		free(ix->next_free);
+		*ix = (struct index)INDEX_NULL;
+		return r;
+	}
+	ix->shm = p;
+	*ix->shm = h;
+	return 0;
+}
+
+void index_fini(struct index *ix)
+{
+	if (!ix->shm)
+		return;
+	munmap(ix->shm, ix->shm->bytes);
+	close(ix->fd);
+	free(ix->next_free);
+	*ix = (struct index)INDEX_NULL;
+}
+
+/* ---- the sequence word ---- */
+
+static void block_write_begin(struct shm_block *b)
+{
+	uint32_t seq = atomic_load_explicit(&b->seq, memory_order_relaxed);
+
+	atomic_store_explicit(&b->seq, seq + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+}
+
+static void block_write_end(struct shm_block *b)
+{
+	uint32_t seq = atomic_load_explicit(&b->seq, memory_order_relaxed);
+
+	atomic_store_explicit(&b->seq, seq + 1, memory_order_release);
+}
+
+/* ---- lookup ---- */
+
+static uint32_t link_load(const _Atomic uint32_t *link)
+{
+	return atomic_load_explicit(link, memory_order_relaxed);
+}
+
+/* The link that points at the block named @name, or the chain's last. */
+static _Atomic uint32_t *index_link(const struct index *ix,
+				    const struct name *name)
+{
+	_Atomic uint32_t *link = shm_bucket(ix->shm, name);
+
+	while (link_load(link)) {
+		struct shm_block *b = shm_block_at(ix->shm, link_load(link));
+
+		if (name_equal(&b->name, name))
+			break;
+		link = &b->next;
+	}
+	return link;
+}
+
+uint32_t index_find(const struct index *ix, const struct name *name)
+{
+	return link_load(index_link(ix, name));
+}
+
+bool index_same(const struct index *ix, uint32_t nr, const struct prefix *p)
+{
+	const struct shm_block *b = index_block(ix, nr);
+
+	return name_equal(&b->parent, &p->parent) &&
+	       name_equal(&b->extra, &p->extra) &&
+	       memcmp(b->tokens, p->tokens, 4 * ix->shm->page_tokens) == 0;
+}
+
+handle_t index_page(const struct index *ix, uint32_t nr, uint32_t group)
+{
+	return atomic_load_explicit(&index_block(ix, nr)->page[group],
+				    memory_order_relaxed);
+}
+
+/* ---- change ---- */
+
+static uint32_t index_take_number(struct index *ix)
+{
+	uint32_t nr = ix->first_free;
+
+	if (nr) {
+		ix->first_free = ix->next_free[nr];
+		return nr;
+	}
+	assert(ix->nr_touched < ix->shm->nr_blocks);
+	return ++ix->nr_touched;
+}
+
+uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
+		   uint32_t k_format, uint32_t v_format)
+{
+	_Atomic uint32_t *bucket = shm_bucket(ix->shm, &p->name);
+	uint32_t nr = index_take_number(ix);
+	struct shm_block *b = shm_block_at(ix->shm, nr);
+
+	block_write_begin(b);
+	b->name = p->name;
+	b->parent = p->parent;
+	b->extra = p->extra;
+	b->depth = depth;
+	b->k_format = k_format;
+	b->v_format = v_format;
+	memcpy(b->tokens, p->tokens, 4 * ix->shm->page_tokens);
+	atomic_store_explicit(&b->next, link_load(bucket),
+			      memory_order_relaxed);
+	block_write_end(b);
+	atomic_store_explicit(bucket, nr, memory_order_release);
+	atomic_fetch_add_explicit(&ix->shm->nr_used, 1, memory_order_relaxed);
+	return nr;
+}
+
+/*
+ * Its next stays, for readers that stand on it. Its name goes, so that none
+ * takes it for what it was.
+ */
+static void index_del(struct index *ix, uint32_t nr)
+{
+	struct shm_block *b = shm_block_at(ix->shm, nr);
+	_Atomic uint32_t *link = index_link(ix, &b->name);
+
+	assert(link_load(link) == nr);
+	atomic_store_explicit(link, link_load(&b->next), memory_order_release);
+	block_write_begin(b);
+	memset(&b->name, 0, sizeof(b->name));
+	block_write_end(b);
+	ix->next_free[nr] = ix->first_free;
+	ix->first_free = nr;
+	atomic_fetch_sub_explicit(&ix->shm->nr_used, 1, memory_order_relaxed);
+}
+
+void index_set_page(struct index *ix, uint32_t nr, uint32_t group,
+		    handle_t handle)
+{
+	struct shm_block *b = shm_block_at(ix->shm, nr);
+
+	block_write_begin(b);
+	atomic_store_explicit(&b->page[group], handle, memory_order_relaxed);
+	block_write_end(b);
+	for (uint32_t g = 0; g < ix->shm->nr_groups; g++)
+		if (index_page(ix, nr, g))
+			return;
+	index_del(ix, nr);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * index.h - the writer of a space's prefix index (proto/shm.h).
+ *
+ * One writer, the loop thread; readers are clients that map it read-only and
+ * check the sequence word. A block is in the index as long as one of its
+ * pages is. There are as many blocks as the space can have pages, so a block
+ * number is always to be had.
+ */
+#ifndef DAEMON_MEM_INDEX_H
+#define DAEMON_MEM_INDEX_H
+
+#include <stdint.h>
+#include "daemon/mem/table.h"
+#include "proto/shm.h"
+
+struct index {
+	struct shm_index *shm;
+	int fd;			/* read-only, for clients */
+	uint32_t nr_touched;	/* blocks beyond were never used */
+	uint32_t first_free;
+	uint32_t *next_free;	/* [nr_blocks + 1] */
+};
+
+#define INDEX_NULL { .fd = -1 }
+
+/* Return: 0 or -errno. */
+int index_init(struct index *ix, uint32_t nr_blocks, uint32_t page_tokens,
+	       uint32_t nr_groups);
+void index_fini(struct index *ix);
+
+/* Number of the block named @name, 0: none. */
+uint32_t index_find(const struct index *ix, const struct name *name);
+
+/* Was block @nr named for the very prefix, or do only the hashes agree? */
+bool index_same(const struct index *ix, uint32_t nr, const struct prefix *p);
+
+/* A block with no page yet; its name is not in the index. Return: number. */
+uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
+		   uint32_t k_format, uint32_t v_format);
+
+handle_t index_page(const struct index *ix, uint32_t nr, uint32_t group);
+
+/* Sets a page of a block; a block that loses its last page goes. */
+void index_set_page(struct index *ix, uint32_t nr, uint32_t group,
+		    handle_t handle);
+
+/* Block @nr is in use. */
+static inline const struct shm_block *index_block(const struct index *ix,
+						  uint32_t nr)
+{
+	return shm_block_at(ix->shm, nr);
+}
+
+#endif

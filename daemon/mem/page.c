@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * page.c - a page, and its changes of state.
+ */
+#include "daemon/mem/page.h"
+
+#include <assert.h>
+#include "daemon/mem/hold.h"
+#include "daemon/mem/segment.h"
+
+/* ---- who it is ---- */
+
+uint32_t page_nr(const struct page *p)
+{
+	return (uint32_t)(p - p->space->m->pages);
+}
+
+handle_t page_handle(const struct page *p)
+{
+	return handle_make(p->generation, page_nr(p));
+}
+
+place_t page_place(const struct page *p)
+{
+	return slab_place(p->slab, p->cell);
+}
+
+struct page *page_get(const struct mem *m, handle_t handle)
+{
+	uint32_t nr = handle_nr(handle);
+	struct page *p = &m->pages[nr];
+
+	if (nr == 0 || nr > m->nr_touched)
+		return NULL;
+	if (p->generation != handle_gen(handle) || p->state == PAGE_FREE)
+		return NULL;
+	return p;
+}
+
+/* ---- what every change does ---- */
+
+static void page_tally(struct tally *t, const struct page *p,
+		       enum page_state to)
+{
+	tally_sub(t, p->state, 1, page_bytes(p));
+	tally_add(t, to, 1, page_bytes(p));
+}
+
+/* Spaces have no FREE pages: those belong to slabs. */
+static void page_tally_space(struct page *p, enum page_state to)
+{
+	struct mem_space *s = p->space;
+
+	if (p->state != PAGE_FREE) {
+		tally_sub(&s->tally, p->state, 1, page_bytes(p));
+		s->class_pages[p->class][p->state]--;
+	}
+	if (to != PAGE_FREE) {
+		tally_add(&s->tally, to, 1, page_bytes(p));
+		s->class_pages[p->class][to]++;
+	}
+}
+
+/* How many CACHED pages a slab, its class and its segment have. */
+static void page_count_cached(struct page *p, int delta)
+{
+	p->slab->nr_cached += (uint32_t)delta;
+	p->slab->class->nr_cached += (uint64_t)(int64_t)delta;
+	p->slab->segment->nr_cached += (uint32_t)delta;
+}
+
+/* The state and everything that counts it. */
+static void page_set_state(struct page *p, enum page_state to)
+{
+	struct mem_space *s = p->space;
+
+	page_tally(&s->m->tally, p, to);
+	page_tally(&s->tenant->tally, p, to);
+	page_tally_space(p, to);
+	if (p->state == PAGE_FREE)
+		p->slab->segment->nr_pages++;
+	if (to == PAGE_FREE)
+		p->slab->segment->nr_pages--;
+	if (p->state == PAGE_CACHED)
+		page_count_cached(p, -1);
+	if (to == PAGE_CACHED)
+		page_count_cached(p, 1);
+	p->state = (uint8_t)to;
+}
+
+/* What a successor is to know. The owner counts while the page is OPEN. */
+static void page_write(const struct page *p, enum page_state state,
+		       const struct prefix *prefix)
+{
+	const struct mem_space *s = p->space;
+	const struct mem_class *class = &s->classes[p->class];
+	struct identity id = {
+		.generation = p->generation,
+		.state = (uint8_t)state,
+		.named = p->block != 0,
+		.class = p->class,
+		.k_format = (uint8_t)class->k_format,
+		.v_format = (uint8_t)class->v_format,
+		.space = s->id,
+		.page_bytes = class->page_bytes,
+		.slab_slot = p->slab->first,
+		.place = page_place(p),
+		.depth = p->depth,
+	};
+
+	if (state == PAGE_OPEN) {
+		id.pid = (uint32_t)p->client->id.pid;
+		id.start_time = p->client->id.start_time;
+	}
+	table_set(&s->m->table, page_nr(p), &id, prefix);
+}
+
+static void page_set_client(struct page *p, struct mem_client *c)
+{
+	if (p->client)
+		p->client->nr_open--;
+	if (c)
+		c->nr_open++;
+	p->client = c;
+}
+
+/* ---- changes ---- */
+
+/* A number that is not in use; there is one. */
+static struct page *page_take_number(struct mem *m)
+{
+	struct page *p;
+
+	assert(m->nr_free > 0);
+	m->nr_free--;
+	if (list_empty(&m->free_pages)) {
+		p = &m->pages[++m->nr_touched];
+		list_init(&p->link);
+		return p;
+	}
+	p = list_first(&m->free_pages, struct page, link);
+	list_del(&p->link);
+	return p;
+}
+
+struct page *page_take(struct mem_client *c, struct mem_space *s,
+		       uint32_t class)
+{
+	struct page *p = page_take_number(s->m);
+
+	assert(p->state == PAGE_FREE && p->holds == 0);
+	p->space = s;
+	p->class = (uint8_t)class;
+	p->slab = slab_get(s->sizes[class], page_nr(p), &p->cell);
+	if (++p->generation == 0)
+		p->generation = 1;
+	charge_init(&p->charge, s->tenant, page_bytes(p));
+	page_set_state(p, PAGE_OPEN);
+	page_set_client(p, c);
+	hold_add(c, p, 1);
+	page_write(p, PAGE_OPEN, NULL);
+	return p;
+}
+
+void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
+	       uint32_t depth)
+{
+	assert(p->state == PAGE_OPEN || p->state == PAGE_SEALED);
+	assert(p->block == 0 && p->holds > 0);
+	if (p->state == PAGE_OPEN) {
+		page_set_client(p, NULL);
+		page_set_state(p, PAGE_SEALED);
+	} else if (!block) {
+		return;
+	}
+	p->block = block;
+	p->depth = depth;
+	page_write(p, PAGE_SEALED, block ? prefix : NULL);
+}
+
+void page_cache(struct page *p)
+{
+	assert(p->state == PAGE_SEALED && p->holds == 0 && p->block);
+	page_set_state(p, PAGE_CACHED);
+	p->stamp = p->space->m->tick;
+	list_move_tail(&p->slab->class->lru, &p->link);
+	p->space->m->freed = true;
+}
+
+void page_wake(struct page *p)
+{
+	assert(p->state == PAGE_CACHED && p->holds == 0);
+	list_del(&p->link);
+	page_set_state(p, PAGE_SEALED);
+}
+
+void page_quarantine(struct page *p, struct writer *w)
+{
+	assert(p->state == PAGE_OPEN && p->holds == 0);
+	page_set_client(p, NULL);
+	page_set_state(p, PAGE_QUARANTINED);
+	p->writer = w;
+	list_move_tail(&w->pages, &p->link);
+}
+
+void page_reopen(struct page *p, struct mem_client *c)
+{
+	assert(p->state == PAGE_OPEN || p->state == PAGE_QUARANTINED);
+	if (p->client)
+		hold_drop(p->client, p, 1);
+	assert(p->holds == 0);
+	if (p->state == PAGE_QUARANTINED)
+		page_set_state(p, PAGE_OPEN);
+	list_del(&p->link);
+	p->writer = NULL;
+	page_set_client(p, c);
+	hold_add(c, p, 1);
+}
+
+/* FREE in everything but the table and the index. */
+static void page_let_go(struct page *p)
+{
+	struct mem *m = p->space->m;
+
+	page_set_client(p, NULL);
+	page_set_state(p, PAGE_FREE);
+	charge_fini(&p->charge);
+	slab_put(p->slab, p->cell);
+	p->slab = NULL;
+	p->writer = NULL;
+	p->block = 0;
+	p->depth = 0;
+	list_del(&p->link);
+	list_add(&m->free_pages, &p->link);
+	m->nr_free++;
+}
+
+void page_free(struct page *p)
+{
+	struct mem_space *s = p->space;
+	uint32_t group = page_group(p);
+	uint32_t block = p->block;
+
+	assert(p->state != PAGE_FREE && p->holds == 0);
+	p->block = 0;
+	p->depth = 0;
+	page_write(p, PAGE_FREE, NULL);
+	page_let_go(p);
+	if (block)
+		index_set_page(&s->index, block, group, 0);
+	s->m->freed = true;
+}
+
+void page_forget(struct page *p)
+{
+	assert(p->state != PAGE_FREE);
+	p->holds = 0;
+	page_let_go(p);
+}
+
+/* ---- restoring ---- */
+
+/* Numbers are restored in order; those between were never written. */
+static struct page *page_restore_number(struct mem *m, uint32_t nr)
+{
+	struct page *p = &m->pages[nr];
+
+	assert(nr == m->nr_touched + 1);
+	m->nr_touched = nr;
+	list_init(&p->link);
+	p->generation = table_get(&m->table, nr)->generation;
+	return p;
+}
+
+void page_restore_free(struct mem *m, uint32_t nr)
+{
+	struct page *p = page_restore_number(m, nr);
+
+	list_add_tail(&m->free_pages, &p->link);
+}
+
+struct page *page_restore(struct mem *m, uint32_t nr, struct mem_space *s,
+			  struct slab *slab, uint32_t cell, struct writer *w)
+{
+	const struct identity *id = table_get(&m->table, nr);
+	struct page *p = page_restore_number(m, nr);
+
+	m->nr_free--;
+	p->space = s;
+	p->class = id->class;
+	p->slab = slab;
+	p->cell = cell;
+	charge_init(&p->charge, s->tenant, page_bytes(p));
+	page_set_state(p, w ? PAGE_OPEN : PAGE_SEALED);
+	p->writer = w;
+	list_add_tail(w ? &w->pages : &m->unclaimed, &p->link);
+	return p;
+}
+
+void page_restore_name(struct page *p, uint32_t block)
+{
+	p->block = block;
+	p->depth = table_get(&p->space->m->table, page_nr(p))->depth;
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * page.h - a page, and its changes of state.
+ *
+ * One function per change. Each moves state, list, counters, charge and the
+ * durable identity together, and asserts the state it starts from. Nobody
+ * else writes p->state or p->link.
+ *
+ *	FREE -> OPEN -> SEALED <-> CACHED -> FREE
+ *	         |  \-> QUARANTINED -> OPEN | FREE
+ *	         \-> FREE
+ */
+#ifndef DAEMON_MEM_PAGE_H
+#define DAEMON_MEM_PAGE_H
+
+#include "daemon/mem/slab.h"
+#include "daemon/mem/space.h"
+
+struct writer;
+
+struct page {
+	struct list link;	/* by state: see pool.h */
+	struct mem_space *space;
+	struct slab *slab;
+	struct mem_client *client; /* OPEN: its writer */
+	struct writer *writer;	/* QUARANTINED, or OPEN and unclaimed */
+	struct charge charge;
+	uint64_t holds;
+	uint64_t stamp;		/* CACHED: mem.tick when it became so */
+	uint32_t generation;
+	uint32_t cell;		/* of its slab */
+	uint32_t block;		/* of its space's index, 0: unnamed */
+	uint32_t depth;		/* of that block */
+	uint8_t state;
+	uint8_t class;		/* of its space */
+};
+
+/* The page of a handle that is not stale, not FREE; else NULL. */
+struct page *page_get(const struct mem *m, handle_t handle);
+uint32_t page_nr(const struct page *p);
+handle_t page_handle(const struct page *p);
+place_t page_place(const struct page *p);
+
+static inline uint32_t page_bytes(const struct page *p)
+{
+	return p->space->classes[p->class].page_bytes;
+}
+
+static inline uint32_t page_group(const struct page *p)
+{
+	return p->space->classes[p->class].group;
+}
+
+/* FREE -> OPEN, held by @c. A number and a cell are there. */
+struct page *page_take(struct mem_client *c, struct mem_space *s,
+		       uint32_t class);
+
+/*
+ * OPEN -> SEALED, and named for @prefix as a page of @block (whose entry is
+ * set) unless that is 0. A SEALED page may get its name later.
+ */
+void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
+	       uint32_t depth);
+
+/* SEALED, no holds, named -> CACHED. */
+void page_cache(struct page *p);
+
+/* CACHED -> SEALED: somebody is about to hold it. */
+void page_wake(struct page *p);
+
+/* OPEN -> QUARANTINED until @w is dead; also one that @w did not claim. */
+void page_quarantine(struct page *p, struct writer *w);
+
+/* QUARANTINED, or OPEN and unclaimed or @p->client's, -> OPEN, held by @c. */
+void page_reopen(struct page *p, struct mem_client *c);
+
+/* Anything without holds -> FREE. */
+void page_free(struct page *p);
+
+/* ---- restarts ---- */
+
+/* This process is done with it; the table keeps what it is. */
+void page_forget(struct page *p);
+
+/*
+ * A page as the table's entry @nr says, in slab cell @cell: SEALED without a
+ * name, or OPEN of @w.
+ */
+struct page *page_restore(struct mem *m, uint32_t nr, struct mem_space *s,
+			  struct slab *slab, uint32_t cell, struct writer *w);
+
+/* Gives a SEALED page back the name its identity has. */
+void page_restore_name(struct page *p, uint32_t block);
+
+/* Entry @nr is FREE, of a generation that must not come again. */
+void page_restore_free(struct mem *m, uint32_t nr);
+
+#endif

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.c - a pool is made, told of, and unmade.
+ */
+#include "daemon/mem/pool.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "daemon/mem/hold.h"
+#include "daemon/mem/restore.h"
+#include "daemon/mem/segment.h"
+
+#define MIN_SEGMENT  (64ull << 20)
+#define MAX_SEGMENT  (1024ull << 20)
+#define MIN_PAGES    4096u
+#define MAX_PAGES    (4u << 20)
+#define USUAL_PAGE   (16u << 10)
+#define USUAL_SPACES 256u
+#define MAX_SPACES   65536u
+/* A place has 40 bits of offset, a slab counts granules in 32. */
+#define MAX_SEGMENT_BYTES (1ull << 40)
+
+static uint64_t clamp(uint64_t n, uint64_t min, uint64_t max)
+{
+	return n < min ? min : n > max ? max : n;
+}
+
+/* A sixteenth of the pool, so that tenants share it without much waste. */
+static uint64_t choose_segment_bytes(uint64_t pool_bytes)
+{
+	uint64_t n = clamp(pool_bytes / 16, MIN_SEGMENT, MAX_SEGMENT);
+
+	n = n / DEV_GRANULE * DEV_GRANULE;
+	return n < pool_bytes ? n : pool_bytes;
+}
+
+static int config_check(const struct mem_config *cfg)
+{
+	if (cfg->pool_bytes < DEV_GRANULE ||
+	    cfg->segment_bytes % DEV_GRANULE ||
+	    cfg->segment_bytes > MAX_SEGMENT_BYTES ||
+	    cfg->max_pages >= SLAB_END || cfg->max_spaces > MAX_SPACES)
+		return -EINVAL;
+	return 0;
+}
+
+/* An empty table as @cfg asks for. */
+static int pool_new_table(struct mem *m, const struct mem_config *cfg)
+{
+	uint64_t pages = clamp(m->pool_bytes / USUAL_PAGE, MIN_PAGES,
+			       MAX_PAGES);
+	struct table_config tc = {
+		.nr_entries = cfg->max_pages ? (uint32_t)cfg->max_pages :
+					       (uint32_t)pages,
+		.nr_spaces = cfg->max_spaces ? cfg->max_spaces : USUAL_SPACES,
+		.segment_bytes = cfg->segment_bytes ?
+					 cfg->segment_bytes :
+					 choose_segment_bytes(m->pool_bytes),
+		.device = dev_spec(m->dev),
+	};
+
+	return table_new(&m->table, &tc);
+}
+
+static int pool_alloc_arrays(struct mem *m)
+{
+	const struct table_header *h = m->table.h;
+
+	m->segment_bytes = h->segment_bytes;
+	m->nr_free = h->nr_entries;
+	m->pages = calloc((size_t)h->nr_entries + 1, sizeof(*m->pages));
+	m->spaces = calloc(h->nr_spaces, sizeof(*m->spaces));
+	return m->pages && m->spaces ? 0 : -ENOMEM;
+}
+
+/* A name stands for one descriptor: the old goes before the new comes. */
+static void pool_keep_table(struct mem *m)
+{
+	if (m->ops->keep_fd && dev_ops(m->dev)->survives)
+		m->ops->keep_fd(m->ctx, MEM_FD_TABLE, m->table.fd);
+}
+
+static int pool_init(struct mem *m, const struct mem_config *cfg,
+		     struct mem_fd *fds, size_t nr_fds, char *note,
+		     size_t note_bytes)
+{
+	const char *why;
+	bool restored;
+	int r;
+
+	restored = restore_table(m, fds, nr_fds, &why) == 0;
+	if (!restored) {
+		snprintf(note, note_bytes, "starting empty: %s", why);
+		r = pool_new_table(m, cfg);
+		if (r < 0)
+			return -ENOMEM;
+	}
+	r = pool_alloc_arrays(m);
+	if (r < 0)
+		return r;
+	if (restored)
+		r = restore_pages(m, fds, nr_fds, note, note_bytes);
+	if (r < 0)
+		return r;
+	restore_drop_unused(m, fds, nr_fds);
+	if (!restored)
+		pool_keep_table(m);
+	return 0;
+}
+
+int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
+	    struct dev *dev, struct mem_fd *fds, size_t nr_fds, char *note,
+	    size_t note_bytes, struct mem **ret)
+{
+	struct mem *m;
+	int r;
+
+	r = config_check(cfg);
+	if (r < 0)
+		return r;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return -ENOMEM;
+	m->ops = ops;
+	m->ctx = ctx;
+	m->dev = dev;
+	m->table = (struct table)TABLE_NULL;
+	m->pool_bytes = cfg->pool_bytes / DEV_GRANULE * DEV_GRANULE;
+	list_init(&m->free_pages);
+	list_init(&m->tenants);
+	list_init(&m->writers);
+	list_init(&m->unclaimed);
+	r = pool_init(m, cfg, fds, nr_fds, note, note_bytes);
+	if (r < 0) {
+		mem_free(m);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
+/* ---- the end ---- */
+
+/* Without giving back what it held: that is in the table. */
+static void pool_free_clients(struct tenant *t)
+{
+	list_for_each_safe(pos, &t->clients) {
+		struct mem_client *c;
+
+		c = list_entry(pos, struct mem_client, link);
+		list_del(&c->link);
+		map_fini(&c->holds);
+		map_fini(&c->spaces);
+		free(c->writer);
+		free(c);
+	}
+}
+
+static void pool_forget_pages(struct mem *m)
+{
+	for (uint32_t nr = 1; nr <= m->nr_touched; nr++)
+		if (m->pages[nr].state != PAGE_FREE)
+			page_forget(&m->pages[nr]);
+	list_for_each_safe(pos, &m->writers)
+		writer_reap(list_entry(pos, struct writer, link));
+}
+
+static void pool_free_tenants(struct mem *m)
+{
+	list_for_each_safe(i, &m->tenants) {
+		struct tenant *t = list_entry(i, struct tenant, link);
+
+		list_for_each_safe(j, &t->segments)
+			segment_fini(list_entry(j, struct segment, link));
+		pool_free_clients(t);
+		tenant_free(t);
+	}
+}
+
+void mem_free(struct mem *m)
+{
+	if (!m)
+		return;
+	m->wanting = false;
+	dev_drain(m->dev);
+	if (m->pages)
+		pool_forget_pages(m);
+	for (uint32_t i = 0; m->spaces && i < m->table.h->nr_spaces; i++)
+		if (m->spaces[i])
+			space_free(m->spaces[i]);
+	pool_free_tenants(m);
+	map_fini(&m->segments);
+	free(m->spaces);
+	free(m->pages);
+	table_fini(&m->table);
+	free(m);
+}
+
+/* ---- telling ---- */
+
+void mem_tell_room(struct mem *m)
+{
+	bool tell = m->freed && m->wanting;
+
+	m->freed = false;
+	if (!tell)
+		return;
+	m->wanting = false;
+	m->ops->room(m->ctx);
+}
+
+uint64_t mem_epoch(const struct mem *m)
+{
+	return m->table.h->epoch;
+}
+
+uint32_t mem_restarts(const struct mem *m)
+{
+	return m->table.h->restarts;
+}
+
+bool mem_in_grace(const struct mem *m)
+{
+	return m->in_grace;
+}

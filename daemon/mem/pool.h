@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.h - struct mem: one pool, and what its chapters share.
+ *
+ * Reading order: table (what survives), tenant (who pays), segment and slab
+ * (where bytes come from), page (states), index and space (names), hold (who
+ * keeps a page), then alloc, reclaim, publish, restore, verify.
+ *
+ * What holds between two calls, for every page number ever used:
+ *
+ *	FREE		in free_pages; no slab, no holds
+ *	OPEN		one hold, by p->client; or, after a restart, none and
+ *			in the list of its unclaimed writer
+ *	SEALED		holds >= 1; or, after a restart, unnamed, no holds and
+ *			in unclaimed
+ *	CACHED		no holds, named, in the lru of its size class
+ *	QUARANTINED	no holds, in the list of its writer
+ *
+ * and: p->block is not 0 exactly when the page is named, and then that block
+ * names the page; the table's identity is the page's; every tally is the sum
+ * over pages; a tenant's charge is the bytes of its pages that are not FREE.
+ * mem_verify() checks all of it.
+ *
+ * DEMOTED and REVOKED have no pages yet. A segment is given back to the
+ * device only when no process can still have it mapped (segment.h), so there
+ * is nothing to charge as revoked.
+ */
+#ifndef DAEMON_MEM_POOL_H
+#define DAEMON_MEM_POOL_H
+
+#include "daemon/dev/dev.h"
+#include "daemon/mem/mem.h"
+#include "daemon/mem/table.h"
+#include "daemon/mem/tally.h"
+#include "daemon/util/list.h"
+#include "daemon/util/map.h"
+
+#define MEM_FD_TABLE   "kvd-table"
+#define MEM_FD_SEGMENT "kvd-seg-"
+
+struct mem {
+	const struct mem_ops *ops;
+	void *ctx;
+	struct dev *dev;
+	struct table table;
+	uint64_t pool_bytes;
+	uint64_t segment_bytes;
+
+	struct page *pages;		/* [nr_entries + 1] */
+	uint32_t nr_touched;		/* page numbers beyond were never used */
+	uint32_t nr_free;		/* page numbers not in use */
+	struct list free_pages;		/* of those touched */
+
+	struct list tenants;
+	struct list writers;		/* with pages that wait for them */
+	struct list unclaimed;		/* restored, sealed, unnamed */
+	struct mem_space **spaces;	/* [nr_spaces], by record number */
+	struct map segments;		/* id -> struct segment */
+	uint64_t segment_total;		/* bytes of segments, made or in making */
+	uint32_t nr_making;
+	uint32_t nr_leaving;		/* segments on their way to the device */
+
+	struct tally tally;
+	struct mem_stat stat;		/* its counters of events */
+	uint64_t tick;			/* of the lru */
+
+	bool in_grace;
+	bool grow_failed;		/* the device had no memory lately */
+	bool wanting;			/* an allocation was refused */
+	bool freed;			/* since: a page became FREE or CACHED */
+};
+
+/* Calls ops->room when somebody waits and something was freed: the last step
+ * of a call, because ops->room may call back. */
+void mem_tell_room(struct mem *m);
+
+#endif

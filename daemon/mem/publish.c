@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * publish.c - sealing pages and putting blocks in the index.
+ *
+ * Everything that can be refused is refused before anything changes. Of two
+ * pages of one name the first stays: the second is sealed for its owner and
+ * the owner gets a hold on the first. Two prefixes of one name (they would
+ * need the tenant's key to be made) are told apart: the second is not shared.
+ */
+#include <errno.h>
+#include <string.h>
+#include "daemon/mem/hold.h"
+
+/* The block's page of group @g, checked; NULL with *err 0: absent. */
+static struct page *publish_page(const struct mem_client *c,
+				 const struct mem_space *s,
+				 const struct mem_block *b, uint32_t g,
+				 int *err)
+{
+	struct page *p;
+
+	*err = 0;
+	if (!b->pages[g])
+		return NULL;
+	p = page_get(c->m, b->pages[g]);
+	if (!p || p->space != s || !hold_count(c, p))
+		*err = -ESTALE;
+	else if (page_group(p) != g)
+		*err = -EINVAL;
+	return p;
+}
+
+static int publish_check(const struct mem_client *c, const struct mem_space *s,
+			 const struct mem_block *b, struct page **pages)
+{
+	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++) {
+		int err;
+
+		pages[g] = publish_page(c, s, b, g, &err);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static struct prefix publish_prefix(const struct mem_space *s,
+				    const struct mem_block *b)
+{
+	uint32_t nr = s->key.geometry.page_tokens;
+	struct prefix p = { .parent = b->parent, .extra = b->extra };
+
+	memcpy(p.tokens, b->tokens, nr * sizeof(p.tokens[0]));
+	p.name = name_block(&s->tenant->name_key, &b->parent, &b->extra,
+			    b->tokens, nr);
+	return p;
+}
+
+/* Names @p, or finds that another has the name. Return: who has it. */
+static struct page *publish_one(struct mem_client *c, struct page *p,
+				const struct prefix *prefix, uint32_t block,
+				uint32_t depth)
+{
+	struct mem_space *s = p->space;
+	handle_t kept = index_page(&s->index, block, page_group(p));
+
+	if (!kept) {
+		page_seal(p, prefix, block, depth);
+		index_set_page(&s->index, block, page_group(p),
+			       page_handle(p));
+		space_count(&s->stats->published, 1);
+		s->m->stat.published++;
+		return p;
+	}
+	if (kept == page_handle(p))
+		return p;
+	page_seal(p, NULL, 0, 0);
+	p = page_get(s->m, kept);
+	hold_sealed(c, p, 1);
+	space_count(&s->stats->deduplicated, 1);
+	s->m->stat.deduplicated++;
+	return p;
+}
+
+static uint32_t publish_block(struct mem_space *s, const struct prefix *prefix,
+			      uint32_t depth)
+{
+	const struct kvd_geometry *g = &s->key.geometry;
+
+	return index_add(&s->index, prefix, depth, g->k_format, g->v_format);
+}
+
+/* A page has one name for life: is there one that has another? */
+static bool publish_renames(const struct mem_space *s, uint32_t block,
+			    struct page *const *pages)
+{
+	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
+		if (pages[g] && pages[g]->block && pages[g]->block != block)
+			return true;
+	return false;
+}
+
+static bool publish_has_page(const struct mem_space *s,
+			     struct page *const *pages)
+{
+	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
+		if (pages[g])
+			return true;
+	return false;
+}
+
+/* Replaces each page by the one that has the name. */
+static int publish_named(struct mem_client *c, struct mem_space *s,
+			 const struct mem_block *b, struct page **pages)
+{
+	struct prefix prefix = publish_prefix(s, b);
+	uint32_t block = index_find(&s->index, &prefix.name);
+
+	if (block && !index_same(&s->index, block, &prefix))
+		return -EEXIST;
+	if (publish_renames(s, block, pages))
+		return -EINVAL;
+	if (map_reserve(&c->holds, s->key.geometry.nr_groups) < 0)
+		return -ENOMEM;
+	if (!block && publish_has_page(s, pages))
+		block = publish_block(s, &prefix, b->depth);
+	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
+		if (pages[g])
+			pages[g] = publish_one(c, pages[g], &prefix, block,
+					       b->depth);
+	return 0;
+}
+
+static void publish_private(const struct mem_space *s, struct page **pages)
+{
+	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
+		if (pages[g] && pages[g]->state == PAGE_OPEN)
+			page_seal(pages[g], NULL, 0, 0);
+}
+
+int mem_publish(struct mem_client *c, struct mem_space *s,
+		const struct mem_block *b, bool private, handle_t *handles,
+		place_t *places)
+{
+	struct page *pages[KVD_MAX_GROUPS];
+	int r;
+
+	r = publish_check(c, s, b, pages);
+	if (r < 0)
+		return r;
+	if (!private)
+		r = publish_named(c, s, b, pages);
+	if (private || r == -EEXIST)
+		publish_private(s, pages);
+	else if (r < 0)
+		return r;
+	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++) {
+		handles[g] = pages[g] ? page_handle(pages[g]) : 0;
+		places[g] = pages[g] ? page_place(pages[g]) : 0;
+	}
+	return 0;
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reclaim.c - making room by giving up what nobody holds.
+ */
+#include "daemon/mem/reclaim.h"
+
+#include <assert.h>
+#include "daemon/mem/segment.h"
+
+/*
+ * What one step looks at: pages from the cold end of a class in search of a
+ * slab without held pages, and cached pages given up with one segment. They
+ * bound the time a step takes, not what can be had in many.
+ */
+#define RECLAIM_SCAN	     256
+#define RECLAIM_SEGMENT_PAGES 4096
+
+void page_evict(struct page *p)
+{
+	struct mem_space *s = p->space;
+
+	assert(p->state == PAGE_CACHED);
+	page_free(p);
+	space_count(&s->stats->evicted, 1);
+	s->m->stat.evicted++;
+}
+
+static struct page *class_coldest(const struct size_class *sc)
+{
+	return list_empty(&sc->lru) ? NULL :
+				      list_first(&sc->lru, struct page, link);
+}
+
+/* The class of @t, other than @but, that has the coldest page. */
+static struct size_class *tenant_coldest(const struct tenant *t,
+					 const struct size_class *but)
+{
+	struct size_class *coldest = NULL;
+
+	list_for_each(pos, &t->classes) {
+		struct size_class *sc;
+
+		sc = list_entry(pos, struct size_class, link);
+		if (sc == but || list_empty(&sc->lru))
+			continue;
+		if (!coldest ||
+		    class_coldest(sc)->stamp < class_coldest(coldest)->stamp)
+			coldest = sc;
+	}
+	return coldest;
+}
+
+void reclaim_charge(struct tenant *t, uint64_t bytes)
+{
+	uint64_t target = t->charged > bytes ? t->charged - bytes : 0;
+
+	while (t->charged > target)
+		page_evict(class_coldest(tenant_coldest(t, NULL)));
+}
+
+bool reclaim_numbers(struct tenant *t, uint32_t nr)
+{
+	struct mem *m = t->m;
+
+	if (m->nr_free + t->tally.pages[PAGE_CACHED] < nr)
+		return m->nr_free >= nr;
+	while (m->nr_free < nr)
+		page_evict(class_coldest(tenant_coldest(t, NULL)));
+	return true;
+}
+
+/* ---- cells ---- */
+
+/* A slab without held pages, near the cold end of a class, or NULL. */
+static struct slab *class_idle_slab(const struct size_class *sc)
+{
+	int scan = RECLAIM_SCAN;
+
+	list_for_each(pos, &sc->lru) {
+		struct slab *slab = list_entry(pos, struct page, link)->slab;
+
+		if (slab_is_idle(slab))
+			return slab;
+		if (--scan == 0)
+			break;
+	}
+	return NULL;
+}
+
+/* The slab itself may be gone after its last page. */
+static void slab_evict(struct slab *slab)
+{
+	struct mem *m = slab->segment->m;
+	uint32_t left = slab->nr_cached;
+
+	for (uint32_t i = 0; left; i++) {
+		uint32_t cell = slab->cells[i];
+
+		if (cell & SLAB_FREE)
+			continue;
+		left--;
+		page_evict(&m->pages[cell]);
+	}
+}
+
+static bool class_evict_slab(const struct size_class *sc)
+{
+	struct slab *slab = class_idle_slab(sc);
+
+	if (slab)
+		slab_evict(slab);
+	return slab;
+}
+
+bool reclaim_step(struct size_class *sc)
+{
+	struct size_class *other = tenant_coldest(sc->tenant, sc);
+	struct page *mine = class_coldest(sc);
+
+	if (other && (!mine || class_coldest(other)->stamp < mine->stamp) &&
+	    class_evict_slab(other))
+		return true;
+	if (mine) {
+		page_evict(mine);
+		return true;
+	}
+	list_for_each(pos, &sc->tenant->classes) {
+		other = list_entry(pos, struct size_class, link);
+		if (other != sc && class_evict_slab(other))
+			return true;
+	}
+	return false;
+}
+
+/* Whole slabs hold more than their pages: a bound, not a promise. */
+bool reclaim_may_help(const struct size_class *sc, uint32_t nr)
+{
+	const struct tenant *t = sc->tenant;
+
+	if (sc->nr_free + sc->nr_cached >= nr)
+		return true;
+	return t->tally.pages[PAGE_CACHED] > sc->nr_cached &&
+	       (t->tally.bytes[PAGE_CACHED] + t->tally.bytes[PAGE_FREE]) * 2 >=
+		       (uint64_t)nr * sc->page_bytes;
+}
+
+/* ---- segments ---- */
+
+static bool segment_is_cheap(const struct segment *seg)
+{
+	return seg->nr_pages == seg->nr_cached &&
+	       seg->nr_cached <= RECLAIM_SEGMENT_PAGES &&
+	       segment_can_retire(seg);
+}
+
+/* Of all tenants but @t, the segment that costs the fewest cached pages. */
+static struct segment *segment_cheapest(const struct tenant *t)
+{
+	struct segment *best = NULL;
+
+	list_for_each(i, &t->m->tenants) {
+		struct tenant *other = list_entry(i, struct tenant, link);
+
+		if (other == t)
+			continue;
+		list_for_each(j, &other->segments) {
+			struct segment *seg;
+
+			seg = list_entry(j, struct segment, link);
+			if (!segment_is_cheap(seg))
+				continue;
+			if (!best || seg->nr_cached < best->nr_cached)
+				best = seg;
+		}
+	}
+	return best;
+}
+
+bool reclaim_segment(struct tenant *t)
+{
+	struct segment *seg = segment_cheapest(t);
+
+	if (!seg)
+		return false;
+	for (uint32_t i = 0; i < seg->nr_granules; i++)
+		if (seg->slabs[i] && seg->slabs[i]->nr_cached)
+			slab_evict(seg->slabs[i]);
+	tenant_trim(seg->tenant, NULL);
+	segment_retire(seg);
+	return true;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * reclaim.h - making room by giving up what nobody holds.
+ *
+ * Only CACHED pages are given up, the coldest first, and nothing during the
+ * grace time. Same size: page by page. Another size: a whole slab, whose
+ * granules then serve any class. Another tenant: a whole segment, and only
+ * one that nobody can have mapped.
+ */
+#ifndef DAEMON_MEM_RECLAIM_H
+#define DAEMON_MEM_RECLAIM_H
+
+#include "daemon/mem/page.h"
+
+/* CACHED -> FREE, counted. */
+void page_evict(struct page *p);
+
+/* Gives up coldest pages of @t, of any size, until @bytes are uncharged. */
+void reclaim_charge(struct tenant *t, uint64_t bytes);
+
+/* The same until @nr page numbers are free; false: not to be had. */
+bool reclaim_numbers(struct tenant *t, uint32_t nr);
+
+/*
+ * One step towards a free cell of @sc within its tenant: a page of the class
+ * or a slab of another. Return: false when there is nothing to give up.
+ */
+bool reclaim_step(struct size_class *sc);
+
+/* Could reclaim_step() ever make @nr cells of @sc free? */
+bool reclaim_may_help(const struct size_class *sc, uint32_t nr);
+
+/* Takes a segment from another tenant; true: it is on its way. */
+bool reclaim_segment(struct tenant *t);
+
+#endif

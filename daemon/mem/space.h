@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * space.h - where a prefix may be shared: tenant x model x geometry x rank.
+ *
+ * A space has an index and statistics that its tenant's clients map, and one
+ * size class per page class. It outlives its clients; one without clients and
+ * pages may be recycled when there are too many.
+ */
+#ifndef DAEMON_MEM_SPACE_H
+#define DAEMON_MEM_SPACE_H
+
+#include "daemon/mem/index.h"
+#include "daemon/mem/slab.h"
+#include "daemon/mem/tenant.h"
+
+struct mem_space {
+	struct mem *m;
+	struct tenant *tenant;
+	uint32_t id;			/* record number + 1 */
+	uint32_t nr_clients;
+	struct mem_space_key key;	/* unused groups zeroed */
+	uint64_t fingerprint;
+	uint32_t nr_classes;
+	struct mem_class classes[MEM_MAX_CLASSES];
+	struct size_class *sizes[MEM_MAX_CLASSES];
+	struct index index;
+	struct shm_stats *stats;
+	int stats_fd;			/* read-only, for clients */
+	struct tally tally;		/* FREE is always 0 */
+	uint64_t class_pages[MEM_MAX_CLASSES][PAGE_NR_STATES];
+};
+
+/* From record @nr of an adopted table. Return: 0, -EINVAL, or -errno. */
+int space_restore(struct mem *m, uint32_t nr, struct tenant *t);
+
+/* One without clients and pages; forgets its record. */
+void space_destroy(struct mem_space *s);
+
+/* The same, for this process alone: a successor finds the record. */
+void space_free(struct mem_space *s);
+
+/* Counts a page that went through the space, for clients to read. */
+static inline void space_count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+#endif

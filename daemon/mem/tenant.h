@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tenant.h - who pays: tenants, their limit, their charge.
+ *
+ * A tenant has segments, size classes, spaces and clients of its own; nothing
+ * of one is ever given to another. What a page costs is in the page, as a
+ * struct charge, from the moment it leaves FREE until it is FREE again.
+ */
+#ifndef DAEMON_MEM_TENANT_H
+#define DAEMON_MEM_TENANT_H
+
+#include "daemon/mem/pool.h"
+
+struct tenant {
+	struct list link;	/* mem.tenants */
+	struct mem *m;
+	int record;		/* in the table */
+	char name[TABLE_NAME_BYTES];
+	uint8_t key[NAME_KEY_BYTES];
+	struct name_key name_key;
+	uint64_t max_bytes;	/* 0: no limit */
+	uint64_t charged;
+	struct list clients;
+	struct list segments;
+	struct list classes;
+	uint32_t nr_spaces;
+	uint32_t nr_writers;
+	uint64_t segment_bytes;	/* of its segments, the one in making too */
+	bool making;		/* a segment is being made */
+	struct tally tally;
+};
+
+struct charge {
+	struct tenant *tenant;
+	uint64_t bytes;
+};
+
+void charge_init(struct charge *c, struct tenant *t, uint64_t bytes);
+void charge_fini(struct charge *c);
+
+/**
+ * tenant_get() - the tenant @name, found or made
+ * Return: 0, -EINVAL bad name, -ENOSPC too many tenants, -ENOMEM.
+ */
+int tenant_get(struct mem *m, const char *name,
+	       const uint8_t key[NAME_KEY_BYTES], struct tenant **ret);
+
+/* Made from record @nr of an adopted table. 0, -ENOMEM. */
+int tenant_restore(struct mem *m, int nr);
+void tenant_free(struct tenant *t);
+
+/* Might a process that is no client any more still map its segments? */
+bool tenant_is_mapped(const struct tenant *t);
+
+#endif

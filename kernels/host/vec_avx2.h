@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vec_avx2.h - the vectors of attend.inc.c on AVX2, FMA and F16C.
+ *
+ * vec_avx512.h is the other one. Sums over a row are defined over LANES = 16
+ * lanes: lane i adds elements i, i + 16, ... in order; then lane i + 8 is
+ * added to lane i, then 8 lanes as in v8_sum(). Here a row takes VPARTS = 2
+ * passes, of lanes 0..7 and of 8..15. So both give the same bits.
+ */
+#ifndef KERNELS_HOST_VEC_H
+#define KERNELS_HOST_VEC_H
+
+#include <immintrin.h>
+#include "kernels/host/vec8.h"
+
+#define VLANES 8u
+#define VPARTS 2u
+#define VTOKENS 1u
+#define VACCS  12u	/* accumulators that stay in registers */
+
+typedef __m256 vec;
+typedef __m256 vmask;
+
+static inline vec v_load(const float *p)
+{
+	return _mm256_loadu_ps(p);
+}
+
+static inline void v_store(float *p, vec a)
+{
+	_mm256_storeu_ps(p, a);
+}
+
+/* @a, kept in a register: not loaded again at each use. */
+static inline vec v_keep(vec a)
+{
+	__asm__("" : "+x"(a));
+	return a;
+}
+
+static inline vec v_set(float x)
+{
+	return _mm256_set1_ps(x);
+}
+
+static inline vec v_add(vec a, vec b)
+{
+	return _mm256_add_ps(a, b);
+}
+
+static inline vec v_sub(vec a, vec b)
+{
+	return _mm256_sub_ps(a, b);
+}
+
+static inline vec v_mul(vec a, vec b)
+{
+	return _mm256_mul_ps(a, b);
+}
+
+static inline vec v_div(vec a, vec b)
+{
+	return _mm256_div_ps(a, b);
+}
+
+static inline vec v_fma(vec a, vec b, vec c)
+{
+	return _mm256_fmadd_ps(a, b, c);
+}
+
+/* @b where either is NaN. */
+static inline vec v_max(vec a, vec b)
+{
+	return _mm256_max_ps(a, b);
+}
+
+static inline vec v_round(vec a)
+{
+	return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT |
+				  _MM_FROUND_NO_EXC);
+}
+
+static inline vec v_abs(vec a)
+{
+	return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+
+/* |a| with the sign of @b. */
+static inline vec v_copysign(vec a, vec b)
+{
+	__m256 sign = _mm256_set1_ps(-0.0f);
+
+	return _mm256_or_ps(_mm256_andnot_ps(sign, a), _mm256_and_ps(sign, b));
+}
+
+/* a * 2^n, n integral; a and the result are normal. */
+static inline vec v_scale2(vec a, vec n)
+{
+	return _mm256_castsi256_ps(_mm256_add_epi32(
+		_mm256_castps_si256(a),
+		_mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
+}
+
+static inline vmask v_less(vec a, vec b)
+{
+	return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+
+/* Lanes i with lo <= base + i < hi. */
+static inline vmask v_range(uint32_t base, uint32_t lo, uint32_t hi)
+{
+	__m256i i = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+				     _mm256_set1_epi32((int)base));
+
+	return _mm256_castsi256_ps(_mm256_andnot_si256(
+		_mm256_cmpgt_epi32(_mm256_set1_epi32((int)lo), i),
+		_mm256_cmpgt_epi32(_mm256_set1_epi32((int)hi), i)));
+}
+
+/* @a where @m, else @b. */
+static inline vec v_select(vmask m, vec a, vec b)
+{
+	return _mm256_blendv_ps(b, a, m);
+}
+
+static inline float v_hmax(vec a)
+{
+	return v8_max(a);
+}
+
+/* Sum over LANES lanes, given as VPARTS vectors. */
+static inline float v_sum(const vec *a)
+{
+	return v8_sum(_mm256_add_ps(a[0], a[1]));
+}
+
+/* 8 floats at @p, for each token of a vector. */
+static inline vec v_repeat8(const float *p)
+{
+	return _mm256_loadu_ps(p);
+}
+
+/* 8 codes of each of VTOKENS tokens, @row bytes apart. */
+static inline vec v_tokens(uint32_t format, const char *p, size_t row)
+{
+	return v8_codes(format, p);
+}
+
+/* VLANES codes as floats. */
+static inline vec v_codes(uint32_t format, const void *p)
+{
+	return v8_codes(format, p);
+}
+
+/* 8 codes as floats, zeros in lanes past them. */
+static inline vec v_codes8(uint32_t format, const void *p)
+{
+	return v8_codes(format, p);
+}
+
+#endif

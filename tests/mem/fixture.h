@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fixture.h - a pool on the host device, driven by hand.
+ *
+ * Descriptors that mem/ asks to keep are duplicated into a store, as a
+ * service manager would; a pool may be made again from it. Every helper that
+ * cannot fail in a healthy pool asserts.
+ */
+#ifndef TESTS_MEM_FIXTURE_H
+#define TESTS_MEM_FIXTURE_H
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "daemon/dev/dev.h"
+#include "daemon/mem/mem.h"
+
+#define MIB	 (1u << 20)
+#define MAX_KEPT 64
+
+struct kept {
+	char name[32];
+	int fd;
+};
+
+struct fx {
+	struct mem_config cfg;
+	struct dev *dev;
+	struct mem *m;
+	struct kept kept[MAX_KEPT];
+	int rooms;		/* calls of ops.room */
+	int recalls;
+	struct mem_client *recalled; /* the last */
+	char note[200];
+};
+
+/* A pool of @pool_bytes in segments of @segment_bytes. */
+void fx_init(struct fx *f, uint64_t pool_bytes, uint64_t segment_bytes);
+
+/* All pages FREE or CACHED is not required; everything is verified. */
+void fx_fini(struct fx *f);
+
+/* The daemon goes and comes back with what was kept. */
+void fx_restart(struct fx *f);
+/* The same from copies of the descriptors @kept has. */
+int fx_new(struct fx *f);
+
+void fx_verify(struct fx *f);
+uint64_t fx_pages(struct fx *f, enum page_state s);
+
+/* A process of number @pid in @tenant, limited to @max bytes. */
+struct mem_client *fx_client(struct fx *f, pid_t pid, const char *tenant,
+			     uint64_t max);
+
+/*
+ * One group per entry of @layers (ended by 0): head_dim 64, one head, 64
+ * tokens, f16: 16 KiB per layer. The second group and on have a window.
+ */
+struct mem_space_key fx_key(uint8_t model, const uint32_t *layers);
+struct mem_space *fx_space(struct mem_client *c, uint8_t model,
+			   const uint32_t *layers);
+
+/* mem_alloc() that waits for segments. */
+int fx_alloc(struct fx *f, struct mem_client *c, struct mem_space *s,
+	     uint32_t class, uint32_t nr, handle_t *handles);
+
+/* One page, which must be had. */
+handle_t fx_page(struct fx *f, struct mem_client *c, struct mem_space *s,
+		 uint32_t class);
+
+void fx_release(struct mem_client *c, handle_t h);
+
+/*
+ * Block number @depth of the sequence @seq: parent and tokens follow from
+ * both, so equal numbers are equal prefixes.
+ */
+struct mem_block fx_block(const struct mem_space *s, uint32_t seq,
+			  uint32_t depth);
+struct name fx_name(const struct mem_space *s, uint32_t seq, uint32_t depth);
+
+/* Publishes @h in @group of a block. Return: who has the name. */
+handle_t fx_publish(struct mem_client *c, struct mem_space *s, uint32_t seq,
+		    uint32_t depth, uint32_t group, handle_t h);
+
+/* What a client finds in the index it maps: the page, or 0. */
+handle_t fx_lookup(const struct mem_space *s, uint32_t seq, uint32_t depth,
+		   uint32_t group);
+
+#endif

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * test_config.c - the configuration file and the command line, right and wrong.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "daemon/config.h"
+#include "tests/support/daemon.h"
+
+static char path[] = "/tmp/kvd-conf-XXXXXX";
+
+/* Reads @text as a file. */
+static int read_text(struct config *c, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+	config_init(c);
+	return config_read(c, path);
+}
+
+/* @text is refused with each of the words in the error. */
+static void refused(const char *text, ...)
+{
+	struct config c;
+	const char *word;
+	va_list ap;
+
+	assert_int_equal(read_text(&c, text), -EINVAL);
+	va_start(ap, text);
+	while ((word = va_arg(ap, const char *)))
+		if (!strstr(c.why, word))
+			fail_msg("'%s' is not in: %s", word, c.why);
+	va_end(ap);
+	config_fini(&c);
+}
+
+static void test_good(void **state)
+{
+	struct config c;
+	struct tenant *t;
+
+	assert_int_equal(read_text(&c,
+		"# comment\n"
+		"[kvd]\n"
+		"device = cuda-vmm:1 ; comment\n"
+		"pool = 3G\n"
+		"segment=128M\n"
+		"socket = /tmp/x.sock\n"
+		"socket-mode = 0666\n"
+		"grace = 1500ms\n"
+		"max-clients = 7\n"
+		"log-level = debug\n"
+		"[tenant chat]\n"
+		"users = root, 4242\n"
+		"max = 1G\n"
+		"[tenant batch]\n"
+		"groups = 0\n"), 0);
+	assert_string_equal(c.server.device, "cuda-vmm:1");
+	assert_int_equal(c.server.pool_bytes, 3ULL << 30);
+	assert_int_equal(c.server.segment_bytes, 128 << 20);
+	assert_string_equal(c.server.socket, "/tmp/x.sock");
+	assert_int_equal(c.server.socket_mode, 0666);
+	assert_int_equal(c.server.grace_ms, 1500);
+	assert_int_equal(c.server.max_clients, 7);
+	t = TAILQ_FIRST(&c.server.tenants);
+	assert_string_equal(t->name, "chat");
+	assert_int_equal(t->nr_uids, 2);
+	assert_int_equal(t->uids[1], 4242);
+	assert_int_equal(t->max_bytes, 1 << 30);
+	t = TAILQ_NEXT(t, link);
+	assert_string_equal(t->name, "batch");
+	assert_int_equal(t->nr_gids, 1);
+	assert_int_equal(config_check(&c), 0);
+	assert_int_equal(t->max_bytes, 0);
+	config_fini(&c);
+}
+
+static void test_bad_lines(void **state)
+{
+	refused("[kvd]\npol = 1G\n", path, ":2: pol", "no such key",
+		"device, pool, segment", NULL);
+	refused("[kvd]\n\npool = 1Q\n", ":3: pool", "'1Q'", "K, M, G or T",
+		NULL);
+	refused("[kvd]\npool = -1\n", ":2: pool", NULL);
+	refused("[kvd]\npool = 99999999999T\n", ":2: pool", NULL);
+	refused("[kvd]\ndevice = gpu\n", "auto, host, cuda-ipc:N", NULL);
+	refused("[kvd]\ndevice = cuda-ipc:\n", "cuda-ipc:", NULL);
+	refused("[kvd]\nsocket-mode = 0999\n", "octal", NULL);
+	refused("[kvd]\nsocket-group = no-such-group\n", "a group", NULL);
+	refused("[kvd]\ngrace = 5h\n", "ms, s or min", NULL);
+	refused("[kvd]\nmax-clients = 0\n", "1 to 1000000", NULL);
+	refused("[kvd]\nstate-dir = relative\n", "absolute", NULL);
+	refused("[kvd]\nlog-level = loud\n", "debug", NULL);
+	refused("[kv]\npool = 1G\n", ":2: pool", "[kv]", "[tenant NAME]",
+		NULL);
+	refused("pool = 1G\n", ":1: pool", "no section", NULL);
+	refused("[kvd]\nwhat is this\n", ":2", "key = value", NULL);
+	refused("[tenant a]\nusers = no-such-user\n", "list of at most 64",
+		NULL);
+	refused("[tenant a]\nmaximum = 1\n", "users, groups, max, key-file",
+		NULL);
+	refused("[tenant a/b]\nmax = 1\n", "a/b", NULL);
+	refused("[tenant uid-7]\nmax = 1\n", "uid-", NULL);
+}
+
+static void test_missing(void **state)
+{
+	struct config c;
+
+	config_init(&c);
+	assert_int_equal(config_read(&c, "/nonexistent/kvd.conf"), -ENOENT);
+	assert_non_null(strstr(c.why, "/nonexistent/kvd.conf"));
+}
+
+/* The first error is the one that is told. */
+static void test_first_error(void **state)
+{
+	refused("[kvd]\npool = x\nsegment = y\n", ":2: pool", NULL);
+}
+
+static void test_checks(void **state)
+{
+	struct config c;
+
+	config_init(&c);
+	assert_int_equal(config_set(&c, "segment", "3M", "--segment"), 0);
+	assert_int_equal(config_check(&c), -EINVAL);
+	config_init(&c);
+	assert_int_equal(config_set(&c, "segment", "64M", "--segment"), 0);
+	assert_int_equal(config_set(&c, "pool", "32M", "--pool"), 0);
+	assert_int_equal(config_check(&c), -EINVAL);
+	assert_int_equal(config_set(&c, "nothing", "1", "--nothing"), -ENOENT);
+}
+
+static void test_units(void **state)
+{
+	uint64_t n;
+
+	assert_int_equal(config_parse_size("0", &n), 0);
+	assert_int_equal(config_parse_size("4k", &n), 0);
+	assert_int_equal(n, 4096);
+	assert_int_equal(config_parse_size("2T", &n), 0);
+	assert_int_equal(n, 2ULL << 40);
+	assert_int_equal(config_parse_size("", &n), -EINVAL);
+	assert_int_equal(config_parse_size("1 M", &n), -EINVAL);
+	assert_int_equal(config_parse_size("1MB", &n), -EINVAL);
+	assert_int_equal(config_parse_time_ms("2", &n), 0);
+	assert_int_equal(n, 2000);
+	assert_int_equal(config_parse_time_ms("3min", &n), 0);
+	assert_int_equal(n, 180000);
+	assert_int_equal(config_parse_time_ms("99999999999999999999", &n),
+			 -EINVAL);
+}
+
+/* ---- the executable ---- */
+
+static void runs(int status, const char *word, const char *const *argv)
+{
+	char out[4096];
+
+	assert_int_equal(daemon_run(argv, out, sizeof(out)), status);
+	if (!strstr(out, word))
+		fail_msg("'%s' is not in: %s", word, out);
+}
+
+static void test_command_line(void **state)
+{
+	const char *const version[] = { "kvd", "--version", NULL };
+	const char *const help[] = { "kvd", "--help", NULL };
+	const char *const unknown[] = { "kvd", "--nonsense", NULL };
+	const char *const stray[] = { "kvd", "stray", NULL };
+	const char *const pool[] = { "kvd", "--config", "/dev/null", "--pool",
+				     "lots", "--check", NULL };
+	const char *const set[] = { "kvd", "--config", "/dev/null", "--set",
+				    "max-clients", "--check", NULL };
+	const char *const good[] = { "kvd", "--config", "/dev/null",
+				     "--socket", "/tmp/x", "--state-dir",
+				     "/tmp/y", "--set", "max-clients=5",
+				     "--check", NULL };
+	const char *const file[] = { "kvd", "--config", path, "--check",
+				     NULL };
+	const char *const device[] = { "kvd", "--config", "/dev/null",
+				       "--device", "cuda-vmm:200", "--socket",
+				       "/tmp/kvd-none.sock", "--state-dir",
+				       "/tmp/kvd-none", NULL };
+	struct config c;
+
+	runs(0, "kvd 0.", version);
+	runs(0, "--socket PATH", help);
+	runs(1, "--help", unknown);
+	runs(1, "'stray'", stray);
+	runs(1, "--pool: 'lots' is not a size", pool);
+	runs(1, "KEY=VALUE", set);
+	runs(0, "good", good);
+	read_text(&c, "[kvd]\nbogus = 1\n");
+	config_fini(&c);
+	runs(1, ":2: bogus: no such key", file);
+	runs(1, "device cuda-vmm:200", device);
+	assert_int_equal(access("/tmp/kvd-none.sock", F_OK), -1);
+	rmdir("/tmp/kvd-none");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad_lines),
+		cmocka_unit_test(test_missing),
+		cmocka_unit_test(test_first_error),
+		cmocka_unit_test(test_checks),
+		cmocka_unit_test(test_units),
+		cmocka_unit_test(test_command_line),
+	};
+	int r;
+
+	close(mkstemp(path));
+	r = cmocka_run_group_tests(tests, NULL, NULL);
+	unlink(path);
+	return r;
+}
