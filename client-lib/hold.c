@@ -199,6 +199,12 @@ int hold_flush(struct kvd *k)
 	return request_release(k, t->released, nr);
 }
 
+void hold_flush_many(struct kvd *k)
+{
+	if (k->holds.nr_released >= STOCK_MAX_PAGES)
+		hold_flush(k);
+}
+
 void holds_each(struct kvd *k, struct kvd_space *sp,
 		void (*f)(struct hold *h, void *ctx), void *ctx)
 {

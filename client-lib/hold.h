@@ -81,6 +81,9 @@ void hold_drop(struct kvd *k, handle_t handle);
  */
 int hold_flush(struct kvd *k);
 
+/* Sends the release list when as much is on it as a stock may hold. */
+void hold_flush_many(struct kvd *k);
+
 /**
  * holds_each() - call @f on each page of @sp
  *
