@@ -154,7 +154,7 @@ int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 			close(restarts);
 		return r;
 	}
-	if (note[0])
+	if (note[0] && nr_fds > 0)
 		log_line(LOG_INFO, "%s", note);
 	restarts_count(s, restarts);
 	close_unknown(fds, nr_fds);
