@@ -482,9 +482,6 @@ int config_check(struct config *c)
 {
 	const struct server_config *s = &c->server;
 
-	if (!s->socket[0])
-		return config_fail(c, -EINVAL, "XDG_RUNTIME_DIR is not set: "
-				   "say where with --socket");
 	if (!s->state_dir[0])
 		return config_fail(c, -EINVAL, "neither XDG_STATE_HOME nor "
 				   "HOME is set: say where with --state-dir");

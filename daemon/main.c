@@ -180,15 +180,13 @@ static int serve(struct config *c)
 		service_fini(&service);
 		return r;
 	}
+	log_line(LOG_INFO, "kvd " KVD_VERSION);
 	r = server_new(&c->server, &service.ops, &service, service.listen_fd,
 		       service.fds, service.nr_fds, why, sizeof(why), &server);
-	if (r < 0) {
+	if (r < 0)
 		log_line(LOG_ERR, "%s", why);
-	} else {
-		log_line(LOG_INFO, "kvd " KVD_VERSION " serves at %s",
-			 c->server.socket);
+	else
 		server_run(server);
-	}
 	server_free(server);
 	service_fini(&service);
 	return r;

@@ -37,10 +37,8 @@ static void close_fds(const int *fds, unsigned nr)
 static int send_frame(int fd, const uint8_t *buf, size_t size, const int *fds,
 		      unsigned nr_fds)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr)
+	char control[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
 			     .iov_len = size };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -48,7 +46,7 @@ static int send_frame(int fd, const uint8_t *buf, size_t size, const int *fds,
 	ssize_t n;
 
 	if (nr_fds > 0) {
-		msg.msg_control = control.bytes;
+		msg.msg_control = control;
 		msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
 		cmsg = CMSG_FIRSTHDR(&msg);
 		cmsg->cmsg_level = SOL_SOCKET;
@@ -181,8 +179,8 @@ static void conn_receive(struct conn *c)
 	struct iovec iov = { .iov_base = io->data, .iov_len = sizeof(io->data) };
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
-			      .msg_control = io->control.bytes,
-			      .msg_controllen = sizeof(io->control.bytes) };
+			      .msg_control = io->control,
+			      .msg_controllen = sizeof(io->control) };
 	struct conn_frame f = { .buf = io->data, .fds = io->fds };
 	ssize_t n;
 

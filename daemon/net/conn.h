@@ -49,10 +49,8 @@ struct conn_ops {
 /* Receive buffers, shared by all connections of a loop. */
 struct conn_io {
 	uint8_t data[WIRE_MAX_FRAME];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(CONN_MAX_RECV_FDS * sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr)
+	char control[CMSG_SPACE(CONN_MAX_RECV_FDS * sizeof(int))];
 	int fds[CONN_MAX_RECV_FDS];
 };
 

@@ -25,6 +25,8 @@ static int sockaddr_make(const char *path, struct sockaddr_un *ret)
 {
 	memset(ret, 0, sizeof(*ret));
 	ret->sun_family = AF_UNIX;
+	if (path[0] == '\0')
+		return -EDESTADDRREQ;
 	if (strlen(path) >= sizeof(ret->sun_path))
 		return -ENAMETOOLONG;
 	memcpy(ret->sun_path, path, strlen(path));
@@ -129,6 +131,9 @@ static int make_socket(struct listener *l, const struct sockaddr_un *addr,
 
 static const char *why_not(int r)
 {
+	if (r == -EDESTADDRREQ)
+		return "XDG_RUNTIME_DIR is not set, so there is no usual "
+		       "place: say where with --socket";
 	if (r == -EADDRINUSE)
 		return "another daemon answers there; stop it, or give this "
 		       "one its own --socket";
@@ -136,6 +141,19 @@ static const char *why_not(int r)
 		return "there is a file that is not a socket; remove it, or "
 		       "give another --socket";
 	return strerror(-r);
+}
+
+/* Where a socket that was passed to us is. */
+static void find_path(struct listener *l)
+{
+	struct sockaddr_un addr;
+	socklen_t len = sizeof(addr);
+
+	if (getsockname(l->fd, (struct sockaddr *)&addr, &len) == 0 &&
+	    len > offsetof(struct sockaddr_un, sun_path))
+		snprintf(l->path, sizeof(l->path), "%.*s",
+			 (int)(len - offsetof(struct sockaddr_un, sun_path)),
+			 addr.sun_path);
 }
 
 int listener_open(struct listener *l, int fd, const char *path, mode_t mode,
@@ -147,9 +165,11 @@ int listener_open(struct listener *l, int fd, const char *path, mode_t mode,
 	memset(l, 0, sizeof(*l));
 	l->fd = fd;
 	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	snprintf(l->path, sizeof(l->path), "%s", path);
-	if (fd >= 0)
+	if (fd >= 0) {
+		find_path(l);
 		return 0;
+	}
+	snprintf(l->path, sizeof(l->path), "%s", path);
 	r = sockaddr_make(path, &addr);
 	dir = r < 0 ? r : lock_dir(path);
 	if (dir >= 0) {

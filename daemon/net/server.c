@@ -185,6 +185,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 			  cfg->socket_mode, cfg->socket_gid, why, why_bytes);
 	if (r < 0)
 		return r;
+	snprintf(s->cfg.socket, sizeof(s->cfg.socket), "%s", s->listener.path);
 	r = tenants_init(&s->tenants, &cfg->tenants, cfg->state_dir,
 			 cfg->tenant_max, why, why_bytes);
 	if (r < 0)
@@ -240,6 +241,7 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 
 void server_run(struct server *s)
 {
+	log_line(LOG_INFO, "serving at %s", s->cfg.socket);
 	s->ops->ready(s->ctx);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 }

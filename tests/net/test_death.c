@@ -69,8 +69,18 @@ static int hold_pages(uint64_t *handles)
 	return fd;
 }
 
-/* A worker that has pages when it tells @ready; @work goes on from there. */
-static pid_t start_worker(void (*work)(int fd))
+static void do_nothing(int fd)
+{
+}
+
+static void sleep_on(int fd)
+{
+	pause();
+}
+
+/* A worker that has pages, and has done @work when this returns; it goes on
+ * with @then. */
+static pid_t start_worker_then(void (*work)(int fd), void (*then)(int fd))
 {
 	uint64_t handles[NR_PAGES];
 	int ready[2];
@@ -84,8 +94,9 @@ static pid_t start_worker(void (*work)(int fd))
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		fd = hold_pages(handles);
-		CHECK(write(ready[1], "r", 1) == 1, "pipe");
 		work(fd);
+		CHECK(write(ready[1], "r", 1) == 1, "pipe");
+		then(fd);
 		_exit(0);
 	}
 	assert_int_equal(read(ready[0], &c, 1), 1);
@@ -94,9 +105,9 @@ static pid_t start_worker(void (*work)(int fd))
 	return pid;
 }
 
-static void work_for_ever(int fd)
+static pid_t start_worker(void (*work)(int fd))
 {
-	pause();
+	return start_worker_then(work, sleep_on);
 }
 
 static void reap(pid_t pid)
@@ -112,7 +123,7 @@ static void test_sigkill(void **state)
 	int i;
 
 	for (i = 0; i < 20; i++) {
-		pid = start_worker(work_for_ever);
+		pid = start_worker(do_nothing);
 		WAIT_STAT(open, NR_PAGES);
 		kill(pid, SIGKILL);
 		daemon_assert_idle(&d); /* a zombie is dead enough */
@@ -130,7 +141,6 @@ static void work_fork(int fd)
 		nanosleep(&t, NULL);
 		_exit(0);
 	}
-	pause();
 }
 
 /* A child that has inherited the socket may have inherited the GPU too. */
@@ -152,7 +162,6 @@ static void test_forked_child(void **state)
 static void work_close(int fd)
 {
 	close(fd);
-	pause();
 }
 
 /* Gone without a bye while its process lives: its device may still write. */
@@ -174,7 +183,6 @@ static void work_bye(int fd)
 {
 	raw_bye(fd);
 	close(fd);
-	pause();
 }
 
 static void test_bye(void **state)
@@ -192,7 +200,6 @@ static void work_second_connection(int fd)
 
 	hold_pages(handles);
 	close(fd);
-	pause();
 }
 
 /* One of two connections of a process ends: its pages wait for the process,
@@ -215,7 +222,6 @@ static void work_publish(int fd)
 
 	CHECK(raw_alloc(fd, (uint32_t)space, 1, 5000, &h, NULL) == 0, "alloc");
 	CHECK(raw_publish(fd, (uint32_t)space, h, 77) == 0, "publish");
-	pause();
 }
 
 /* What it published stays. */
@@ -246,7 +252,7 @@ static void test_dies_sending(void **state)
 	int i;
 
 	for (i = 0; i < 10; i++) {
-		pid = start_worker(work_flood);
+		pid = start_worker_then(do_nothing, work_flood);
 		usleep(10000);
 		kill(pid, SIGKILL);
 		reap(pid);

@@ -110,15 +110,13 @@ static void serve_message(struct manager *m, char *text, int fd)
 static bool receive_one(struct manager *m)
 {
 	char text[4096];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(4 * sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr)
+	char control[CMSG_SPACE(4 * sizeof(int))];
 	struct iovec iov = { .iov_base = text, .iov_len = sizeof(text) - 1 };
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
 	struct cmsghdr *cmsg;
 	int fd = -1;
 	ssize_t n;

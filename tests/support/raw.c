@@ -47,10 +47,8 @@ int raw_open(const char *path)
 int raw_send_bytes(int fd, const void *buf, size_t size, const int *fds,
 		   unsigned nr_fds)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(MAX_SENT_FDS * sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr)
+	char control[CMSG_SPACE(MAX_SENT_FDS * sizeof(int))];
 	struct iovec iov = { .iov_base = (void *)(uintptr_t)buf,
 			     .iov_len = size };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
@@ -58,7 +56,7 @@ int raw_send_bytes(int fd, const void *buf, size_t size, const int *fds,
 
 	CHECK(nr_fds <= MAX_SENT_FDS, "%u descriptors", nr_fds);
 	if (nr_fds > 0) {
-		msg.msg_control = control.bytes;
+		msg.msg_control = control;
 		msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
 		cmsg = CMSG_FIRSTHDR(&msg);
 		cmsg->cmsg_level = SOL_SOCKET;
@@ -112,15 +110,13 @@ static void take_fds(struct msghdr *msg, struct raw_frame *f)
 int raw_recv(int fd, struct raw_frame *f)
 {
 	static uint8_t buf[WIRE_MAX_FRAME];
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
-	} control;
+	_Alignas(struct cmsghdr)
+	char control[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
 	struct iovec iov = { .iov_base = buf, .iov_len = sizeof(buf) };
 	struct msghdr msg = { .msg_iov = &iov,
 			      .msg_iovlen = 1,
-			      .msg_control = control.bytes,
-			      .msg_controllen = sizeof(control.bytes) };
+			      .msg_control = control,
+			      .msg_controllen = sizeof(control) };
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 	ssize_t n;
 	int r;
