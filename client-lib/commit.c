@@ -5,6 +5,7 @@
 #include "client-lib/call.h"
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
+#include "client-lib/hold.h"
 #include "client-lib/seq.h"
 
 static int stored_check(struct kvd_seq *seq, uint32_t end)
@@ -49,7 +50,9 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		call_events(k);
 	conn_serve(k);
 	retire_poll(seq->sp, false);
-	return seq_settle(seq);
+	r = seq_settle(seq);
+	hold_flush_many(k);
+	return r;
 }
 
 int kvd_seq_reserve(struct kvd_seq *seq, size_t n)

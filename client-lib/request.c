@@ -210,6 +210,13 @@ int request_map(struct kvd_space *sp, uint32_t id, struct device_segment *s)
 	return r;
 }
 
+/* The daemon has counted them also where it refused what was asked. */
+static void request_counted(struct kvd_space *sp, uint64_t hit, uint64_t miss)
+{
+	if (sp->k->fd >= 0)
+		space_counted(sp, hit, miss);
+}
+
 int request_alloc(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 		  uint32_t deadline_ms, handle_t *handles, place_t *places)
 {
@@ -235,8 +242,8 @@ int request_alloc(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 	if (!r) {
 		memcpy(handles, reply->handles, nr * sizeof(*handles));
 		memcpy(places, reply->places, nr * sizeof(*places));
-		space_counted(sp, m.hit_tokens, m.miss_tokens);
 	}
+	request_counted(sp, m.hit_tokens, m.miss_tokens);
 	call_end(&c);
 	return r;
 }
@@ -304,8 +311,8 @@ int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 			memcpy(places, reply->places,
 			       reply->granted * sizeof(*places));
 		*ret_granted = reply->granted;
-		space_counted(sp, m.hit_tokens, m.miss_tokens);
 	}
+	request_counted(sp, m.hit_tokens, m.miss_tokens);
 	call_end(&c);
 	return r;
 }

@@ -119,5 +119,6 @@ int kvd_page_free(struct kvd_space *sp, const struct kvd_page *pages,
 		if (h && h->loose)
 			hold_put(h);
 	}
+	hold_flush_many(sp->k);
 	return 0;
 }

@@ -1,4 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
+/*
+ * kernels.cpp - the kernels this double can run: the module's own sources.
+ */
+#include "kernels/cuda/image.cu"
 #include <string.h>
-#include "tests/fakecuda/simt.h"
-const struct CUfunc_st *kernel_find(const char *name) { (void)name; return nullptr; }
+#include <type_traits>
+#include <utility>
+
+/* A kernel's parameters, told from its signature. */
+template <auto KERNEL, typename FN = decltype(KERNEL)> struct entry;
+
+template <auto KERNEL, typename... ARGS>
+struct entry<KERNEL, void (*)(ARGS...)> {
+	static constexpr size_t bytes[] = { sizeof(ARGS)... };
+
+	template <size_t... I>
+	static void spread(void **params, std::index_sequence<I...>)
+	{
+		KERNEL(*static_cast<std::remove_reference_t<ARGS> *>(
+			params[I])...);
+	}
+
+	static void call(void **params)
+	{
+		spread(params, std::index_sequence_for<ARGS...>());
+	}
+
+	static constexpr CUfunc_st make(const char *name)
+	{
+		return { name, sizeof...(ARGS), bytes, call };
+	}
+};
+
+static const CUfunc_st kernels[] = {
+	entry<kv_append>::make("kv_append"),
+	entry<kv_attend>::make("kv_attend"),
+	entry<kv_merge>::make("kv_merge"),
+	entry<kv_dequant>::make("kv_dequant"),
+};
+
+const struct CUfunc_st *kernel_find(const char *name)
+{
+	for (const CUfunc_st &k : kernels)
+		if (strcmp(k.name, name) == 0)
+			return &k;
+	return nullptr;
+}

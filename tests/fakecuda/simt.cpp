@@ -229,7 +229,7 @@ static void fiber_init(unsigned number)
 	f->waits = nullptr;
 	/* As simt_switch() leaves a stack, aligned as after a call. */
 	sp = (void **)(f->stack + STACK_BYTES) - 2;
-	*sp = nullptr;
+	*--sp = nullptr;
 	*--sp = (void *)fiber_main;
 	f->sp = sp - 6;
 }

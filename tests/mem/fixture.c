@@ -103,9 +103,15 @@ void fx_fini(struct fx *f)
 	fx_verify(f);
 	mem_free(f->m);
 	dev_free(f->dev);
+	fx_forget(f);
+}
+
+void fx_forget(struct fx *f)
+{
 	for (int i = 0; i < MAX_KEPT; i++)
 		if (f->kept[i].name[0])
 			close(f->kept[i].fd);
+	memset(f->kept, 0, sizeof(f->kept));
 }
 
 void fx_restart(struct fx *f)

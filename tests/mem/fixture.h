@@ -42,13 +42,15 @@ struct fx {
 /* A pool of @pool_bytes in segments of @segment_bytes. */
 void fx_init(struct fx *f, uint64_t pool_bytes, uint64_t segment_bytes);
 
-/* All pages FREE or CACHED is not required; everything is verified. */
+/* Verifies a last time. */
 void fx_fini(struct fx *f);
 
 /* The daemon goes and comes back with what was kept. */
 void fx_restart(struct fx *f);
-/* The same from copies of the descriptors @kept has. */
+
+/* A pool from copies of the descriptors that were kept. */
 int fx_new(struct fx *f);
+void fx_forget(struct fx *f); /* what was kept */
 
 void fx_verify(struct fx *f);
 uint64_t fx_pages(struct fx *f, enum page_state s);

@@ -382,8 +382,7 @@ static void test_too_many_spaces(void **state)
 	f.cfg.max_spaces = 4;
 	fx_init(&f, 8 * MIB, 4 * MIB);
 	mem_free(f.m);
-	for (int i = 0; i < MAX_KEPT; i++)
-		f.kept[i].name[0] = '\0';
+	fx_forget(&f);
 	f.cfg.max_spaces = 4;
 	assert_int_equal(fx_new(&f), 0);
 	c = fx_client(&f, 1, "t", 0);

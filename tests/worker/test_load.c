@@ -183,6 +183,33 @@ static void test_every_cut(void **state)
 	}
 }
 
+/* The last weight of a model whose file ends with byte 0x3f. */
+static float last_weight(const char *dtype)
+{
+	struct tinymodel t = { .dtype = dtype, .last_byte = 0x3f };
+	char dir[] = "/tmp/kvworker-load-XXXXXX";
+	struct weights w;
+	struct config c;
+	struct error e;
+	float last;
+
+	assert_non_null(mkdtemp(dir));
+	tinymodel_write(dir, &t);
+	assert_int_equal(config_read(dir, &c, &e), 0);
+	assert_int_equal(weights_load(&w, dir, &c, &e), 0);
+	last = w.head[(size_t)c.vocab * c.hidden - 1];
+	weights_free(&w);
+	tinymodel_remove(dir);
+	return last;
+}
+
+static void test_dtypes(void **state)
+{
+	assert_true(last_weight(NULL) == 0.5f);
+	assert_true(last_weight("BF16") == 0.5f);
+	assert_true(last_weight("F16") == 1.75f);
+}
+
 static void digest_of(const struct tinymodel *t, uint8_t digest[DIGEST_BYTES])
 {
 	char dir[] = "/tmp/kvworker-load-XXXXXX";
@@ -229,6 +256,7 @@ int main(void)
 		cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_broken),
 		cmocka_unit_test(test_every_cut),
+		cmocka_unit_test(test_dtypes),
 		cmocka_unit_test(test_digest),
 	};
 

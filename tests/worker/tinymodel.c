@@ -50,18 +50,18 @@ static void die(const char *what)
 }
 
 /* Prints the header; returns the bytes of all tensors. */
-static size_t make_header(char *text)
+static size_t make_header(char *text, const char *dtype)
 {
-	size_t at = 0, end;
+	size_t at = 0, end, size = dtype ? 2 : 4;
 	int n = sprintf(text, "{\"__metadata__\":{\"format\":\"pt\"}");
 
 	for (size_t i = 0; i < NR_TENSORS; i++) {
 		unsigned cols = tensors[i].cols;
 
-		end = at + 4ul * tensors[i].rows * (cols ? cols : 1);
-		n += sprintf(text + n, ",\"%s.weight\":{\"dtype\":\"F32\","
+		end = at + size * tensors[i].rows * (cols ? cols : 1);
+		n += sprintf(text + n, ",\"%s.weight\":{\"dtype\":\"%s\","
 			     "\"shape\":[%u", tensors[i].name,
-			     tensors[i].rows);
+			     dtype ? dtype : "F32", tensors[i].rows);
 		if (cols)
 			n += sprintf(text + n, ",%u", cols);
 		n += sprintf(text + n, "],\"data_offsets\":[%zu,%zu]}", at,
@@ -112,7 +112,7 @@ static void write_config(const char *dir, const struct tinymodel *t)
 static void write_tensors(const char *dir, const struct tinymodel *t)
 {
 	char text[MAX_TEXT];
-	size_t data = make_header(text), bytes;
+	size_t data = make_header(text, t->dtype), bytes;
 	uint64_t len;
 	char *file;
 

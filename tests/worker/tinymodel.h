@@ -11,6 +11,7 @@
 struct tinymodel {
 	const char *find;	/* in config.json or the header: what ... */
 	const char *replace;	/* ... becomes this */
+	const char *dtype;	/* F16 or BF16; NULL: F32 */
 	int in_config;		/* config.json, else the header */
 	int no_config;		/* leave the file out */
 	int no_tensors;

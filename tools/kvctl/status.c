@@ -7,7 +7,6 @@
 #include "proto/kvd.pb-c.h"
 #include "tools/kvctl/json.h"
 #include "tools/kvctl/kvctl.h"
-#include "tools/kvctl/table.h"
 
 static json_t *to_json(const Kvd__StatusReply *r)
 {
@@ -39,23 +38,19 @@ static int ask(struct kvd *k, const struct options *o, json_t **ret)
 
 static void print(const json_t *answer)
 {
-	static const char *const lines[] = {
-		"state",   "version", "socket",   "device",  "device_note",
-		"clients", "spaces",  "requests", "restarts"
-	};
-	const json_t *value;
+	static const char *const texts[] = { "state", "version", "socket",
+					     "device" };
+	static const char *const counts[] = { "clients", "spaces", "requests",
+					      "restarts" };
 	size_t i;
 
-	for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-		value = json_object_get(answer, lines[i]);
-		if (json_is_integer(value))
-			printf("%-12s %lld\n", lines[i],
-			       (long long)json_integer_value(value));
-		else if (json_string_length(value))
-			printf("%-12s %s\n", lines[i],
-			       json_string_value(value));
-	}
-	printf("%-12s %lld, up %.1f s\n", "pid",
+	for (i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+		printf("%-10s%s\n", texts[i], json_text(answer, texts[i]));
+	printf("%-10s%s\n", "", json_text(answer, "device_note"));
+	for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+		printf("%-10s%lld\n", counts[i],
+		       (long long)json_count(answer, counts[i]));
+	printf("%-10s%lld, up %.1f s\n", "pid",
 	       (long long)json_count(answer, "pid"),
 	       (double)json_count(answer, "uptime_ms") / 1000);
 }

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+#include "kernels/host/half.h"
 #include "tools/kvworker/safetensors.h"
 #include "tools/kvworker/weights.h"
 
@@ -27,25 +28,6 @@ struct loader {
 	XXH3_state_t *hash;
 	struct error *error;
 };
-
-static float f32_from_bits(uint32_t bits)
-{
-	float f;
-
-	memcpy(&f, &bits, sizeof(f));
-	return f;
-}
-
-/* Shifts exponent and mantissa into place, then corrects the bias of 112. */
-static float f16_value(uint16_t h)
-{
-	uint32_t sign = (uint32_t)(h & 0x8000) << 16;
-	uint32_t rest = (uint32_t)(h & 0x7fff) << 13;
-
-	if ((h & 0x7c00) == 0x7c00)
-		return f32_from_bits(sign | 0x7f800000 | rest);
-	return f32_from_bits(sign | rest) * 0x1p112f;
-}
 
 static float element(const struct tensor *t, size_t i)
 {
@@ -58,8 +40,7 @@ static float element(const struct tensor *t, size_t i)
 	}
 	memcpy(&half, t->data + 2 * i, sizeof(half));
 	half = le16toh(half);
-	return t->dtype == TENSOR_F16 ? f16_value(half) :
-					f32_from_bits((uint32_t)half << 16);
+	return t->dtype == TENSOR_F16 ? f16_to_f32(half) : bf16_to_f32(half);
 }
 
 static void hash_tensor(struct loader *l, const struct tensor *t)

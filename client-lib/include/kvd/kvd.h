@@ -244,10 +244,11 @@ struct kvd_append_args {
 /**
  * kvd_append() - store K and V of the tokens after the committed ones
  *
- * Pages are per group, so a page is written by one call for each layer of its
- * group. A sequence is used on one stream at a time. Allocates pages as needed (from the stock; else it asks the daemon and may
- * wait up to wait_ms). NaN, Inf, or values the format cannot hold are stored
- * as they come out; pages with such rows are never published.
+ * Call it once for each layer of each group before the commit; use a sequence
+ * on one stream at a time. Allocates pages as needed (from the stock; else it
+ * asks the daemon and may wait up to wait_ms). NaN, Inf, or values the format
+ * cannot hold are stored as they come out; pages with such rows, and those
+ * after them, are never published.
  *
  * Return: 0, -EINVAL, -EACCES (read-only), -ENOSPC, -EDQUOT, -ESTALE,
  * -ENOTCONN, -ENOMEM, -EIO.

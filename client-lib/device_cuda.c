@@ -1,0 +1,526 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * device_cuda.c - GPU memory: segments are CUDA's, calls go to streams.
+ *
+ * Everything happens in the caller's current context, which must be the same
+ * one from open() to close(). A descriptor is mapped twice, for reading and
+ * for writing; an IPC handle opens to one address that takes both. Kernels
+ * find a segment's address in tables in device memory, of fixed size so that
+ * they never move.
+ *
+ * Block tables and flags cross through device_cuda_stage; scratch for
+ * attention is one block of device memory, handed from stream to stream by an
+ * event. Calls on a stream that is being captured are refused: what they stage
+ * would be gone when the graph runs.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "client-lib/device.h"
+#include "client-lib/device_cuda_stage.h"
+#include "kernels/cuda/cuda.h"
+#include "proto/wire.h"
+
+#define MAX_SEGMENTS 8192u	/* of a space */
+
+struct segment {
+	cu_ptr ro, rw;		/* rw 0: not mapped for writing */
+	uint64_t bytes;
+	bool ipc;
+};
+
+struct device_cuda {
+	struct device d;	/* first */
+	const struct cuda_driver *cu;
+	struct kv_cuda *kc;
+	cu_device gpu;		/* of the context */
+	cu_stream stream;	/* for the tables */
+	cu_ptr tables;		/* [MAX_SEGMENTS] read-only, then writable */
+	struct segment *segments; /* [nr_segments] */
+	struct stage stage;
+	cu_ptr scratch;
+	uint64_t scratch_bytes;
+	cu_event scratch_free;	/* the last call that used it is done */
+};
+
+struct device_event {
+	cu_event event;
+	uint64_t serial;	/* of the last call before it */
+};
+
+static int result(cu_result err)
+{
+	switch (cu_errno(err)) {
+	case 0:
+		return 0;
+	case -ENOMEM:
+		return -ENOMEM;
+	default:
+		return -EIO;
+	}
+}
+
+/* ---- open, close ---- */
+
+/*
+ * Is the context's GPU the pool's? With CUDA_VISIBLE_DEVICES set this
+ * process's numbers are its own and say nothing.
+ */
+static bool gpu_matches(const struct device_cuda *c, const char *spec)
+{
+	const char *colon = strchr(spec, ':');
+
+	return getenv("CUDA_VISIBLE_DEVICES") || !colon ||
+	       strtol(colon + 1, NULL, 10) == c->gpu;
+}
+
+static int cuda_start(struct device_cuda *c, const char *spec)
+{
+	char why[160];
+	cu_context ctx;
+	int r;
+
+	c->cu = cuda_driver(why, sizeof(why));
+	if (!c->cu || c->cu->cuCtxGetCurrent(&ctx) || !ctx ||
+	    c->cu->cuCtxGetDevice(&c->gpu) || !gpu_matches(c, spec))
+		return -ENODEV;
+	if (c->cu->cuStreamCreateWithPriority(&c->stream, CU_STREAM_OWN_ORDER,
+					      0)) {
+		c->stream = NULL;
+		return -ENOMEM;
+	}
+	if (c->cu->cuEventCreate(&c->scratch_free, CU_EVENT_NO_TIMING)) {
+		c->scratch_free = NULL;
+		return -ENOMEM;
+	}
+	if (c->cu->cuMemAlloc(&c->tables, 2 * MAX_SEGMENTS * sizeof(cu_ptr))) {
+		c->tables = 0;
+		return -ENOMEM;
+	}
+	r = stage_init(&c->stage, c->cu);
+	if (r)
+		return r;
+	r = kv_cuda_new(c->cu, &c->kc, why, sizeof(why));
+	return r && r != -ENOMEM ? -ENODEV : r;
+}
+
+static void segment_unmap(struct device_cuda *c, const struct segment *s)
+{
+	if (s->ipc) {
+		c->cu->cuIpcCloseMemHandle(s->ro);
+		return;
+	}
+	c->cu->cuMemUnmap(s->ro, s->bytes);
+	c->cu->cuMemAddressFree(s->ro, s->bytes);
+	if (!s->rw)
+		return;
+	c->cu->cuMemUnmap(s->rw, s->bytes);
+	c->cu->cuMemAddressFree(s->rw, s->bytes);
+}
+
+static void cuda_close(struct device *d)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+
+	if (!d)
+		return;
+	stage_fini(&c->stage);
+	for (uint32_t i = 0; i < d->nr_segments; i++)
+		segment_unmap(c, &c->segments[i]);
+	kv_cuda_free(c->kc);
+	if (c->scratch)
+		c->cu->cuMemFree(c->scratch);
+	if (c->tables)
+		c->cu->cuMemFree(c->tables);
+	if (c->scratch_free)
+		c->cu->cuEventDestroy(c->scratch_free);
+	if (c->stream)
+		c->cu->cuStreamDestroy(c->stream);
+	free(c->segments);
+	free(d->read_only);
+	free(d->writable_at);
+	free(c);
+}
+
+static int cuda_open(const char *spec, bool writable, struct device **ret)
+{
+	struct device_cuda *c = calloc(1, sizeof(*c));
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->d.ops = &device_cuda_ops;
+	c->d.writable = writable;
+	r = cuda_start(c, spec);
+	if (r) {
+		cuda_close(&c->d);
+		return r;
+	}
+	c->d.device_read_only = (const void *const *)(uintptr_t)c->tables;
+	*ret = &c->d;
+	return 0;
+}
+
+/* ---- segments ---- */
+
+static int vmm_view(struct device_cuda *c, cu_mem mem, uint64_t bytes,
+		    int flags, cu_ptr *ret)
+{
+	const struct cu_access access = { { CU_LOCATION_DEVICE, c->gpu },
+					  flags };
+	cu_result err;
+	cu_ptr at;
+
+	err = c->cu->cuMemAddressReserve(&at, bytes, 0, 0, 0);
+	if (err)
+		return result(err);
+	err = c->cu->cuMemMap(at, bytes, 0, mem, 0);
+	if (!err) {
+		err = c->cu->cuMemSetAccess(at, bytes, &access, 1);
+		if (err)
+			c->cu->cuMemUnmap(at, bytes);
+	}
+	if (err) {
+		c->cu->cuMemAddressFree(at, bytes);
+		return result(err);
+	}
+	*ret = at;
+	return 0;
+}
+
+static int vmm_views(struct device_cuda *c, cu_mem mem, struct segment *s)
+{
+	int r = vmm_view(c, mem, s->bytes, CU_ACCESS_READ, &s->ro);
+
+	if (r || !c->d.writable)
+		return r;
+	r = vmm_view(c, mem, s->bytes, CU_ACCESS_READWRITE, &s->rw);
+	if (r) {
+		s->rw = 0;
+		segment_unmap(c, s);
+	}
+	return r;
+}
+
+static int vmm_map(struct device_cuda *c, int fd, struct segment *s)
+{
+	cu_result err;
+	cu_mem mem;
+	int r;
+
+	err = c->cu->cuMemImportFromShareableHandle(&mem, (void *)(intptr_t)fd,
+						    CU_HANDLE_POSIX_FD);
+	if (err)
+		return result(err);
+	r = vmm_views(c, mem, s);
+	c->cu->cuMemRelease(mem); /* the views hold it now */
+	return r;
+}
+
+static int ipc_map(struct device_cuda *c, const uint8_t *bytes,
+		   struct segment *s)
+{
+	struct cu_ipc_handle handle;
+	int r;
+
+	memcpy(&handle, bytes, sizeof(handle));
+	r = result(c->cu->cuIpcOpenMemHandle(&s->ro, handle, CU_IPC_LAZY_PEER));
+	s->ipc = true;
+	s->rw = c->d.writable ? s->ro : 0;
+	return r;
+}
+
+/* Enters a segment into the kernels' tables; done when it returns. */
+static int tables_set(struct device_cuda *c, uint32_t i,
+		      const struct segment *s)
+{
+	const uint64_t bytes = sizeof(cu_ptr);
+	cu_result err;
+
+	err = c->cu->cuMemcpyHtoDAsync(c->tables + i * bytes, &s->ro, bytes,
+				       c->stream);
+	if (!err)
+		err = c->cu->cuMemcpyHtoDAsync(
+			c->tables + (MAX_SEGMENTS + i) * bytes, &s->rw, bytes,
+			c->stream);
+	if (!err)
+		err = c->cu->cuStreamSynchronize(c->stream);
+	return result(err);
+}
+
+static int segments_grow(struct device_cuda *c)
+{
+	struct segment *p;
+
+	if (c->d.nr_segments == MAX_SEGMENTS)
+		return -ENOMEM;
+	p = realloc(c->segments, (c->d.nr_segments + 1) * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	c->segments = p;
+	return device_grow(&c->d);
+}
+
+static int cuda_map(struct device *d, const struct device_segment *what)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	struct segment s = { .bytes = what->bytes };
+	uint32_t i = d->nr_segments;
+	int r;
+
+	if (what->kind != WIRE_SEGMENT_VMM && what->kind != WIRE_SEGMENT_IPC)
+		return -ENODEV;
+	r = segments_grow(c);
+	if (r)
+		return r;
+	if (what->kind == WIRE_SEGMENT_VMM)
+		r = vmm_map(c, what->fd, &s);
+	else
+		r = ipc_map(c, what->ipc_handle, &s);
+	if (r)
+		return r;
+	r = tables_set(c, i, &s);
+	if (r) {
+		segment_unmap(c, &s);
+		return r;
+	}
+	c->segments[i] = s;
+	d->read_only[i] = (const void *)(uintptr_t)s.ro;
+	d->writable_at[i] = (void *)(uintptr_t)s.rw;
+	d->nr_segments++;
+	return 0;
+}
+
+/* ---- calls ---- */
+
+static bool capturing(const struct device_cuda *c, kvd_stream stream)
+{
+	int status;
+
+	return c->cu->cuStreamIsCapturing(stream, &status) ||
+	       status != CU_CAPTURE_NONE;
+}
+
+/* A call's arrays: seqs, then pages, then room for @nr_flags words. */
+struct arrays {
+	const struct kv_seq **seqs;
+	const struct kv_page_ref **pages;
+	uint32_t nr_seqs;
+	uint32_t nr_pages;
+	uint32_t nr_flags;
+	uint32_t *flags;	/* page-locked, zero */
+};
+
+/*
+ * Takes a slot, copies the arrays into it, records their copy to the device
+ * and puts their addresses there in place of the caller's. After success
+ * stage_end() must follow.
+ */
+static int arrays_send(struct device_cuda *c, struct arrays *a,
+		       struct stage_slot **ret, kvd_stream stream)
+{
+	const uint64_t seqs = (uint64_t)a->nr_seqs * sizeof(**a->seqs);
+	const uint64_t pages = (uint64_t)a->nr_pages * sizeof(**a->pages);
+	char *host;
+	cu_ptr device;
+	int r;
+
+	if (capturing(c, stream))
+		return -EIO;
+	r = stage_begin(&c->stage, seqs + pages + a->nr_flags * 4ull, ret);
+	if (r)
+		return r;
+	host = stage_host(&c->stage, *ret);
+	device = stage_device(&c->stage, *ret);
+	memcpy(host, *a->seqs, seqs);
+	memcpy(host + seqs, *a->pages, pages);
+	a->flags = (uint32_t *)(void *)(host + seqs + pages);
+	memset(a->flags, 0, a->nr_flags * 4ull);
+	*a->seqs = (const struct kv_seq *)(uintptr_t)device;
+	*a->pages = (const struct kv_page_ref *)(uintptr_t)(device + seqs);
+	return result(c->cu->cuMemcpyHtoDAsync(device, host, seqs + pages,
+					       stream));
+}
+
+static int cuda_append(struct device *d, struct kv_append_args *a,
+		       uint32_t nr_pages, uint32_t *const *nonfinite,
+		       kvd_stream stream)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	struct arrays arrays = { &a->seqs, &a->pages, a->nr_seqs, nr_pages,
+				 a->nr_seqs };
+	struct stage_slot *slot;
+	int r, end;
+
+	r = arrays_send(c, &arrays, &slot, stream);
+	if (r)
+		return r;
+	r = stage_flags(slot, arrays.flags, a->nr_seqs, nonfinite);
+	if (!r) {
+		a->nonfinite = arrays.flags;
+		a->bases = (void *const *)(uintptr_t)(
+			c->tables + MAX_SEGMENTS * sizeof(cu_ptr));
+		r = kv_cuda_append(c->kc, a, stream);
+	}
+	end = stage_end(&c->stage, stream);
+	return r == -ENOMEM ? r : r ? -EIO : end;
+}
+
+static uint32_t max_tokens(const struct kv_attend_args *a)
+{
+	uint32_t max = 0;
+
+	for (uint32_t i = 0; i < a->nr_seqs; i++)
+		if (a->seqs[i].pos + a->seqs[i].nr_rows > max)
+			max = a->seqs[i].pos + a->seqs[i].nr_rows;
+	return max;
+}
+
+/*
+ * Scratch for a call on @stream, which then waits for whoever has it. Without
+ * memory for it attention takes longer, and that is all.
+ */
+static struct kv_cuda_scratch scratch_get(struct device_cuda *c,
+					  const struct kv_attend_args *a,
+					  uint32_t tokens, kvd_stream stream)
+{
+	struct kv_cuda_scratch s = { .max_tokens = tokens };
+	const uint64_t want = kv_cuda_attend_bytes(a, tokens);
+
+	if (want > c->scratch_bytes) {
+		c->cu->cuEventSynchronize(c->scratch_free);
+		if (c->scratch)
+			c->cu->cuMemFree(c->scratch);
+		c->scratch_bytes = 2 * want;
+		if (c->cu->cuMemAlloc(&c->scratch, c->scratch_bytes)) {
+			c->scratch = 0;
+			c->scratch_bytes = 0;
+		}
+	}
+	if (want && want <= c->scratch_bytes &&
+	    !c->cu->cuStreamWaitEvent(stream, c->scratch_free, 0)) {
+		s.ptr = c->scratch;
+		s.bytes = c->scratch_bytes;
+	}
+	return s;
+}
+
+static int cuda_attend(struct device *d, struct kv_attend_args *a,
+		       uint32_t nr_pages, kvd_stream stream)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	struct arrays arrays = { &a->seqs, &a->pages, a->nr_seqs, nr_pages };
+	const uint32_t tokens = max_tokens(a);
+	struct kv_cuda_scratch scratch;
+	struct stage_slot *slot;
+	int r, end;
+
+	r = arrays_send(c, &arrays, &slot, stream);
+	if (r)
+		return r;
+	a->bases = c->d.device_read_only;
+	scratch = scratch_get(c, a, tokens, stream);
+	r = kv_cuda_attend(c->kc, a, &scratch, stream);
+	if (scratch.bytes && c->cu->cuEventRecord(c->scratch_free, stream))
+		r = -EIO;
+	end = stage_end(&c->stage, stream);
+	return r == -ENOMEM ? r : r ? -EIO : end;
+}
+
+static int cuda_copy(struct device *d, struct device_place dst,
+		     struct device_place src, uint64_t bytes,
+		     kvd_stream stream)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	struct stage_slot *slot;
+	int r, end;
+
+	if (capturing(c, stream) || stage_begin(&c->stage, 0, &slot))
+		return -EIO;
+	r = result(c->cu->cuMemcpyDtoDAsync(
+		c->segments[dst.segment].rw + dst.offset,
+		c->segments[src.segment].ro + src.offset, bytes, stream));
+	end = stage_end(&c->stage, stream);
+	return r || end ? -EIO : 0;
+}
+
+/* ---- events ---- */
+
+static int cuda_event_record(struct device *d, kvd_stream stream,
+			     struct device_event **ret)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	struct device_event *e = malloc(sizeof(*e));
+
+	if (!e)
+		return -ENOMEM;
+	e->serial = c->stage.serial;
+	if (c->cu->cuEventCreate(&e->event, CU_EVENT_NO_TIMING)) {
+		free(e);
+		return -ENOMEM;
+	}
+	if (c->cu->cuEventRecord(e->event, stream)) {
+		c->cu->cuEventDestroy(e->event);
+		free(e);
+		return -EIO;
+	}
+	*ret = e;
+	return 0;
+}
+
+static int cuda_event_done(struct device *d, struct device_event *e)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	cu_result err;
+
+	if (!e)
+		return 1;
+	err = c->cu->cuEventQuery(e->event);
+	if (err == CU_NOT_READY)
+		return 0;
+	stage_reap(&c->stage, e->serial);
+	return err ? -EIO : 1;
+}
+
+static int cuda_event_wait(struct device *d, struct device_event *e)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	cu_result err;
+
+	if (!e)
+		return 0;
+	err = c->cu->cuEventSynchronize(e->event);
+	stage_reap(&c->stage, e->serial);
+	return err ? -EIO : 0;
+}
+
+static void cuda_event_free(struct device *d, struct device_event *e)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+
+	if (!e)
+		return;
+	c->cu->cuEventDestroy(e->event);
+	free(e);
+}
+
+static int cuda_sync(struct device *d)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+
+	return stage_wait(&c->stage);
+}
+
+const struct device_ops device_cuda_ops = {
+	.open = cuda_open,
+	.close = cuda_close,
+	.map = cuda_map,
+	.append = cuda_append,
+	.attend = cuda_attend,
+	.copy = cuda_copy,
+	.event_record = cuda_event_record,
+	.event_done = cuda_event_done,
+	.event_wait = cuda_event_wait,
+	.event_free = cuda_event_free,
+	.sync = cuda_sync,
+};

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cuda.h - what the two CUDA devices share: a context and a stream.
+ *
+ * All of it runs on the device's thread, where the context is current.
+ */
+#ifndef DAEMON_DEV_CUDA_H
+#define DAEMON_DEV_CUDA_H
+
+#include "daemon/dev/device.h"
+#include "kernels/cuda/driver.h"
+
+struct cuda {
+	const struct cuda_driver *cu;
+	cu_device device;
+	cu_stream stream;	/* of the lowest priority */
+};
+
+/**
+ * cuda_open() - open GPU d->ordinal and make its context current
+ *
+ * Return: 0, -ENOMEM, or -ENODEV with d->why saying what is missing, whatever
+ * it is: so that a daemon told to choose by itself goes on to the next device.
+ */
+int cuda_open(struct dev *d);
+void cuda_close(struct dev *d);
+
+/* Sets bytes to zero and waits for it. 0 or -EIO */
+int cuda_zero(struct dev *d, struct dev_segment *s, uint64_t offset,
+	      uint64_t bytes);
+int cuda_read(struct dev *d, struct dev_segment *s, uint64_t offset, void *buf,
+	      uint64_t bytes);
+
+/* What dev_ops may return of a driver's result: 0, -ENOMEM or -EIO. */
+int cuda_errno(cu_result err);
+
+/* An attribute of the device, 0 where the driver does not know it. */
+int cuda_attribute(const struct cuda *c, int attr);
+
+#endif

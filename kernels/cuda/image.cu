@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * image.cu - all kernels, as the one module that is embedded.
+ */
+#include "kernels/cuda/append.cu"
+#include "kernels/cuda/attend.cu"
+#include "kernels/cuda/dequant.cu"

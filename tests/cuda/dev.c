@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * dev.c - the daemon's two CUDA devices: segments made, handed over, adopted,
+ * given back; and every driver call failing once.
+ */
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include "daemon/dev/dev.h"
+#include "tests/cuda/child.h"
+
+#define BYTES (2 * (uint64_t)DEV_GRANULE)
+
+/* One of dev_ops, called on the device's thread. */
+struct call {
+	struct dev_job job;
+	enum { NEW, ADOPT, FREE, READ, ZERO } what;
+	struct dev_segment *seg;
+	int fd;
+	uint64_t offset;
+	uint8_t byte;
+	int r;
+};
+
+static void call_run(struct dev *d, struct dev_job *job)
+{
+	struct call *c = (struct call *)(void *)job;
+	const struct dev_ops *ops = dev_ops(d);
+
+	switch (c->what) {
+	case NEW:
+		c->r = ops->segment_new(d, BYTES, c->seg);
+		break;
+	case ADOPT:
+		c->r = ops->segment_adopt(d, c->fd, BYTES, c->seg);
+		break;
+	case FREE:
+		ops->segment_free(d, c->seg);
+		break;
+	case READ:
+		c->r = ops->read(d, c->seg, c->offset, &c->byte, 1);
+		break;
+	case ZERO:
+		c->r = ops->zero(d, c->seg, c->offset, 1);
+		break;
+	}
+}
+
+static void call_done(struct dev *d, struct dev_job *job)
+{
+}
+
+static int call(struct dev *d, struct call *c)
+{
+	c->job.run = call_run;
+	c->job.done = call_done;
+	dev_submit(d, &c->job);
+	dev_drain(d);
+	return c->r;
+}
+
+static int segment_new(struct dev *d, struct dev_segment *s)
+{
+	return call(d, &(struct call){ .what = NEW, .seg = s });
+}
+
+static void segment_free(struct dev *d, struct dev_segment *s)
+{
+	call(d, &(struct call){ .what = FREE, .seg = s });
+}
+
+static uint8_t byte_at(struct dev *d, struct dev_segment *s, uint64_t offset)
+{
+	struct call c = { .what = READ, .seg = s, .offset = offset };
+
+	REQUIRE(call(d, &c) == 0);
+	return c.byte;
+}
+
+static void wake(void *ctx)
+{
+}
+
+static struct dev *device(const char *spec)
+{
+	struct dev *d;
+	char note[256];
+
+	REQUIRE(dev_new(spec, wake, NULL, &d, note, sizeof(note)) == 0);
+	return d;
+}
+
+/* What the double still has of ours. */
+static unsigned live(void)
+{
+	void *lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+	unsigned (*fn)(void);
+	void *p;
+
+	REQUIRE(lib);
+	p = dlsym(lib, "fakecuda_live");
+	REQUIRE(p);
+	memcpy(&fn, &p, sizeof(fn));
+	dlclose(lib);
+	return fn();
+}
+
+static unsigned nr_fds(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	REQUIRE(dir);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+static void run(void (*fn)(int), const char *name, const char *value)
+{
+	int socket;
+	pid_t pid;
+
+	if (name)
+		setenv(name, value, 1);
+	pid = child_start(fn, &socket);
+	if (name)
+		unsetenv(name);
+	assert_int_equal(child_wait(pid), 0);
+	close(socket);
+}
+
+/* ---- lives of a segment ---- */
+
+static void life(const char *spec)
+{
+	unsigned fds = nr_fds();
+	struct dev *d = device(spec);
+	struct dev_segment s;
+
+	for (int i = 0; i < 3; i++) {
+		REQUIRE(segment_new(d, &s) == 0);
+		REQUIRE(s.bytes == BYTES);
+		REQUIRE(byte_at(d, &s, 0) == 0);
+		REQUIRE(byte_at(d, &s, BYTES - 1) == 0);
+		segment_free(d, &s);
+	}
+	dev_free(d);
+	REQUIRE(live() == 0);
+	REQUIRE(nr_fds() == fds);
+}
+
+static void vmm_life(int socket)
+{
+	life("cuda-vmm:0");
+}
+
+static void ipc_life(int socket)
+{
+	life("cuda-ipc:0");
+}
+
+static void test_life(void **state)
+{
+	run(vmm_life, NULL, NULL);
+	run(ipc_life, NULL, NULL);
+}
+
+/* ---- across processes ---- */
+
+static cu_ptr vmm_map(const struct cuda_driver *cu, int fd)
+{
+	struct cu_access rw = { { CU_LOCATION_DEVICE, 0 },
+				CU_ACCESS_READWRITE };
+	cu_mem mem;
+	cu_ptr p;
+
+	REQUIRE(cu->cuMemImportFromShareableHandle(
+			&mem, (void *)(intptr_t)fd, CU_HANDLE_POSIX_FD) ==
+		CU_OK);
+	REQUIRE(cu->cuMemAddressReserve(&p, BYTES, 0, 0, 0) == CU_OK);
+	REQUIRE(cu->cuMemMap(p, BYTES, 0, mem, 0) == CU_OK);
+	REQUIRE(cu->cuMemSetAccess(p, BYTES, &rw, 1) == CU_OK);
+	return p;
+}
+
+/* A client: maps what it is sent and leaves a mark at its end. */
+static void client(int socket)
+{
+	const struct cuda_driver *cu = child_cuda();
+	struct cu_ipc_handle handle;
+	struct dev_export e;
+	cu_ptr p;
+	int fd;
+
+	child_receive(socket, &e, sizeof(e), &fd);
+	if (e.kind == DEV_EXPORT_VMM) {
+		p = vmm_map(cu, fd);
+	} else {
+		REQUIRE(e.kind == DEV_EXPORT_IPC);
+		memcpy(&handle, e.ipc_handle, sizeof(handle));
+		REQUIRE(cu->cuIpcOpenMemHandle(&p, handle, CU_IPC_LAZY_PEER) ==
+			CU_OK);
+	}
+	REQUIRE(cu->cuMemsetD8Async(p + BYTES - 1, 0x42, 1, NULL) == CU_OK);
+	REQUIRE(cu->cuStreamSynchronize(NULL) == CU_OK);
+	child_send(socket, "x", 1, -1);
+}
+
+/* Serves the client at the other end of @socket. */
+static void serve(struct dev *d, struct dev_segment *s, int socket)
+{
+	struct dev_export e;
+	char c;
+
+	REQUIRE(dev_export(d, s, true, &e) == 0);
+	child_send(socket, &e, sizeof(e), e.fd >= 0 ? e.fd : 0);
+	if (e.fd >= 0)
+		close(e.fd);
+	child_receive(socket, &c, 1, NULL);
+	REQUIRE(byte_at(d, s, BYTES - 1) == 0x42);
+	REQUIRE(byte_at(d, s, BYTES - 2) == 0);
+}
+
+static void ipc_daemon(int socket)
+{
+	struct dev *d = device("cuda-ipc:0");
+	struct dev_segment s;
+
+	REQUIRE(segment_new(d, &s) == 0);
+	serve(d, &s, socket);
+	REQUIRE(call(d, &(struct call){ .what = ADOPT, .fd = 0, .seg = &s }) ==
+		-EOPNOTSUPP);
+	segment_free(d, &s);
+	dev_free(d);
+}
+
+/* Leaves the segment's descriptor behind, as a fd store would have it. */
+static void vmm_daemon(int socket)
+{
+	struct dev *d = device("cuda-vmm");
+	struct dev_segment s;
+
+	REQUIRE(segment_new(d, &s) == 0);
+	serve(d, &s, socket);
+	child_send(socket, "s", 1, s.fd);
+}
+
+static void vmm_successor(int socket)
+{
+	struct dev *d = device("cuda-vmm:0");
+	struct dev_segment s;
+	int fd;
+	char c;
+
+	child_receive(socket, &c, 1, &fd);
+	REQUIRE(call(d, &(struct call){
+				.what = ADOPT, .fd = socket, .seg = &s }) ==
+		-EIO);
+	REQUIRE(call(d, &(struct call){ .what = ADOPT, .fd = fd, .seg = &s }) ==
+		0);
+	REQUIRE(byte_at(d, &s, BYTES - 1) == 0x42);
+	REQUIRE(call(d, &(struct call){ .what = ZERO,
+					.offset = BYTES - 1,
+					.seg = &s }) == 0);
+	REQUIRE(byte_at(d, &s, BYTES - 1) == 0);
+	segment_free(d, &s);
+	dev_free(d);
+	REQUIRE(live() == 0);
+}
+
+/* Passes messages of @from on to @to and the answer back. */
+static void relay(int from, int to)
+{
+	struct dev_export e;
+	char c;
+	int fd;
+
+	child_receive(from, &e, sizeof(e), &fd);
+	child_send(to, &e, sizeof(e), fd);
+	close(fd);
+	child_receive(to, &c, 1, NULL);
+	child_send(from, &c, 1, -1);
+}
+
+static void test_ipc_export(void **state)
+{
+	int kvd, worker;
+	pid_t a = child_start(ipc_daemon, &kvd);
+	pid_t b = child_start(client, &worker);
+
+	relay(kvd, worker);
+	assert_int_equal(child_wait(a), 0);
+	assert_int_equal(child_wait(b), 0);
+	close(kvd);
+	close(worker);
+}
+
+/* The daemon dies, its successor has the bytes the client wrote. */
+static void test_vmm_restart(void **state)
+{
+	int kvd, worker, next, fd;
+	pid_t a = child_start(vmm_daemon, &kvd);
+	pid_t b = child_start(client, &worker);
+	pid_t c;
+	char byte;
+
+	relay(kvd, worker);
+	child_receive(kvd, &byte, 1, &fd);
+	assert_int_equal(child_wait(a), 0);
+	assert_int_equal(child_wait(b), 0);
+	c = child_start(vmm_successor, &next);
+	child_send(next, "s", 1, fd);
+	close(fd);
+	assert_int_equal(child_wait(c), 0);
+	close(kvd);
+	close(worker);
+	close(next);
+}
+
+/* ---- what is not there ---- */
+
+static void expect_note(const char *spec, int r, const char *text)
+{
+	struct dev *d = NULL;
+	char note[512];
+
+	REQUIRE(dev_new(spec, wake, NULL, &d, note, sizeof(note)) == r);
+	if (!strstr(note, text)) {
+		fprintf(stderr, "note: %s\n", note);
+		child_fail(__FILE__, __LINE__, text);
+	}
+	dev_free(d);
+}
+
+static void no_gpu(int socket)
+{
+	expect_note("cuda-vmm:0", -ENODEV, "CUDA_ERROR_NO_DEVICE");
+	expect_note("auto", 0, "host");
+}
+
+static void no_second_gpu(int socket)
+{
+	expect_note("cuda-ipc:1", -ENODEV, "the driver shows 1 GPU");
+	expect_note("auto", 0, "cuda-vmm:0: fakecuda 0, compute capability 9.0");
+}
+
+static void no_vmm(int socket)
+{
+	expect_note("cuda-vmm:0", -ENODEV, "cannot export");
+	expect_note("auto", 0, "cuda-ipc:0: fakecuda 0");
+}
+
+static void mps(int socket)
+{
+	expect_note("cuda-ipc:0", 0, "under MPS");
+}
+
+static void test_absent(void **state)
+{
+	run(no_gpu, "FAKECUDA_DEVICES", "0");
+	run(no_second_gpu, NULL, NULL);
+	run(no_vmm, "FAKECUDA_VMM", "0");
+	run(mps, "FAKECUDA_MPS", "1");
+}
+
+/* ---- every call fails once, and nothing is left of it ---- */
+
+static int segment_wanted; /* what segment_new() must say */
+
+static void one_failure(const char *spec)
+{
+	unsigned before, fds = nr_fds();
+	struct dev *d = device(spec);
+	struct dev_segment s;
+
+	before = live();
+	REQUIRE(segment_new(d, &s) == segment_wanted);
+	REQUIRE(live() == before);
+	REQUIRE(nr_fds() == fds);
+	REQUIRE(segment_new(d, &s) == 0);
+	segment_free(d, &s);
+	REQUIRE(nr_fds() == fds);
+	dev_free(d);
+	REQUIRE(live() == 0);
+}
+
+static void vmm_failure(int socket)
+{
+	one_failure("cuda-vmm:0");
+}
+
+static void ipc_failure(int socket)
+{
+	one_failure("cuda-ipc:0");
+}
+
+static void open_failure(int socket)
+{
+	struct dev *d;
+	char note[256];
+
+	REQUIRE(dev_new("cuda-vmm:0", wake, NULL, &d, note, sizeof(note)) ==
+		-ENODEV);
+	REQUIRE(live() == 0);
+	dev_free(device("cuda-vmm:0"));
+}
+
+static void test_faults(void **state)
+{
+	static const char *const vmm[] = { "cuMemCreate", "cuMemMap",
+					   "cuMemExportToShareableHandle",
+					   "cuMemAddressReserve",
+					   "cuMemSetAccess",
+					   "cuMemsetD8Async",
+					   "cuStreamSynchronize" };
+	static const char *const ipc[] = { "cuMemAlloc", "cuIpcGetMemHandle",
+					   "cuMemsetD8Async" };
+	static const char *const open[] = { "cuInit", "cuDeviceGetCount",
+					    "cuDeviceGet",
+					    "cuDevicePrimaryCtxRetain",
+					    "cuCtxSetCurrent",
+					    "cuCtxGetStreamPriorityRange",
+					    "cuStreamCreateWithPriority" };
+	char fault[64];
+
+	segment_wanted = -ENOMEM;
+	for (size_t i = 0; i < sizeof(vmm) / sizeof(vmm[0]); i++) {
+		snprintf(fault, sizeof(fault), "%s:1", vmm[i]);
+		run(vmm_failure, "FAKECUDA_FAIL", fault);
+	}
+	for (size_t i = 0; i < sizeof(ipc) / sizeof(ipc[0]); i++) {
+		snprintf(fault, sizeof(fault), "%s:1", ipc[i]);
+		run(ipc_failure, "FAKECUDA_FAIL", fault);
+	}
+	for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++) {
+		snprintf(fault, sizeof(fault), "%s:1", open[i]);
+		run(open_failure, "FAKECUDA_FAIL", fault);
+	}
+	segment_wanted = -EIO;
+	run(vmm_failure, "FAKECUDA_FAIL", "cuStreamSynchronize:1:700");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_life),
+		cmocka_unit_test(test_ipc_export),
+		cmocka_unit_test(test_vmm_restart),
+		cmocka_unit_test(test_absent),
+		cmocka_unit_test(test_faults),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

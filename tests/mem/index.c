@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * index.c - blocks come and go; a reader never takes one for another.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "daemon/mem/index.h"
+
+#define BLOCKS 300
+
+/* Prefix number @i; all in one bucket chain when @crowd. */
+static struct prefix prefix(uint32_t i, bool crowd)
+{
+	struct prefix p;
+
+	memset(&p, 0, sizeof(p));
+	p.name.b[0] = crowd ? 1 : (uint8_t)i;
+	p.name.b[1] = crowd ? 0 : (uint8_t)(i >> 8);
+	memcpy(&p.name.b[8], &i, 4);
+	memcpy(&p.parent, &i, 4);
+	for (uint32_t t = 0; t < 64; t++)
+		p.tokens[t] = i;
+	return p;
+}
+
+static void add_and_del(bool crowd)
+{
+	struct index ix = INDEX_NULL;
+	uint32_t nr[BLOCKS] = { 0 };
+	uint32_t used = 0;
+
+	assert_int_equal(index_init(&ix, BLOCKS, 64, 2), 0);
+	for (int step = 0; step < 5000; step++) {
+		uint32_t i = (uint32_t)rand() % BLOCKS;
+		struct prefix p = prefix(i, crowd);
+
+		assert_int_equal(index_find(&ix, &p.name), nr[i]);
+		if (nr[i]) {
+			assert_true(index_same(&ix, nr[i], &p));
+			assert_int_equal(index_page(&ix, nr[i], 1), i + 1);
+			index_set_page(&ix, nr[i], 0, 9);
+			index_set_page(&ix, nr[i], 1, 0);
+			assert_int_equal(index_find(&ix, &p.name), nr[i]);
+			index_set_page(&ix, nr[i], 0, 0);
+			nr[i] = 0;
+			used--;
+		} else {
+			nr[i] = index_add(&ix, &p, i, 0, 0);
+			index_set_page(&ix, nr[i], 1, i + 1);
+			used++;
+		}
+		assert_int_equal(ix.shm->nr_used, used);
+	}
+	index_fini(&ix);
+}
+
+static void test_add_and_del(void **state)
+{
+	add_and_del(false);
+	add_and_del(true);
+}
+
+static void test_collision(void **state)
+{
+	struct index ix = INDEX_NULL;
+	struct prefix p = prefix(1, false), q = p;
+	uint32_t nr;
+
+	assert_int_equal(index_init(&ix, 4, 64, 1), 0);
+	nr = index_add(&ix, &p, 0, 0, 0);
+	assert_true(index_same(&ix, nr, &q));
+	q.tokens[63]++;
+	assert_false(index_same(&ix, nr, &q));
+	q = p;
+	q.parent.b[9]++;
+	assert_false(index_same(&ix, nr, &q));
+	q = p;
+	q.extra.b[0]++;
+	assert_false(index_same(&ix, nr, &q));
+	index_fini(&ix);
+}
+
+/* ---- readers ---- */
+
+/* As proto/shm.h tells a client to do it. Return: page, 0 for a miss. */
+static handle_t reader_find(const struct shm_index *s, const struct name *name,
+			    uint32_t *token)
+{
+	uint32_t nr = atomic_load_explicit(shm_bucket(s, name),
+					   memory_order_acquire);
+
+	for (int i = 0; nr && i < SHM_MAX_CHAIN; i++) {
+		struct shm_block *b = shm_block_at(s, nr);
+		uint32_t seq = atomic_load_explicit(&b->seq,
+						    memory_order_acquire);
+		bool same = name_equal(&b->name, name);
+		handle_t h = atomic_load_explicit(&b->page[0],
+						  memory_order_relaxed);
+
+		*token = b->tokens[63];
+		atomic_thread_fence(memory_order_acquire);
+		if (seq % 2 || seq != atomic_load_explicit(
+					      &b->seq, memory_order_relaxed))
+			return 0;
+		if (same)
+			return h;
+		nr = atomic_load_explicit(&b->next, memory_order_relaxed);
+	}
+	return 0;
+}
+
+/* Another process, as a client is. Exit status: 0, or what went wrong. */
+static void reader(int fd, uint64_t bytes)
+{
+	const struct shm_index *ix;
+	uint64_t hits = 0;
+
+	ix = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	if (ix == MAP_FAILED)
+		_exit(3);
+	/* More than 100 blocks: the writer has finished. */
+	for (uint32_t i = 0; ix->nr_used <= 100; i = (i + 1) % 100) {
+		struct prefix p = prefix(i, true);
+		uint32_t token = 0;
+		handle_t h = reader_find(ix, &p.name, &token);
+
+		if (!h)
+			continue;
+		hits++;
+		if (h != i + 1 || token != i)
+			_exit(1);
+	}
+	_exit(hits ? 0 : 2);
+}
+
+/* The writer changes what the reader looks at as fast as it can. */
+static void test_readers(void **state)
+{
+	struct index ix = INDEX_NULL;
+	uint32_t nr[200] = { 0 };
+	pid_t child;
+	int status;
+
+	assert_int_equal(index_init(&ix, 200, 64, 1), 0);
+	child = fork();
+	assert_true(child >= 0);
+	if (child == 0)
+		reader(ix.fd, ix.shm->bytes);
+	for (int step = 0; step < 300000; step++) {
+		uint32_t i = (uint32_t)rand() % 100;
+		struct prefix p = prefix(i, true);
+
+		if (nr[i]) {
+			index_set_page(&ix, nr[i], 0, 0);
+			nr[i] = 0;
+		} else {
+			nr[i] = index_add(&ix, &p, i, 0, 0);
+			index_set_page(&ix, nr[i], 0, i + 1);
+		}
+	}
+	for (uint32_t i = 0; i < 200; i++) {
+		struct prefix p = prefix(i, true);
+
+		if (!nr[i])
+			index_set_page(&ix, index_add(&ix, &p, i, 0, 0), 0,
+				       i + 1);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	index_fini(&ix);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_add_and_del),
+		cmocka_unit_test(test_collision),
+		cmocka_unit_test(test_readers),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * walk.c - random operations of several processes, everything verified.
+ *
+ * Each fake process knows what it holds; what the pool says of it must agree.
+ * KVD_SEED repeats a run, KVD_STEPS makes it longer.
+ */
+#include "tests/mem/fixture.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define PROCS	 8
+#define TENANTS	 2
+#define SPACES	 3
+#define MAX_HELD 4000
+#define SEQS	 8
+#define DEPTHS	 40
+
+static const uint32_t shapes[SPACES][4] = {
+	{ 4, 0 },	 /* 64 KiB */
+	{ 8, 3, 0 },	 /* 128 and 48 KiB */
+	{ 1, 40, 2, 0 }, /* 16, 640 and 32 KiB */
+};
+
+struct held {
+	handle_t h;
+	uint32_t space;
+	uint32_t group;
+	uint32_t seq, depth;	/* of its name, when it is named */
+	bool open;
+	bool named;
+};
+
+struct proc {
+	struct mem_client *c;
+	struct mem_space *s[SPACES];
+	pid_t pid;
+	uint32_t nr;		/* holds, one entry each */
+	struct held held[MAX_HELD];
+};
+
+static struct fx f;
+static struct proc procs[PROCS];
+static pid_t next_pid = 100;
+static pid_t zombies[100000];	/* gone, pages quarantined */
+static uint32_t nr_zombies;
+static uint64_t published, deduplicated, evicted;
+
+/* xorshift64*: the same on every machine. */
+static uint64_t rng;
+
+static uint32_t below(uint32_t n)
+{
+	rng ^= rng >> 12;
+	rng ^= rng << 25;
+	rng ^= rng >> 27;
+	return (uint32_t)((rng * 0x2545f4914f6cdd1dULL) >> 33) % n;
+}
+
+static bool one_in(uint32_t n)
+{
+	return below(n) == 0;
+}
+
+/* ---- processes ---- */
+
+static void proc_connect(struct proc *p)
+{
+	static const char *const names[TENANTS] = { "alice", "bob" };
+	uint32_t t = (uint32_t)(p - procs) % TENANTS;
+
+	p->c = fx_client(&f, p->pid, names[t], t ? 5 * MIB : 0);
+	for (uint32_t i = 0; i < SPACES; i++)
+		p->s[i] = fx_space(p->c, (uint8_t)i, shapes[i]);
+}
+
+static void proc_start(struct proc *p)
+{
+	p->nr = 0;
+	p->pid = next_pid++;
+	proc_connect(p);
+}
+
+static void proc_add(struct proc *p, struct held held)
+{
+	assert_true(p->nr < MAX_HELD);
+	p->held[p->nr++] = held;
+}
+
+static void proc_remove(struct proc *p, uint32_t i)
+{
+	p->held[i] = p->held[--p->nr];
+}
+
+/* Other entries of the page that changed with it. */
+static void proc_update(struct proc *p, const struct held *held)
+{
+	for (uint32_t i = 0; i < p->nr; i++)
+		if (p->held[i].h == held->h)
+			p->held[i] = *held;
+}
+
+static void proc_check(struct proc *p)
+{
+	struct mem_client_stat st;
+	uint64_t nr_open = 0, distinct = 0;
+
+	mem_client_stat(p->c, &st);
+	for (uint32_t i = 0; i < p->nr; i++) {
+		const struct held *x = &p->held[i];
+		bool first = true;
+
+		for (uint32_t j = 0; j < i && first; j++)
+			first = p->held[j].h != x->h;
+		distinct += first;
+		nr_open += x->open;
+		if (x->named && one_in(8))
+			assert_int_equal(fx_lookup(p->s[x->space], x->seq,
+						   x->depth, x->group), x->h);
+	}
+	assert_int_equal(st.open_pages, nr_open);
+	assert_int_equal(st.held_pages, distinct);
+}
+
+/* ---- operations ---- */
+
+static void op_alloc(struct proc *p)
+{
+	uint32_t space = below(SPACES), group, nr = 1 + below(12);
+	handle_t h[12];
+	place_t places[12];
+	uint64_t need;
+	int r;
+
+	for (group = 0; shapes[space][group]; group++)
+		;
+	group = below(group);
+	if (p->nr + nr > MAX_HELD)
+		return;
+	r = mem_alloc(p->c, p->s[space], group, nr, h, places, &need);
+	assert_true(r == 0 || r == -EAGAIN || r == -ENOSPC || r == -EDQUOT);
+	for (uint32_t i = 0; r == 0 && i < nr; i++)
+		proc_add(p, (struct held){ .h = h[i], .space = space,
+					   .group = group, .open = true });
+}
+
+static void op_release(struct proc *p)
+{
+	uint32_t nr = 1 + below(one_in(30) ? 200 : 8);
+
+	while (nr-- && p->nr) {
+		uint32_t i = below(p->nr);
+
+		fx_release(p->c, p->held[i].h);
+		proc_remove(p, i);
+	}
+}
+
+static void op_publish(struct proc *p)
+{
+	uint32_t i, seq = below(SEQS), depth = below(DEPTHS);
+	handle_t out[KVD_MAX_GROUPS];
+	place_t places[KVD_MAX_GROUPS];
+	struct mem_block b;
+	struct held x;
+	bool private = one_in(6);
+	int r;
+
+	if (!p->nr || p->nr == MAX_HELD)
+		return;
+	i = below(p->nr);
+	x = p->held[i];
+	b = fx_block(p->s[x.space], seq, depth);
+	b.pages[x.group] = x.h;
+	r = mem_publish(p->c, p->s[x.space], &b, private, out, places);
+	if (r == -EINVAL) {
+		assert_true(x.named && (x.seq != seq || x.depth != depth));
+		return;
+	}
+	assert_int_equal(r, 0);
+	x.open = false;
+	if (!private && out[x.group] == x.h) {
+		x.named = true;
+		x.seq = seq;
+		x.depth = depth;
+	}
+	proc_update(p, &x);
+	if (out[x.group] == x.h)
+		return;
+	x.h = out[x.group];
+	x.named = true;
+	x.seq = seq;
+	x.depth = depth;
+	proc_add(p, x);
+}
+
+static void op_match(struct proc *p)
+{
+	uint32_t space = below(SPACES), group, seq = below(SEQS), nr = 0;
+	handle_t h[DEPTHS];
+	place_t places[DEPTHS];
+	uint32_t granted;
+
+	for (group = 0; shapes[space][group]; group++)
+		;
+	group = below(group);
+	for (; nr < DEPTHS; nr++) {
+		h[nr] = fx_lookup(p->s[space], seq, nr, group);
+		if (!h[nr])
+			break;
+	}
+	if (p->nr + nr > MAX_HELD)
+		return;
+	granted = mem_match(p->c, p->s[space], h, nr, places);
+	assert_int_equal(granted, nr);
+	for (uint32_t d = 0; d < nr; d++)
+		proc_add(p, (struct held){ .h = h[d], .space = space,
+					   .group = group, .seq = seq,
+					   .depth = d, .named = true });
+}
+
+static void op_reference(struct proc *p)
+{
+	struct held x;
+	int r;
+
+	if (!p->nr || p->nr == MAX_HELD)
+		return;
+	x = p->held[below(p->nr)];
+	r = mem_reference(p->c, &x.h, 1);
+	assert_int_equal(r, x.open ? -ESTALE : 0);
+	if (r == 0)
+		proc_add(p, x);
+}
+
+/* Handles nobody has, or that another process has. */
+static void op_misuse(struct proc *p)
+{
+	const struct proc *q = &procs[below(PROCS)];
+	handle_t h = handle_make(below(9), below(400));
+	struct mem_block b = fx_block(p->s[0], 0, 0);
+	handle_t out[KVD_MAX_GROUPS];
+	place_t places[KVD_MAX_GROUPS];
+	uint32_t nr;
+
+	if (q->nr && one_in(2))
+		h = q->held[below(q->nr)].h;
+	for (uint32_t i = 0; i < p->nr; i++)
+		if (p->held[i].h == h)
+			return;
+	assert_int_equal(mem_release(p->c, &h, 1, &nr), -ESTALE);
+	assert_int_equal(mem_reference(p->c, &h, 1), -ESTALE);
+	b.pages[0] = h;
+	if (h)
+		assert_int_equal(mem_publish(p->c, p->s[0], &b, false, out,
+					     places), -ESTALE);
+}
+
+static void op_die(struct proc *p)
+{
+	bool quiesced = one_in(2);
+
+	mem_client_free(p->c, quiesced);
+	if (!quiesced)
+		zombies[nr_zombies++] = p->pid;
+	proc_start(p);
+}
+
+static void op_reap(void)
+{
+	uint32_t i;
+
+	if (!nr_zombies)
+		return;
+	i = below(nr_zombies);
+	mem_reap_writer(f.m, zombies[i], 1000);
+	zombies[i] = zombies[--nr_zombies];
+}
+
+/* The connection breaks, the process lives: it claims what it can. */
+static void proc_claim(struct proc *p)
+{
+	uint32_t was = p->nr;
+
+	p->nr = 0;
+	for (uint32_t i = 0; i < was; i++) {
+		struct held x = p->held[i];
+
+		if (mem_claim(p->c, p->s[x.space], x.h, 1) == 0)
+			p->held[p->nr++] = x;
+		else
+			assert_true(!x.open); /* nobody else may have it */
+	}
+}
+
+static void op_reconnect(struct proc *p)
+{
+	mem_client_free(p->c, false);
+	zombies[nr_zombies++] = p->pid;
+	proc_connect(p);
+	proc_claim(p);
+}
+
+static bool nobody_lives(pid_t pid, uint64_t start_time)
+{
+	return pid % 2;
+}
+
+static void count(void)
+{
+	struct mem_stat st;
+
+	mem_stat(f.m, &st);
+	published += st.published;
+	deduplicated += st.deduplicated;
+	evicted += st.evicted;
+}
+
+/* The daemon is replaced; only some processes come back in time. */
+static void op_restart(void)
+{
+	count();
+	fx_restart(&f);
+	for (int i = 0; i < PROCS; i++) {
+		struct proc *p = &procs[i];
+
+		if (one_in(4)) {
+			if (p->pid % 2)
+				zombies[nr_zombies++] = p->pid;
+			proc_start(p);
+			continue;
+		}
+		proc_connect(p);
+		proc_claim(p);
+		if (one_in(3))
+			op_alloc(p);
+	}
+	fx_verify(&f);
+	mem_grace_end(f.m, nobody_lives);
+}
+
+static void step(void)
+{
+	struct proc *p = &procs[below(PROCS)];
+
+	switch (below(100)) {
+	case 0 ... 27:
+		op_alloc(p);
+		break;
+	case 28 ... 50:
+		for (uint32_t i = 1 + below(12); i; i--)
+			op_publish(p);
+		break;
+	case 51 ... 70:
+		op_release(p);
+		break;
+	case 71 ... 80:
+		op_match(p);
+		break;
+	case 81 ... 85:
+		op_reference(p);
+		break;
+	case 86 ... 89:
+		op_misuse(p);
+		break;
+	case 90:
+		op_die(p);
+		break;
+	case 91 ... 93:
+		op_reap();
+		break;
+	case 94:
+		op_reconnect(p);
+		break;
+	case 95:
+		if (one_in(20))
+			op_restart();
+		break;
+	default:
+		if (one_in(2))
+			dev_drain(f.dev);
+		else
+			dev_reap(f.dev);
+	}
+}
+
+static void test_walk(void **state)
+{
+	const char *seed = getenv("KVD_SEED"), *steps = getenv("KVD_STEPS");
+	unsigned long nr = steps ? strtoul(steps, NULL, 0) : 12000;
+	struct mem_stat st;
+
+	rng = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 2654435761u;
+	rng |= 1;
+	printf("KVD_SEED=%llu KVD_STEPS=%lu\n", (unsigned long long)rng, nr);
+	fflush(stdout);
+	fx_init(&f, 22 * MIB, 4 * MIB);
+	for (int i = 0; i < PROCS; i++)
+		proc_start(&procs[i]);
+	for (unsigned long i = 0; i < nr; i++) {
+		step();
+		if (i % 16)
+			continue;
+		fx_verify(&f);
+		proc_check(&procs[below(PROCS)]);
+	}
+	for (int i = 0; i < PROCS; i++)
+		mem_client_free(procs[i].c, true);
+	while (nr_zombies)
+		op_reap();
+	dev_drain(f.dev);
+	mem_stat(f.m, &st);
+	count();
+	printf("%llu published, %llu deduplicated, %llu evicted\n",
+	       (unsigned long long)published,
+	       (unsigned long long)deduplicated,
+	       (unsigned long long)evicted);
+	assert_int_equal(st.pages.of[PAGE_OPEN] + st.pages.of[PAGE_SEALED] +
+				 st.pages.of[PAGE_QUARANTINED], 0);
+	fx_fini(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_walk),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

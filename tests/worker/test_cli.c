@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test_cli.c - what a user of kvworker gets wrong: one line, and a status.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "tests/support/daemon.h"
+#include "tests/worker/runworker.h"
+#include "tests/worker/tinymodel.h"
+
+#define PROMPT TEST_MODEL "/config.json" /* any text */
+
+/* Runs kvworker, which must end with @status and say @want in one line. */
+static void must_refuse(int status, const char *want, const char *const *args)
+{
+	const char *newline;
+	struct run r;
+
+	run(&r, args);
+	newline = strchr(r.said, '\n');
+	if (r.status != status || !strstr(r.said, want) || !newline ||
+	    newline[1] || r.json)
+		run_fail("wanted %d \"%s\", got %d \"%s\"", status, want,
+			 r.status, r.said);
+	run_free(&r);
+}
+
+#define REFUSE(status, want, ...)                                              \
+	must_refuse(status, want, (const char *[]){ __VA_ARGS__, NULL })
+
+static void test_usage(void)
+{
+	REFUSE(2, "no model directory", "--ppl", PROMPT);
+	REFUSE(2, "give one of", TEST_MODEL);
+	REFUSE(2, "give one of", TEST_MODEL, "--ppl", "x", "--prompt-ids",
+	       "y");
+	REFUSE(2, "one model directory", TEST_MODEL, "x", "--ppl", PROMPT);
+	REFUSE(2, "--format int3", TEST_MODEL, "--format", "int3");
+	REFUSE(2, "--page-tokens 48", TEST_MODEL, "--page-tokens", "48");
+	REFUSE(2, "--page-tokens 256", TEST_MODEL, "--page-tokens", "256");
+	REFUSE(2, "--chunk 0", TEST_MODEL, "--chunk", "0");
+	REFUSE(2, "--chunk -1", TEST_MODEL, "--chunk", "-1");
+	REFUSE(2, "--threads x", TEST_MODEL, "--threads", "x");
+	REFUSE(2, "--generate 99999999999999999999", TEST_MODEL, "--generate",
+	       "99999999999999999999");
+	REFUSE(2, "--logits", TEST_MODEL, "--ppl", PROMPT, "--logits", "x");
+	REFUSE(2, "unrecognized option", TEST_MODEL, "--nonsense");
+}
+
+static void test_inputs(const char *dir)
+{
+	char ids[300];
+	FILE *f;
+
+	snprintf(ids, sizeof(ids), "%s/ids", dir);
+	f = fopen(ids, "w");
+	if (!f || fputs("1 2 256", f) < 0 || fclose(f))
+		run_fail("%s: %m", ids);
+	REFUSE(1, "entry 3 is not a token id below 256", TEST_MODEL,
+	       "--prompt-ids", ids);
+	unlink(ids);
+	REFUSE(1, "No such file", TEST_MODEL, "--prompt-ids", ids);
+	REFUSE(1, "No such file", TEST_MODEL, "--ppl", ids);
+	REFUSE(1, "more than the model's 1024 positions", TEST_MODEL,
+	       "--prompt-file", PROMPT, "--generate", "1000");
+	REFUSE(1, "/nowhere/logits: ", TEST_MODEL, "--prompt-file", PROMPT,
+	       "--logits", "/nowhere/logits");
+	REFUSE(1, "cannot connect to kvd at /nowhere/kvd.sock", TEST_MODEL,
+	       "--socket", "/nowhere/kvd.sock", "--ppl", PROMPT);
+}
+
+static void refuse_model(const char *dir, const char *want,
+			 const struct tinymodel *t)
+{
+	tinymodel_write(dir, t);
+	REFUSE(1, want, dir, "--ppl", PROMPT);
+	tinymodel_remove(dir);
+}
+
+/* The whole list is in test_load.c; here the program around it. */
+static void test_models(const char *root)
+{
+	static const struct tinymodel cut = { .cut = 4 };
+	static const struct tinymodel huge = { .header_len = 1ull << 62 };
+	static const struct tinymodel json = { .find = "{", .replace = "{[" };
+	static const struct tinymodel dtype = { .find = "\"F32\"",
+						.replace = "\"I32\"" };
+	static const struct tinymodel missing = { .find = "lm_head",
+						  .replace = "head" };
+	static const struct tinymodel field = { .in_config = 1,
+						.find = "vocab_size",
+						.replace = "vocab" };
+	char dir[300];
+
+	snprintf(dir, sizeof(dir), "%s/model", root);
+	refuse_model(dir, "(truncated?)", &cut);
+	refuse_model(dir, "is larger than", &huge);
+	refuse_model(dir, "not valid JSON", &json);
+	refuse_model(dir, "dtype I32 is not supported", &dtype);
+	refuse_model(dir, "lm_head.weight is missing", &missing);
+	refuse_model(dir, "vocab_size is missing", &field);
+	REFUSE(1, "No such file", "/nowhere", "--ppl", PROMPT);
+}
+
+/* And a whole model of that kind does run. */
+static void test_tiny(const char *root)
+{
+	static const struct tinymodel whole = { 0 };
+	char dir[300];
+	struct run r;
+
+	snprintf(dir, sizeof(dir), "%s/model", root);
+	tinymodel_write(dir, &whole);
+	run(&r, (const char *[]){ dir, "--ppl", PROMPT, NULL });
+	if (r.status || !r.json)
+		run_fail("tiny model: %d: %s", r.status, r.said);
+	run_free(&r);
+	tinymodel_remove(dir);
+}
+
+int main(void)
+{
+	char dir[] = "/tmp/kvworker-cli-XXXXXX";
+	struct daemon d;
+
+	if (!mkdtemp(dir))
+		run_fail("mkdtemp: %m");
+	daemon_start(&d, NULL);
+	setenv("KVD_SOCKET", d.socket, 1);
+	test_usage();
+	test_inputs(dir);
+	test_models(dir);
+	test_tiny(dir);
+	daemon_assert_idle(&d);
+	daemon_stop(&d);
+	return rmdir(dir) ? 1 : 0;
+}
