@@ -4,8 +4,8 @@
  *
  * A block has one row and up to ATTEND_HEADS query heads of one kv head, so
  * that a key or value is read once for all of them. It takes positions in
- * tiles of ATTEND_TILE: a thread has a token while scores are made, and every
- * ATTEND_THREADS-th element while values are summed. Tiles gather into splits
+ * tiles of ATTEND_TILE: a thread has a token while scores are made, and
+ * four elements while values are summed. Tiles gather into splits
  * of ATTEND_SPLIT tokens, each an online softmax of its own; splits are merged
  * from first to last. Tiles and splits lie at multiples of their size, so what
  * a row gives depends on its position and its pages alone, bit for bit: not on
@@ -30,6 +30,7 @@ struct block {
 	float *q;		/* [nr][k_dim] */
 	float *scores;		/* [nr][ATTEND_TILE] */
 	float *maxima;		/* [nr][ATTEND_PARTS] */
+	float *sums;		/* [nr][ATTEND_PARTS] */
 	float *acc;		/* [nr][v_dim], of a split */
 	float *total;		/* [nr][v_dim], of the splits so far */
 };
@@ -63,50 +64,34 @@ DEVICE struct part part_at(const struct block &b, uint32_t page, bool v)
 			 b.a->layer, b.kv_head, v);
 }
 
-/* Elements d..d+7 of row @row of codes. */
-template <uint32_t FORMAT>
-DEVICE void load8(float *x, const uint8_t *codes, uint64_t i, struct affine a)
-{
-	if (FORMAT == KVD_F16)
-		f16x8_to_f32(codes + 2 * i, x);
-	else
-		UNROLL
-		for (uint32_t k = 0; k < 8; k++)
-			x[k] = code_value<FORMAT>(codes, i + k, a);
-}
-
 /* Dot products of key @token with the block's queries. */
 template <uint32_t FORMAT>
 DEVICE void dot(const struct block &b, const struct part &p, uint32_t token,
 		float *dots)
 {
-	float sums[ATTEND_HEADS][8] = {};
+	const uint64_t row = (uint64_t)token * p.dim;
+	f4 sums[ATTEND_HEADS][2] = {};
 	struct affine a = {};
 
 	if (FORMAT == KVD_INT8)
 		a = affine_load(&p.meta[token]);
 	for (uint32_t d = 0; d < p.dim; d += 8) {
-		float k[8];
+		const f4 k0 = values_load<FORMAT>(p.codes, row + d, a);
+		const f4 k1 = values_load<FORMAT>(p.codes, row + d + 4, a);
 
-		load8<FORMAT>(k, p.codes, (uint64_t)token * p.dim + d, a);
 		UNROLL
 		for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
 			const float *q = b.q + h * p.dim + d;
 
 			if (h >= b.nr)
 				break;
-			UNROLL
-			for (uint32_t i = 0; i < 8; i++)
-				sums[h][i] = mad(k[i], q[i], sums[h][i]);
+			sums[h][0] = f4_mad(k0, f4_load(q), sums[h][0]);
+			sums[h][1] = f4_mad(k1, f4_load(q + 4), sums[h][1]);
 		}
 	}
 	UNROLL
-	for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
-		const float *s = sums[h];
-
-		dots[h] = ((s[0] + s[4]) + (s[2] + s[6])) +
-			  ((s[1] + s[5]) + (s[3] + s[7]));
-	}
+	for (uint32_t h = 0; h < ATTEND_HEADS; h++)
+		dots[h] = f4_sum(sums[h][0]) + f4_sum(sums[h][1]);
 }
 
 /* This thread's token of the tile at @tile: its scores. */
@@ -159,7 +144,7 @@ DEVICE void tile_maxima(const struct block &b)
 	if (h >= b.nr)
 		return;
 	for (uint32_t i = 0; i < n; i++)
-		max = fmaxf(max, s[i]);
+		max = larger(max, s[i]);
 	b.maxima[threadIdx.x] = max;
 }
 
@@ -178,7 +163,7 @@ DEVICE void tile_weights(const struct block &b, struct softmax &s,
 		if (h >= b.nr)
 			break;
 		for (uint32_t i = 0; i < ATTEND_PARTS; i++)
-			max = fmaxf(max, b.maxima[h * ATTEND_PARTS + i]);
+			max = larger(max, b.maxima[h * ATTEND_PARTS + i]);
 		shrink[h] = expf(s.max[h] - max);
 		s.max[h] = max;
 		s.sum[h] *= shrink[h];
@@ -186,33 +171,34 @@ DEVICE void tile_weights(const struct block &b, struct softmax &s,
 	}
 }
 
-/* Adds weighted values of tokens [first, last) of a page, element @d. */
+/* Adds weighted values of tokens [first, last) of a page: @d to @d + 3. */
 template <uint32_t FORMAT>
 DEVICE void values_add(const struct block &b, const struct part &p,
 		       uint32_t first, uint32_t last, const float *weights,
-		       uint32_t d, float *sums)
+		       uint32_t d, f4 *sums)
 {
 	struct affine a = {};
 
 	for (uint32_t t = first; t < last; t++) {
-		float x;
+		f4 x;
 
 		if (FORMAT == KVD_INT8)
 			a = affine_load(&p.meta[t]);
-		x = code_value<FORMAT>(p.codes, (uint64_t)t * p.dim + d, a);
+		x = values_load<FORMAT>(p.codes, (uint64_t)t * p.dim + d, a);
 		UNROLL
 		for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
 			if (h >= b.nr)
 				break;
-			sums[h] = mad(weights[h * ATTEND_TILE + t - first], x,
-				      sums[h]);
+			sums[h] = f4_mad(f4_splat(weights[h * ATTEND_TILE + t -
+							  first]),
+					 x, sums[h]);
 		}
 	}
 }
 
-/* Element @d of the weighted sum over positions [begin, end) of a tile. */
+/* Weighted sums over positions [begin, end) of a tile, elements @d to @d + 3. */
 DEVICE void tile_values(const struct block &b, uint32_t tile, uint32_t begin,
-			uint32_t end, uint32_t d, float *sums)
+			uint32_t end, uint32_t d, f4 *sums)
 {
 	const uint32_t page_tokens = b.a->layouts[0].page_tokens;
 
@@ -239,16 +225,29 @@ DEVICE void tile_values(const struct block &b, uint32_t tile, uint32_t begin,
 	}
 }
 
-/* Sums of the weights of [begin, end) of a tile, the same in every thread. */
-DEVICE void tile_sums(const struct block &b, struct softmax &s, uint32_t tile,
-		      uint32_t begin, uint32_t end)
+/* The sum of a few weights of one head, by each thread. */
+DEVICE void tile_sums(const struct block &b)
+{
+	const uint32_t n = ATTEND_TILE / ATTEND_PARTS;
+	const float *w = b.scores + threadIdx.x * n;
+	float sum = 0.0f;
+
+	if (threadIdx.x / ATTEND_PARTS >= b.nr)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		sum += w[i];
+	b.sums[threadIdx.x] = sum;
+}
+
+/* Sums up the sums, the same in every thread. */
+DEVICE void tile_total(const struct block &b, struct softmax &s)
 {
 	UNROLL
 	for (uint32_t h = 0; h < ATTEND_HEADS; h++) {
 		if (h >= b.nr)
 			break;
-		for (uint32_t pos = begin; pos < end; pos++)
-			s.sum[h] += b.scores[h * ATTEND_TILE + pos - tile];
+		for (uint32_t i = 0; i < ATTEND_PARTS; i++)
+			s.sum[h] += b.sums[h * ATTEND_PARTS + i];
 	}
 }
 
@@ -265,9 +264,10 @@ DEVICE void tile_add(const struct block &b, struct softmax &s, uint32_t tile,
 	__syncthreads();
 	tile_weights(b, s, shrink);
 	__syncthreads();
-	tile_sums(b, s, tile, begin, end);
-	for (uint32_t d = threadIdx.x; d < dim; d += ATTEND_THREADS) {
-		float sums[ATTEND_HEADS] = {};
+	tile_sums(b);
+	for (uint32_t d = threadIdx.x * 4; d < dim;
+	     d += ATTEND_THREADS * 4) {
+		f4 sums[ATTEND_HEADS] = {};
 
 		tile_values(b, tile, begin, end, d, sums);
 		UNROLL
@@ -276,10 +276,12 @@ DEVICE void tile_add(const struct block &b, struct softmax &s, uint32_t tile,
 
 			if (h >= b.nr)
 				break;
-			*acc = mad(*acc, shrink[h], sums[h]);
+			f4_store(acc, f4_mad(f4_load(acc), f4_splat(shrink[h]),
+					     sums[h]));
 		}
 	}
 	__syncthreads();
+	tile_total(b, s);
 }
 
 /* Attention over the positions of split @split that the row sees. */
@@ -310,7 +312,7 @@ struct weights {
 
 DEVICE struct weights merge_weights(float &max, float added_max)
 {
-	const float to = fmaxf(max, added_max);
+	const float to = larger(max, added_max);
 	struct weights w;
 
 	w.old = expf(max - to);
@@ -460,7 +462,8 @@ DEVICE void block_init(struct block &b, const struct attend_params &p,
 	b.q = shared;
 	b.scores = b.q + p.nr_heads * l->k_dim;
 	b.maxima = b.scores + p.nr_heads * ATTEND_TILE;
-	b.acc = b.maxima + p.nr_heads * ATTEND_PARTS;
+	b.sums = b.maxima + p.nr_heads * ATTEND_PARTS;
+	b.acc = b.sums + p.nr_heads * ATTEND_PARTS;
 	b.total = b.acc + p.nr_heads * page_value_dim(l);
 	for (uint32_t i = threadIdx.x; i < b.nr * l->k_dim;
 	     i += ATTEND_THREADS)

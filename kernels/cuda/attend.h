@@ -37,11 +37,11 @@ struct dequant_params {
 	uint32_t nr_tokens;
 };
 
-/* Floats of a block: q, scores, maxima, and two sets of accumulators. */
+/* Floats of a block: q, scores, maxima, sums, two sets of accumulators. */
 KV_INLINE uint32_t attend_shared_floats(const struct page_layout *l,
 					uint32_t nr_heads)
 {
-	return nr_heads * (l->k_dim + ATTEND_TILE + ATTEND_PARTS +
+	return nr_heads * (l->k_dim + ATTEND_TILE + 2 * ATTEND_PARTS +
 			   2 * page_value_dim(l));
 }
 

@@ -9,16 +9,16 @@
 DEVICE float value(const struct part &p, uint32_t token, uint32_t d)
 {
 	const uint64_t i = (uint64_t)token * p.dim + d;
-	struct affine a = {};
+	struct affine a;
 
 	switch (p.format) {
 	case KVD_F16:
-		return code_value<KVD_F16>(p.codes, i, a);
+		return f16_to_f32(((const uint16_t *)p.codes)[i]);
 	case KVD_BF16:
-		return code_value<KVD_BF16>(p.codes, i, a);
+		return bf16_to_f32(((const uint16_t *)p.codes)[i]);
 	default:
 		a = affine_load(&p.meta[token]);
-		return code_value<KVD_INT8>(p.codes, i, a);
+		return mad((float)p.codes[i], a.scale, a.min);
 	}
 }
 

@@ -11,6 +11,12 @@
 #define WARP 32u
 #define ALL_LANES 0xffffffffu
 
+/* Of two numbers; @a where they do not compare. */
+DEVICE float larger(float a, float b)
+{
+	return b > a ? b : a;
+}
+
 /*
  * The sequence that @row belongs to, or @nr_seqs. For whole warps: each lane
  * looks at every 32nd.
@@ -94,15 +100,16 @@ DEVICE struct affine affine_load(const struct int8_meta *m)
 	return a;
 }
 
-/* Code @i of a part, as the value it stands for. */
+/* Codes @i to @i + 3, as the values they stand for; @i is a multiple of 4. */
 template <uint32_t FORMAT>
-DEVICE float code_value(const uint8_t *codes, uint64_t i, struct affine a)
+DEVICE f4 values_load(const uint8_t *codes, uint64_t i, struct affine a)
 {
 	if (FORMAT == KVD_F16)
-		return f16_to_f32(((const uint16_t *)codes)[i]);
+		return f4_from_f16(codes + 2 * i);
 	if (FORMAT == KVD_BF16)
-		return bf16_to_f32(((const uint16_t *)codes)[i]);
-	return mad((float)codes[i], a.scale, a.min);
+		return f4_from_bf16(codes + 2 * i);
+	return f4_mad(f4_from_u8(codes + i), f4_splat(a.scale),
+		      f4_splat(a.min));
 }
 
 #endif

@@ -88,7 +88,7 @@ static int bf16_row_store(const struct row *r)
 	return bad != 0;
 }
 
-/* Minimum and maximum of a row. Return: whether all of it is finite. */
+/* Minimum and maximum of a row, -0 as +0. Return: whether all of it is finite. */
 static int row_range(const struct row *r, float *ret_min, float *ret_max)
 {
 	__m256 mn = _mm256_set1_ps(INFINITY), mx = _mm256_set1_ps(-INFINITY);
@@ -104,8 +104,8 @@ static int row_range(const struct row *r, float *ret_min, float *ret_max)
 						      _mm256_setzero_ps(),
 						      _CMP_NEQ_UQ));
 	}
-	*ret_min = v8_min(mn);
-	*ret_max = v8_max(mx);
+	*ret_min = v8_min(mn) + 0.0f;
+	*ret_max = v8_max(mx) + 0.0f;
 	return !_mm256_movemask_ps(bad);
 }
 
@@ -128,7 +128,6 @@ static int int8_row_store(const struct row *r)
 
 	if (!row_range(r, &mn, &mx))
 		return ref_row_store(r);
-	mn += 0.0f;
 	scale = f16_round((mx - mn) * (1.0f / 255.0f));
 	inv = scale > 0.0f ? 1.0f / scale : 0.0f;
 	if (f16_round(inv) < INFINITY)

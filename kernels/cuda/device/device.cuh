@@ -53,23 +53,6 @@ DEVICE float f16_round(float x)
 	return f16_to_f32(f16_from_f32(x));
 }
 
-/* The eight f16 in 16 bytes; the payload of a NaN is lost. */
-DEVICE void f16x8_to_f32(const void *p, float *x)
-{
-	const uint4 v = *(const uint4 *)p;
-	const uint32_t w[4] = { v.x, v.y, v.z, v.w };
-
-	UNROLL
-	for (int i = 0; i < 4; i++) {
-		asm("cvt.f32.f16 %0, %1;"
-		    : "=f"(x[2 * i])
-		    : "h"((uint16_t)w[i]));
-		asm("cvt.f32.f16 %0, %1;"
-		    : "=f"(x[2 * i + 1])
-		    : "h"((uint16_t)(w[i] >> 16)));
-	}
-}
-
 DEVICE float bf16_to_f32(uint16_t b)
 {
 	return __uint_as_float((uint32_t)b << 16);
@@ -82,6 +65,70 @@ DEVICE uint16_t bf16_from_f32(float x)
 	if ((u & 0x7fffffffu) > 0x7f800000u)
 		return (uint16_t)(u >> 16 | 0x40u);
 	return (uint16_t)((u + 0x7fffu + (u >> 16 & 1u)) >> 16);
+}
+
+/* ---- four at a time; addresses are multiples of what is read ---- */
+
+typedef float4 f4;
+
+DEVICE f4 f4_splat(float x)
+{
+	return make_float4(x, x, x, x);
+}
+
+DEVICE f4 f4_load(const float *p)
+{
+	return *(const float4 *)p;
+}
+
+DEVICE void f4_store(float *p, f4 x)
+{
+	*(float4 *)p = x;
+}
+
+DEVICE f4 f4_mad(f4 a, f4 b, f4 c)
+{
+	return make_float4(mad(a.x, b.x, c.x), mad(a.y, b.y, c.y),
+			   mad(a.z, b.z, c.z), mad(a.w, b.w, c.w));
+}
+
+DEVICE float f4_sum(f4 a)
+{
+	return (a.x + a.z) + (a.y + a.w);
+}
+
+/* As f16_to_f32(), but for the payload of a NaN. */
+DEVICE float f16_value(uint32_t h)
+{
+	float x;
+
+	asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"((uint16_t)h));
+	return x;
+}
+
+DEVICE f4 f4_from_f16(const void *p)
+{
+	const uint2 w = *(const uint2 *)p;
+
+	return make_float4(f16_value(w.x), f16_value(w.x >> 16),
+			   f16_value(w.y), f16_value(w.y >> 16));
+}
+
+DEVICE f4 f4_from_bf16(const void *p)
+{
+	const uint2 w = *(const uint2 *)p;
+
+	return make_float4(__uint_as_float(w.x << 16),
+			   __uint_as_float(w.x & 0xffff0000u),
+			   __uint_as_float(w.y << 16),
+			   __uint_as_float(w.y & 0xffff0000u));
+}
+
+DEVICE f4 f4_from_u8(const void *p)
+{
+	const uchar4 b = *(const uchar4 *)p;
+
+	return make_float4(b.x, b.y, b.z, b.w);
 }
 
 #endif

@@ -18,7 +18,7 @@
 #define __global__
 #define __grid_constant__
 #define __launch_bounds__(...)
-#define UNROLL _Pragma("GCC unroll 8")
+#define UNROLL
 #define threadIdx (simt_thread->thread)
 #define blockIdx (simt_block.block)
 #define SHARED_FLOATS(name) float *const name = (float *)simt_block.shared
@@ -49,20 +49,64 @@ DEVICE float mad(float a, float b, float c)
 	return a * b + c;
 }
 
-/* f16 as it is in an f32's exponent range, infinities and NaNs put back. */
-DEVICE void f16x8_to_f32(const void *p, float *x)
+/* ---- four at a time ---- */
+
+typedef float f4 __attribute__((vector_size(16)));
+typedef uint32_t u4 __attribute__((vector_size(16)));
+
+DEVICE f4 f4_splat(float x)
 {
-	uint16_t h[8];
+	return (f4){ x, x, x, x };
+}
 
-	memcpy(h, p, sizeof(h));
-	for (int i = 0; i < 8; i++) {
-		uint32_t rest = (uint32_t)(h[i] & 0x7fff) << 13;
-		uint32_t special = rest >= 0x0f800000u ? 0x7f800000u : 0;
-		float scaled = f32_from_bits(rest) * 0x1p112f;
+DEVICE f4 f4_load(const float *p)
+{
+	return *(const f4 *)p;
+}
 
-		x[i] = f32_from_bits(f32_bits(scaled) | special |
-				     (uint32_t)(h[i] & 0x8000) << 16);
-	}
+DEVICE void f4_store(float *p, f4 x)
+{
+	*(f4 *)p = x;
+}
+
+DEVICE f4 f4_mad(f4 a, f4 b, f4 c)
+{
+	return a * b + c;
+}
+
+DEVICE float f4_sum(f4 a)
+{
+	return (a[0] + a[2]) + (a[1] + a[3]);
+}
+
+DEVICE u4 u4_from_u16(const void *p)
+{
+	typedef uint16_t h4 __attribute__((vector_size(8)));
+
+	return __builtin_convertvector(*(const h4 *)p, u4);
+}
+
+/* In an f32's range of exponents; then Inf and NaN are put back. */
+DEVICE f4 f4_from_f16(const void *p)
+{
+	const u4 h = u4_from_u16(p);
+	const u4 rest = (h & 0x7fff) << 13;
+	const u4 special = (u4)(rest >= 0x0f800000u) & 0x7f800000u;
+	const f4 scaled = (f4)rest * 0x1p112f;
+
+	return (f4)((u4)scaled | special | (h & 0x8000) << 16);
+}
+
+DEVICE f4 f4_from_bf16(const void *p)
+{
+	return (f4)(u4_from_u16(p) << 16);
+}
+
+DEVICE f4 f4_from_u8(const void *p)
+{
+	typedef uint8_t b4 __attribute__((vector_size(4)));
+
+	return __builtin_convertvector(*(const b4 *)p, f4);
 }
 
 #endif
