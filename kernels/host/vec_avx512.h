@@ -29,10 +29,9 @@ static inline void v_store(float *p, vec a)
 	_mm512_storeu_ps(p, a);
 }
 
-/* @a, kept in a register: not loaded again at each use. */
+/* What v_repeat8() loads is in a register: nothing takes it from memory. */
 static inline vec v_keep(vec a)
 {
-	__asm__("" : "+v"(a));
 	return a;
 }
 

@@ -180,7 +180,10 @@ static void test_company(void **state)
 	}
 }
 
-/* AVX2 and AVX-512 agree to the bit; ref does so only in its pages. */
+/* AVX-512's source on emulated vectors (emulate512.h). */
+extern const struct host_kernels emulated_avx512;
+
+/* AVX2 and AVX-512, emulated and real, agree to the bit. */
 static void test_widths(void **state)
 {
 	const struct host_kernels *narrow = host_kernels_nth(1);
@@ -190,8 +193,6 @@ static void test_widths(void **state)
 	struct world w;
 	uint32_t n;
 
-	if (!wide)
-		skip();
 	for (n = 0; n < 60; n++) {
 		random_shape(&s, n);
 		world_init(&w, &s);
@@ -199,8 +200,12 @@ static void test_widths(void **state)
 		result_init(&b, &w);
 		world_append(&w, narrow, 0, 1000, 1);
 		attend(&w, narrow, 0, 1000, 1, &a);
-		attend(&w, wide, 0, 1000, 1, &b);
+		attend(&w, &emulated_avx512, 0, 1000, 1, &b);
 		same(&a, &b);
+		if (wide) {
+			attend(&w, wide, 0, 1000, 1, &b);
+			same(&a, &b);
+		}
 		result_fini(&a);
 		result_fini(&b);
 		world_fini(&w);
@@ -216,6 +221,8 @@ int main(void)
 		cmocka_unit_test(test_widths),
 	};
 
+	if (!host_kernels_nth(1))
+		return 77;
 	random_seed();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
