@@ -60,6 +60,7 @@ int table_new(struct table *t, const struct table_config *cfg)
 	}
 	madvise(base, bytes, MADV_DONTDUMP);
 	t->fd = fd;
+	t->mapped = bytes;
 	table_layout(t, base, cfg->nr_entries, cfg->nr_spaces);
 	*t->h = (struct table_header){
 		.version = TABLE_VERSION,
@@ -123,6 +124,7 @@ int table_adopt(struct table *t, int fd, const char *device,
 	t->h = base;
 	table_layout(t, base, t->h->nr_entries, t->h->nr_spaces);
 	t->fd = fd;
+	t->mapped = (uint64_t)st.st_size;
 	return 0;
 }
 
@@ -130,7 +132,7 @@ void table_fini(struct table *t)
 {
 	if (t->fd < 0)
 		return;
-	munmap(t->h, t->h->bytes);
+	munmap(t->h, t->mapped);
 	close(t->fd);
 	*t = (struct table)TABLE_NULL;
 }

@@ -106,6 +106,7 @@ struct prefix {
 
 struct table {
 	int fd;
+	uint64_t mapped;		/* bytes */
 	struct table_header *h;
 	struct table_segment *segments;
 	struct table_tenant *tenants;
