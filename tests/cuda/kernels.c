@@ -204,7 +204,8 @@ static void append_rows(struct world *w, const struct kv_seq *seqs,
 				    .v = v,
 				    .k_stride = k_stride,
 				    .v_stride = v_stride,
-				    .nonfinite = nonfinite };
+				    .nonfinite = nonfinite,
+				    .nr_threads = 1 };
 	uint32_t *flags = xcalloc(nr_seqs, 4);
 	cu_ptr d[6];
 
