@@ -58,7 +58,6 @@ void conn_lost(struct kvd *k)
 	k->fd = -1;
 	k->rcvtimeo_ms = 0;
 	k->recalled = false;
-	k->holds.nr_released = 0;
 	k->retry_at_ns = clock_ns() + jitter(k, k->backoff_ms) * NSEC_PER_MSEC;
 	k->backoff_ms = 2 * k->backoff_ms;
 	if (k->backoff_ms > CONN_MAX_BACKOFF_MS)
@@ -110,15 +109,16 @@ static int conn_socket(struct kvd *k, int *ret)
 
 static int conn_resume(struct kvd *k, uint64_t old_epoch)
 {
+	bool kept = k->epoch == old_epoch;
 	struct kvd_space *sp;
 	int r;
 
 	LIST_FOREACH(sp, &k->spaces, link) {
-		r = space_resume(sp, k->epoch == old_epoch);
+		r = space_resume(sp, kept);
 		if (r)
 			return r;
 	}
-	return 0;
+	return hold_resume(k, kept);
 }
 
 static int conn_attempt(struct kvd *k)

@@ -156,13 +156,11 @@ void hold_drop(struct kvd *k, handle_t handle)
 {
 	struct holds *t = &k->holds;
 
-	if (k->fd < 0)
-		return; /* what the next connection does not claim is free */
-	if (holds_ready(t))
-		return; /* no memory for the list: closing gives it back */
-	t->released[t->nr_released++] = handle;
 	if (t->nr_released == WIRE_MAX_PAGES)
 		hold_flush(k);
+	/* With no room it is not lost: closing gives it back. */
+	if (t->nr_released < WIRE_MAX_PAGES && !holds_ready(t))
+		t->released[t->nr_released++] = handle;
 }
 
 void hold_release(struct hold *h)
@@ -191,12 +189,53 @@ void hold_put(struct hold *h)
 int hold_flush(struct kvd *k)
 {
 	struct holds *t = &k->holds;
-	uint32_t nr = t->nr_released;
+	int r;
 
-	t->nr_released = 0;
-	if (!nr || k->fd < 0)
+	if (!t->nr_released || k->fd < 0)
 		return 0;
-	return request_release(k, t->released, nr);
+	r = request_release(k, t->released, t->nr_released);
+	if (k->fd >= 0)
+		t->nr_released = 0;
+	return r;
+}
+
+/* Claims in @sp what of list[*nr_ours..] is its; moves that to the front. */
+static int hold_claim(struct kvd_space *sp, handle_t *list, uint32_t nr,
+		      uint32_t *nr_ours)
+{
+	bool granted[WIRE_MAX_PAGES];
+	uint32_t first = *nr_ours;
+	int r;
+
+	if (first == nr)
+		return 0;
+	r = request_claim(sp, list + first, nr - first, granted);
+	for (uint32_t i = first; !r && i < nr; i++) {
+		handle_t h = list[i];
+
+		if (!granted[i - first])
+			continue;
+		list[i] = list[*nr_ours];
+		list[(*nr_ours)++] = h;
+	}
+	return r;
+}
+
+int hold_resume(struct kvd *k, bool kept)
+{
+	struct holds *t = &k->holds;
+	uint32_t nr_ours = 0;
+	struct kvd_space *sp;
+	int r = 0;
+
+	if (kept)
+		LIST_FOREACH(sp, &k->spaces, link)
+			if (!r)
+				r = hold_claim(sp, t->released, t->nr_released,
+					       &nr_ours);
+	if (!r)
+		t->nr_released = nr_ours;
+	return r ? r : hold_flush(k);
 }
 
 void hold_flush_many(struct kvd *k)

@@ -76,10 +76,19 @@ void hold_drop(struct kvd *k, handle_t handle);
 /**
  * hold_flush() - send the release list
  *
- * Without a connection the list is forgotten: what is not claimed later is
- * released by that. Return: 0 or a negative errno value.
+ * Without a connection it waits for the next. Return: 0 or a negative errno
+ * value.
  */
 int hold_flush(struct kvd *k);
+
+/**
+ * hold_resume() - on a new connection, take back what is to be released
+ * @kept:	the pool has survived
+ *
+ * The daemon keeps open pages for a writer that lives, until it has claimed
+ * and released them. Spaces have been opened. Return: as request_claim().
+ */
+int hold_resume(struct kvd *k, bool kept);
 
 /* Sends the release list when as much is on it as a stock may hold. */
 void hold_flush_many(struct kvd *k);

@@ -41,6 +41,7 @@ static void copies_drop(struct kvd_space *sp, struct hold **copies,
 {
 	retire(sp, &(struct retire){ .holds = copies,
 				     .nr = space_nr_groups(sp) }, stream);
+	memset(copies, 0, KVD_MAX_GROUPS * sizeof(struct hold *));
 }
 
 /*

@@ -103,7 +103,7 @@ void mem_free(struct mem *m);
 /* Changes when pages did not survive. Random, never 0. */
 uint64_t mem_epoch(const struct mem *m);
 
-/* Restarts that found this pool's table. */
+/* Restarts that kept pages. */
 uint32_t mem_restarts(const struct mem *m);
 
 /* Restored pages still wait for their owners; nothing is reclaimed. */

@@ -228,12 +228,12 @@ static int restore_page(struct restore *re, uint32_t nr)
 	struct page *p;
 	uint32_t cell;
 
-	if (id.state == PAGE_FREE) {
+	if (id.state == PAGE_FREE && !id.named) {
 		page_restore_free(m, nr);
 		return 0;
 	}
 	if (!s || (id.state != PAGE_OPEN && id.state != PAGE_SEALED) ||
-	    (id.named && !restore_name_fits(s, &id, prefix)))
+	    id.named > 1 || (id.named && !restore_name_fits(s, &id, prefix)))
 		goto drop;
 	if (id.state == PAGE_OPEN) {
 		w = writer_get(s->tenant, (pid_t)id.pid, id.start_time, NULL);
@@ -293,8 +293,8 @@ int restore_pages(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 	page_settle(m, &re.cold);
 	if (r < 0)
 		return r;
-	m->table.h->restarts++;
 	m->in_grace = re.nr_pages > 0;
+	m->table.h->restarts += m->in_grace;
 	snprintf(note, note_bytes,
 		 "restored %u pages in %u segments; %u pages were lost",
 		 re.nr_pages, m->segments.nr, re.nr_lost);

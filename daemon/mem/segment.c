@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include "daemon/mem/tenant.h"
 
-#define MAX_SEGMENT_ID ((1u << 24) - 1)
-
 static struct segment *segment_of(struct dev_job *job)
 {
 	return list_entry(job, struct segment, job);
@@ -42,6 +40,7 @@ static void segment_link(struct segment *seg)
 
 	assert(r == 0);
 	list_add_tail(&seg->tenant->segments, &seg->link);
+	seg->tenant->nr_granules += seg->nr_granules;
 }
 
 static void segment_name(const struct segment *seg, char *buf, size_t bytes)
@@ -108,7 +107,7 @@ static uint32_t segment_new_id(struct mem *m)
 
 	do {
 		id = *next;
-		*next = id == MAX_SEGMENT_ID ? 1 : id + 1;
+		*next = id == TABLE_MAX_SEGMENT_ID ? 1 : id + 1;
 	} while (segment_find(m, id));
 	return id;
 }
@@ -150,17 +149,10 @@ int segment_make(struct tenant *t, uint32_t granules)
 /* Failing is no news here: who needs it will ask again, and be told. */
 void segment_make_ahead(struct tenant *t)
 {
-	uint64_t total = 0, unused = 0;
-
-	list_for_each(pos, &t->segments) {
-		struct segment *seg = list_entry(pos, struct segment, link);
-
-		total += seg->nr_granules;
-		unused += seg->nr_free;
-	}
 	if (t->max_bytes && t->segment_bytes >= t->max_bytes)
 		return;
-	if (total && unused * DEV_GRANULE >= t->m->segment_bytes / 4)
+	if (t->segment_bytes &&
+	    t->nr_granules * DEV_GRANULE >= t->m->segment_bytes / 4)
 		return;
 	segment_make(t, 1);
 }
@@ -192,7 +184,8 @@ int segment_adopt(struct mem *m, int record, int fd)
 			t = list_entry(pos, struct tenant, link);
 	if (!t || rec->bytes == 0 || rec->bytes % DEV_GRANULE ||
 	    rec->bytes > m->pool_bytes - m->segment_total ||
-	    rec->id > MAX_SEGMENT_ID || segment_find(m, rec->id))
+	    rec->id == 0 || rec->id > TABLE_MAX_SEGMENT_ID ||
+	    segment_find(m, rec->id))
 		return -EINVAL;
 	if (map_reserve(&m->segments, 1) < 0)
 		return -ENOMEM;
@@ -231,6 +224,7 @@ static void segment_unlink(struct segment *seg)
 	list_del(&seg->link);
 	map_del(&seg->m->segments, seg->id);
 	seg->tenant->segment_bytes -= seg->bytes;
+	seg->tenant->nr_granules -= seg->nr_granules;
 	seg->tenant = NULL;
 }
 

@@ -151,6 +151,7 @@ struct slab *slab_new_at(struct size_class *sc, struct segment *seg,
 	for (uint32_t i = 0; i < sc->nr_granules; i++)
 		seg->slabs[first + i] = slab;
 	seg->nr_free -= sc->nr_granules;
+	sc->tenant->nr_granules -= sc->nr_granules;
 	sc->nr_slabs++;
 	tally_add(&seg->m->tally, PAGE_FREE, sc->nr_cells, sc->page_bytes);
 	tally_add(&sc->tenant->tally, PAGE_FREE, sc->nr_cells, sc->page_bytes);
@@ -160,6 +161,8 @@ struct slab *slab_new_at(struct size_class *sc, struct segment *seg,
 
 static int slab_cut(struct size_class *sc)
 {
+	if (sc->tenant->nr_granules < sc->nr_granules)
+		return -ENOSPC;
 	list_for_each(pos, &sc->tenant->segments) {
 		struct segment *seg = list_entry(pos, struct segment, link);
 		int first = segment_find_run(seg, sc->nr_granules);
@@ -196,6 +199,7 @@ void slab_free(struct slab *slab)
 	for (uint32_t i = 0; i < sc->nr_granules; i++)
 		seg->slabs[slab->first + i] = NULL;
 	seg->nr_free += sc->nr_granules;
+	sc->tenant->nr_granules += sc->nr_granules;
 	free(slab);
 }
 

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "daemon/dev/dev.h"
 #include "daemon/util/memfd.h"
 #include "daemon/util/random.h"
 
@@ -91,7 +92,8 @@ static const char *table_check(const struct table_header *h, uint64_t bytes,
 	if (strncmp(h->device, device, sizeof(h->device)) != 0)
 		return "the pages are on another device";
 	if (h->nr_entries == UINT32_MAX || h->nr_used > h->nr_entries ||
-	    h->bytes > bytes ||
+	    h->segment_bytes == 0 || h->segment_bytes % DEV_GRANULE ||
+	    h->next_segment - 1 >= TABLE_MAX_SEGMENT_ID || h->bytes > bytes ||
 	    table_layout(&t, NULL, h->nr_entries, h->nr_spaces) != h->bytes)
 		return "the page table is broken";
 	return NULL;

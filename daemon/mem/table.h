@@ -29,6 +29,7 @@
 #define TABLE_NR_SEGMENTS 4096u
 #define TABLE_NR_TENANTS  256u
 #define TABLE_NAME_BYTES  32u
+#define TABLE_MAX_SEGMENT_ID ((1u << 24) - 1) /* as a place can say */
 
 struct table_header {
 	uint64_t magic;

@@ -26,6 +26,7 @@ struct tenant {
 	uint32_t nr_spaces;
 	uint32_t nr_writers;
 	uint64_t segment_bytes;	/* of its segments, the one in making too */
+	uint64_t nr_granules;	/* of them free, in no slab */
 	bool making;		/* a segment is being made */
 	struct tally tally;
 };

@@ -434,7 +434,7 @@ static int verify_holds(struct verify *v)
 
 static int verify_tenant(struct verify *v, const struct tenant *t)
 {
-	uint64_t bytes = 0, free_cells = 0;
+	uint64_t bytes = 0, free_cells = 0, granules = 0;
 	int r = verify_tally(v, &t->tally, t, NULL, "a tenant");
 
 	list_for_each(pos, &t->segments) {
@@ -442,6 +442,7 @@ static int verify_tenant(struct verify *v, const struct tenant *t)
 
 		seg = list_entry(pos, struct segment, link);
 		bytes += seg->bytes;
+		granules += seg->nr_free;
 		if (r == 0)
 			r = verify_segment(v, seg);
 	}
@@ -455,7 +456,8 @@ static int verify_tenant(struct verify *v, const struct tenant *t)
 	}
 	if (r < 0)
 		return r;
-	if (free_cells != t->tally.pages[PAGE_FREE])
+	if (free_cells != t->tally.pages[PAGE_FREE] ||
+	    granules != t->nr_granules)
 		return broken(v, "tenant %s: free cells are miscounted",
 			      t->name);
 	if (t->making ? bytes >= t->segment_bytes : bytes != t->segment_bytes)

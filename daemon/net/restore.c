@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * restore.c - what a predecessor left: pages, and how often that happened.
+ * restore.c - the pool, with what a predecessor left in it.
  *
- * mem knows its own descriptors by name. Beside them is one of ours, a page
- * with the number of restarts that kept pages.
+ * mem knows its own descriptors by name, and drops those that it cannot use
+ * from the service manager; here they are only closed.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 #include "daemon/mem/mem.h"
 #include "daemon/net/dispatch/dispatch.h"
 #include "daemon/net/log.h"
 #include "daemon/net/restore.h"
 #include "daemon/net/state.h"
-
-#define RESTARTS_NAME "kvd-restarts"
 
 /* ---- callbacks of mem ---- */
 
@@ -65,42 +62,6 @@ static const struct mem_ops restore_mem_ops = {
 	.recall = on_recall,
 };
 
-/* ---- the count of restarts ---- */
-
-static int restarts_take(struct server_fd *fds, size_t nr)
-{
-	size_t i;
-	int fd;
-
-	for (i = 0; i < nr; i++) {
-		if (strcmp(fds[i].name, RESTARTS_NAME) != 0)
-			continue;
-		fd = fds[i].fd;
-		fds[i].fd = -1;
-		return fd;
-	}
-	return -1;
-}
-
-/* A lost count is no reason not to start. */
-static void restarts_count(struct server *s, int fd)
-{
-	uint32_t nr = 0;
-
-	if (fd < 0)
-		fd = memfd_create(RESTARTS_NAME, MFD_CLOEXEC);
-	if (fd < 0)
-		return;
-	if (pread(fd, &nr, sizeof(nr), 0) != sizeof(nr))
-		nr = 0;
-	if (mem_in_grace(s->mem))
-		nr++;
-	s->nr_restarts = nr;
-	if (pwrite(fd, &nr, sizeof(nr), 0) == sizeof(nr))
-		on_keep_fd(s, RESTARTS_NAME, fd);
-	close(fd);
-}
-
 /* ---- the pool ---- */
 
 static void close_unknown(struct server_fd *fds, size_t nr)
@@ -141,7 +102,6 @@ static int new_mem(struct server *s, struct server_fd *fds, size_t nr_fds,
 int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 		 char *why, size_t why_bytes)
 {
-	int restarts = restarts_take(fds, nr_fds);
 	char note[256] = "";
 	int r;
 
@@ -150,13 +110,10 @@ int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 		snprintf(why, why_bytes, "pool of %llu bytes: %s%s%s",
 			 (unsigned long long)s->cfg.pool_bytes, strerror(-r),
 			 note[0] ? ": " : "", note);
-		if (restarts >= 0)
-			close(restarts);
 		return r;
 	}
 	if (note[0] && nr_fds > 0)
 		log_line(LOG_INFO, "%s", note);
-	restarts_count(s, restarts);
 	close_unknown(fds, nr_fds);
 	return 0;
 }

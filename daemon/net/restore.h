@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * restore.h - what a predecessor left: pages, and how often that happened.
+ * restore.h - the pool, with what a predecessor left in it.
  */
 #ifndef DAEMON_NET_RESTORE_H
 #define DAEMON_NET_RESTORE_H

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 #include "daemon/dev/dev.h"
 #include "daemon/mem/mem.h"
 #include "daemon/net/log.h"
@@ -136,6 +137,46 @@ static void on_signal(uv_signal_t *sig, int signum)
 	uv_stop(&s->loop);
 }
 
+/* ---- the disk ---- */
+
+struct sync_job {
+	uv_work_t work;
+	int fd;
+	int err;
+};
+
+static void sync_run(uv_work_t *work)
+{
+	struct sync_job *job = work->data;
+
+	job->err = fsync(job->fd) < 0 ? errno : 0;
+	close(job->fd);
+}
+
+static void sync_done(uv_work_t *work, int status)
+{
+	struct sync_job *job = work->data;
+
+	if (job->err)
+		log_line(LOG_WARNING, "a name key is not safe on disk: %s",
+			 strerror(job->err));
+	free(job);
+}
+
+static void on_sync(void *ctx, int fd)
+{
+	struct sync_job *job = malloc(sizeof(*job));
+	struct server *s = ctx;
+
+	if (!job) { /* the kernel writes it out in its own time */
+		close(fd);
+		return;
+	}
+	job->fd = fd;
+	job->work.data = job;
+	uv_queue_work(&s->loop, &job->work, sync_run, sync_done);
+}
+
 /* ---- life ---- */
 
 static int init_loop(struct server *s)
@@ -190,6 +231,8 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 			 cfg->tenant_max, why, why_bytes);
 	if (r < 0)
 		return r;
+	s->tenants.sync = on_sync;
+	s->tenants.ctx = s;
 	r = open_device(s, why, why_bytes);
 	if (r < 0)
 		return r;

@@ -86,7 +86,6 @@ struct server {
 	uint64_t start_ms;
 	uint64_t grace_end_ms;
 	uint64_t nr_requests;
-	uint32_t nr_restarts;
 	bool stuck;			/* the device has made no progress */
 	uint64_t logged_ms;
 	char device_note[256];

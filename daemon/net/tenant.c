@@ -2,10 +2,10 @@
 /*
  * tenant.c - whose pages: users and groups to tenants, and their name keys.
  *
- * The key of an unconfigured tenant is 32 bytes of disk at its first hello:
- * the one time that the loop's thread may wait for a disk. It is not put off,
- * because a key that was handed out and then lost would make everything
- * published under it unfindable.
+ * A key is in its file, by its name, before it is handed out: what a daemon
+ * that dies leaves is whole. That the disk has it too is waited for elsewhere;
+ * a machine that loses power before has lost the pages as well. All it can
+ * leave is an empty file, which counts as none.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -42,25 +42,23 @@ static int key_read(const char *path, uint8_t key[NAME_KEY_BYTES])
 	n = read(fd, buf, sizeof(buf));
 	close(fd);
 	if (n != NAME_KEY_BYTES)
-		return n < 0 ? -EIO : -EINVAL;
+		return n < 0 ? -EIO : n == 0 ? -ENOENT : -EINVAL;
 	memcpy(key, buf, NAME_KEY_BYTES);
 	return 0;
 }
 
-static int fsync_dir(const char *path)
+static void key_sync(const struct tenants *ts, int fd)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int r;
-
-	if (fd < 0)
-		return -errno;
-	r = fsync(fd) < 0 ? -errno : 0;
+	if (ts->sync) {
+		ts->sync(ts->ctx, fd);
+		return;
+	}
+	fsync(fd);
 	close(fd);
-	return r;
 }
 
 /* Writes a new file of @key whole, or nothing. */
-static int key_write(const char *dir, const char *path,
+static int key_write(const struct tenants *ts, const char *path,
 		     const uint8_t key[NAME_KEY_BYTES])
 {
 	char tmp[640];
@@ -70,24 +68,25 @@ static int key_write(const char *dir, const char *path,
 	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
-	if (write(fd, key, NAME_KEY_BYTES) != NAME_KEY_BYTES || fsync(fd) < 0)
+	if (write(fd, key, NAME_KEY_BYTES) != NAME_KEY_BYTES)
 		r = -EIO;
-	close(fd);
-	if (r == 0 && rename(tmp, path) < 0)
+	else if (rename(tmp, path) < 0)
 		r = -errno;
 	if (r < 0) {
 		unlink(tmp);
+		close(fd);
 		return r;
 	}
-	return fsync_dir(dir);
+	key_sync(ts, fd);
+	return 0;
 }
 
-static int key_make(const char *dir, const char *path,
+static int key_make(const struct tenants *ts, const char *path,
 		    uint8_t key[NAME_KEY_BYTES])
 {
 	if (getrandom(key, NAME_KEY_BYTES, 0) != NAME_KEY_BYTES)
 		return -EIO;
-	return key_write(dir, path, key);
+	return key_write(ts, path, key);
 }
 
 /* A configured key file has to be there; one of ours is made when missing. */
@@ -101,7 +100,7 @@ static int tenant_load_key(const struct tenants *ts, struct tenant *t)
 	snprintf(path, sizeof(path), "%s/%s.key", ts->state_dir, t->name);
 	r = key_read(path, t->key);
 	if (r == -ENOENT)
-		r = key_make(ts->state_dir, path, t->key);
+		r = key_make(ts, path, t->key);
 	return r;
 }
 
@@ -135,6 +134,7 @@ int tenants_init(struct tenants *ts, struct tenant_list *list,
 	TAILQ_CONCAT(&ts->list, list, link);
 	snprintf(ts->state_dir, sizeof(ts->state_dir), "%s", state_dir);
 	ts->default_max = default_max;
+	ts->sync = NULL;
 	r = make_dirs(ts->state_dir);
 	if (r < 0) {
 		snprintf(why, why_bytes,

@@ -43,6 +43,9 @@ struct tenants {
 	struct tenant_list list;
 	char state_dir[256];
 	uint64_t default_max;	/* of tenants that nobody configured */
+	/* fsync()s and closes @fd, off the loop's thread; NULL: right here */
+	void (*sync)(void *ctx, int fd);
+	void *ctx;
 };
 
 /**

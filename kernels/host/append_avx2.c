@@ -29,11 +29,6 @@ static inline __m256 v8_round_f16(__m256 x)
 	return _mm256_cvtph_ps(_mm256_cvtps_ph(x, RNE));
 }
 
-static inline __m256 row_f16(const struct row *r, uint32_t i)
-{
-	return v8_round_f16(row_load(r, i));
-}
-
 /* 16-bit codes with all bits of @exp set are Inf or NaN. */
 static inline int has_exp(__m128i codes, uint16_t exp)
 {
@@ -88,61 +83,82 @@ static int bf16_row_store(const struct row *r)
 	return bad != 0;
 }
 
-/* Minimum and maximum of a row. Return: whether all of it is finite. */
-static int row_range(const struct row *r, float *ret_min, float *ret_max)
+/*
+ * Rounds a row to f16 in @out, and gives its minimum and maximum, -0 as +0.
+ * Return: whether all of it is finite.
+ */
+static int row_round(const struct row *r, uint16_t *out, float *ret_min,
+		     float *ret_max)
 {
 	__m256 mn = _mm256_set1_ps(INFINITY), mx = _mm256_set1_ps(-INFINITY);
-	__m256 bad = _mm256_setzero_ps();
+	int bad = 0;
 	uint32_t i;
 
 	for (i = 0; i < r->dim; i += 8) {
-		__m256 x = row_f16(r, i);
+		__m128i h = _mm256_cvtps_ph(row_load(r, i), RNE);
+		__m256 x = _mm256_cvtph_ps(h);
 
+		_mm_storeu_si128((__m128i *)(out + i), h);
+		bad |= has_exp(h, F16_EXP);
 		mn = _mm256_min_ps(mn, x);
 		mx = _mm256_max_ps(mx, x);
-		bad = _mm256_or_ps(bad, _mm256_cmp_ps(_mm256_sub_ps(x, x),
-						      _mm256_setzero_ps(),
-						      _CMP_NEQ_UQ));
 	}
-	*ret_min = v8_min(mn);
-	*ret_max = v8_max(mx);
-	return !_mm256_movemask_ps(bad);
+	*ret_min = v8_min(mn) + 0.0f;
+	*ret_max = v8_max(mx) + 0.0f;
+	return !bad;
 }
 
-static inline void codes_store(uint8_t *p, __m256 t)
+/* Codes of 8 elements as 32-bit integers. */
+static inline __m256i v8_codes_of(const uint16_t *x, __m256 min, __m256 inv)
 {
-	__m256i c = _mm256_cvtps_epi32(_mm256_min_ps(t,
-						     _mm256_set1_ps(255.0f)));
-	__m128i w = _mm_packus_epi32(_mm256_castsi256_si128(c),
-				     _mm256_extracti128_si256(c, 1));
+	__m256 d = v8_round_f16(_mm256_sub_ps(v8_codes(KVD_F16, x), min));
+	__m256 t = v8_round_f16(_mm256_mul_ps(d, inv));
 
-	_mm_storel_epi64((__m128i *)p, _mm_packus_epi16(w, w));
+	return _mm256_cvtps_epi32(_mm256_min_ps(t, _mm256_set1_ps(255.0f)));
+}
+
+static void codes_store(uint8_t *codes, const uint16_t *x, uint32_t dim,
+			float min, float inv)
+{
+	__m256 n = _mm256_set1_ps(min), m = _mm256_set1_ps(inv);
+	uint32_t i;
+
+	for (i = 0; i < dim; i += 8) {
+		__m256i c = v8_codes_of(x + i, n, m);
+		__m128i w = _mm_packus_epi32(_mm256_castsi256_si128(c),
+					     _mm256_extracti128_si256(c, 1));
+
+		_mm_storel_epi64((__m128i *)(codes + i),
+				 _mm_packus_epi16(w, w));
+	}
+}
+
+/* As f16_from_f32(), which is slow. */
+static inline uint16_t to_f16(float x)
+{
+	return _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(x), RNE), 0);
+}
+
+static inline float round_f16(float x)
+{
+	return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtps_ph(_mm_set_ss(x), RNE)));
 }
 
 static int int8_row_store(const struct row *r)
 {
+	uint16_t x[KVD_MAX_DIM];
 	float mn, mx, scale, inv;
-	uint8_t *codes = r->codes;
-	__m256 n, m;
-	uint32_t i;
 
-	if (!row_range(r, &mn, &mx))
+	if (!row_round(r, x, &mn, &mx))
 		return ref_row_store(r);
-	mn += 0.0f;
-	scale = f16_round((mx - mn) * (1.0f / 255.0f));
+	scale = round_f16((mx - mn) * (1.0f / 255.0f));
 	inv = scale > 0.0f ? 1.0f / scale : 0.0f;
-	if (f16_round(inv) < INFINITY)
-		inv = f16_round(inv);
-	n = _mm256_set1_ps(mn);
-	m = _mm256_set1_ps(inv);
-	for (i = 0; i < r->dim; i += 8) {
-		__m256 d = v8_round_f16(_mm256_sub_ps(row_f16(r, i), n));
-
-		codes_store(codes + i, v8_round_f16(_mm256_mul_ps(d, m)));
-	}
-	r->meta->scale = f16_from_f32(scale);
-	r->meta->min = f16_from_f32(mn);
-	return f16_round(mx - mn) == INFINITY;
+	if (round_f16(inv) < INFINITY)
+		inv = round_f16(inv);
+	codes_store(r->codes, x, r->dim, mn, inv);
+	r->meta->scale = to_f16(scale);
+	r->meta->min = to_f16(mn);
+	return round_f16(mx - mn) == INFINITY;
 }
 
 /**

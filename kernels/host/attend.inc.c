@@ -5,25 +5,25 @@
  * Included by avx2.c and avx512.c, each after its own vec_*.h and compiled
  * with its own flags. Stateless; any thread.
  *
- * A page is walked in strips of STRIP tokens, whose K and V fit the L1 cache
- * together. For each strip, BLOCK rows of the tile at a time: scores of all
- * rows x tokens, softmax over the strip, weights times V into the part. So
- * a strip comes from memory once for all query heads of its kv head; V is
- * prefetched while scores are made, the next strip's K while values are added.
+ * A page is walked in strips of at most STRIP tokens. For each strip, BLOCK
+ * rows of the tile at a time: scores of all rows x tokens, softmax over the
+ * strip, weights times V into the part. So a strip comes from memory once for
+ * all query heads of its kv head; V is prefetched while scores are made, the
+ * next strip's K while values are added.
  *
  * int8 is never turned back into values: score = scale_t * (q.code) +
  * min_t * sum(q), and values are added as (p * scale_t) * code, with
  * p * min_t summed apart and added to all dims at once.
  *
  * The bits of a row do not depend on the block it is in: a score is a sum
- * over the row's dims in an order fixed by vec_*.h, a value a sum over tokens
- * in order, started and ended at the row's own first and last token. Tokens
- * outside of that are never added, so it does not matter what they hold.
+ * over dims, and a weight's sum over tokens, in an order fixed by vec_*.h; a
+ * value is a sum over tokens in order, from the row's own first to its own
+ * last. Tokens outside of that are never added: what they hold is no matter.
  */
 #include <assert.h>
 #include "kernels/host/attend.h"
 
-#define STRIP  64u		/* tokens; KVD_MIN_PAGE_TOKENS */
+#define STRIP  64u		/* tokens */
 #define BLOCK  4u		/* query rows */
 #define OCTET  8u		/* tokens whose scores are summed together */
 #define INLINE static inline __attribute__((always_inline))
@@ -32,6 +32,7 @@
 
 struct strip {
 	uint64_t pos;		/* of its first token */
+	uint32_t nr_tokens;	/* a multiple of KVD_MIN_PAGE_TOKENS */
 	uint32_t k_format, v_format;
 	uint32_t k_dim, v_dim;
 	uint32_t k_row, v_row;	/* bytes from token to token */
@@ -87,6 +88,12 @@ INLINE vec v_softcap(vec x, float cap)
 	return v_mul(v_copysign(y, x), v_set(cap * LOG2E));
 }
 
+/* Vectors per row such that the accumulators of @nr rows fit registers. */
+INLINE uint32_t row_width(uint32_t nr)
+{
+	return nr == 1 ? 8 : nr == 2 ? 4 : VACCS / 4;
+}
+
 /*
  * Dot products of @nr rows of q with @nv vectors of tokens at @k, left as 8
  * partial sums each at fold[row][token].
@@ -127,7 +134,8 @@ INLINE void qk_dots(uint32_t format, uint32_t nr, uint32_t nv,
 INLINE void qk(uint32_t format, uint32_t nr, const struct tile *t,
 	       struct strip *s, struct block *b, uint32_t lo, uint32_t hi)
 {
-	const uint32_t all = OCTET / VTOKENS, nv = VACCS / nr < all ? VACCS / nr : all;
+	const uint32_t all = OCTET / VTOKENS;
+	const uint32_t nv = row_width(nr) < all ? row_width(nr) : all;
 	const uint32_t rest = all % nv;
 	const float *q = t->q + b->row * t->q_stride;
 	float fold[BLOCK * OCTET * 8];
@@ -170,7 +178,7 @@ INLINE float row_scores(const struct tile *t, const struct strip *s,
 	vec q_sum = v_set(t->q_sum[b->row + r]), max = v_set(-INFINITY), x;
 	uint32_t i;
 
-	for (i = 0; i < STRIP; i += VLANES) {
+	for (i = 0; i < s->nr_tokens; i += VLANES) {
 		x = v_load(&b->w[r][i]);
 		if (s->k_format == KVD_INT8)
 			x = v_fma(v_load(&s->k_scale[i]), x,
@@ -196,7 +204,7 @@ INLINE float row_weights(const struct strip *s, struct block *b, uint32_t r,
 
 	for (j = 0; j < VPARTS; j++)
 		sum[j] = min[j] = v_set(0);
-	for (i = 0; i < STRIP; i += LANES)
+	for (i = 0; i < s->nr_tokens; i += LANES)
 		for (j = 0; j < VPARTS; j++) {
 			uint32_t c = i + j * VLANES;
 
@@ -251,7 +259,7 @@ static void block_softmax(const struct tile *t, const struct strip *s,
 	uint32_t r;
 
 	for (r = 0; r < b->nr; r++)
-		if (b->hi[r] - b->lo[r] == STRIP)
+		if (b->hi[r] - b->lo[r] == s->nr_tokens)
 			row_softmax(t, s, b, r, 1, p);
 		else if (b->hi[r])
 			row_softmax(t, s, b, r, 0, p);
@@ -275,7 +283,7 @@ INLINE void pv_dims(uint32_t format, uint32_t nr, uint32_t width, int codes8,
 	float *out = x->acc + d;
 	const char *v = s->v + x->lo * v_row + d * size;
 	const size_t step = width * VLANES * s->k_row / s->v_dim;
-	const char *next = s->next_k + d * STRIP * s->k_row / s->v_dim;
+	const char *next = s->next_k + d * s->nr_tokens * s->k_row / s->v_dim;
 	vec acc[BLOCK][8], y[8], z;
 	uint32_t r, c;
 	size_t t;
@@ -299,18 +307,25 @@ INLINE void pv_dims(uint32_t format, uint32_t nr, uint32_t width, int codes8,
 			v_store(out + r * stride + c * VLANES, acc[r][c]);
 }
 
+/* All dims of a rectangle; not one vector at a time where two are left. */
 INLINE void pv(uint32_t format, uint32_t nr, struct strip *s,
 	       const struct rect *x)
 {
-	const uint32_t width = nr == 1 ? 8 : nr == 2 ? 4 : VACCS / 4;
-	size_t d = 0;
+	const uint32_t width = row_width(nr);
+	size_t d = 0, left;
 
-	for (; d + width * VLANES <= s->v_dim && d + 4 * VLANES != s->v_dim; d += width * VLANES)
-		pv_dims(format, nr, width, 0, s, x, d);
-	for (; d + 2 * VLANES <= s->v_dim; d += 2 * VLANES)
-		pv_dims(format, nr, 2, 0, s, x, d);
-	for (; d + VLANES <= s->v_dim; d += VLANES)
-		pv_dims(format, nr, 1, 0, s, x, d);
+	for (; d + VLANES <= s->v_dim; d += left * VLANES) {
+		left = (s->v_dim - d) / VLANES;
+		if (left >= width && left != width + 1) {
+			left = width;
+			pv_dims(format, nr, width, 0, s, x, d);
+		} else if (left >= 2) {
+			left = 2;
+			pv_dims(format, nr, 2, 0, s, x, d);
+		} else {
+			pv_dims(format, nr, 1, 0, s, x, d);
+		}
+	}
 	if (d < s->v_dim)
 		pv_dims(format, nr, 1, 1, s, x, d);
 }
@@ -373,14 +388,14 @@ static void rows_add(const struct tile *t, struct strip *s,
 static void block_add(const struct tile *t, struct strip *s,
 		      const struct block *b, const struct part *p)
 {
-	uint32_t lo = 0, hi = STRIP, r;
+	uint32_t lo = 0, hi = s->nr_tokens, r;
 
 	for (r = 0; r < b->nr; r++) {
 		lo = b->lo[r] > lo ? b->lo[r] : lo;
 		hi = b->hi[r] < hi ? b->hi[r] : hi;
 	}
 	if (lo >= hi)
-		lo = hi = STRIP;
+		lo = hi = s->nr_tokens;
 	for (r = 0; r < b->nr; r++)
 		rows_add(t, s, b, r, 1, p, b->lo[r],
 			 b->hi[r] < lo ? b->hi[r] : lo);
@@ -404,7 +419,7 @@ static int block_init(struct block *b, const struct tile *t,
 
 		lo = lo > s->pos ? lo - s->pos : 0;
 		hi = hi > s->pos ? hi - s->pos : 0;
-		b->hi[r] = hi < STRIP ? hi : STRIP;
+		b->hi[r] = hi < s->nr_tokens ? hi : s->nr_tokens;
 		b->lo[r] = lo;
 		if (lo >= b->hi[r])
 			b->lo[r] = b->hi[r] = 0;
@@ -416,7 +431,7 @@ static int block_init(struct block *b, const struct tile *t,
 static void block_attend(const struct tile *t, struct strip *s,
 			 struct block *b, const struct part *p)
 {
-	uint32_t lo = STRIP, hi = 0, r;
+	uint32_t lo = s->nr_tokens, hi = 0, r;
 
 	for (r = 0; r < b->nr; r++) {
 		if (!b->hi[r])
@@ -449,8 +464,8 @@ static void strip_ahead(struct strip *s, const struct tile *t, uint32_t page,
 	const struct page_layout *l;
 
 	s->next_v = s->v;
-	if (base + STRIP < pt)
-		s->next_k = s->k + STRIP * s->k_row;
+	if (base + s->nr_tokens < pt)
+		s->next_k = s->k + s->nr_tokens * s->k_row;
 	else if (page < (t->pos + t->nr_tokens - 1) / pt)
 		s->next_k = page_at(t, page + 1, &l);
 	else
@@ -467,6 +482,7 @@ static void strip_init(struct strip *s, const struct tile *t, uint32_t page,
 	uint32_t v_meta = l->v_dim ? l->v_meta : l->k_meta;
 
 	s->pos = (uint64_t)page * l->page_tokens + base;
+	s->nr_tokens = l->page_tokens < STRIP ? l->page_tokens : STRIP;
 	s->k_format = l->k_format;
 	s->v_format = l->v_dim ? l->v_format : l->k_format;
 	s->k_dim = l->k_dim;
@@ -475,10 +491,10 @@ static void strip_init(struct strip *s, const struct tile *t, uint32_t page,
 	s->v_row = s->v_dim * page_code_bytes(s->v_format);
 	s->k = rec + base * s->k_row;
 	s->v = rec + v_codes + base * s->v_row;
-	for (i = 0; i < STRIP && s->k_format == KVD_INT8; i += OCTET)
+	for (i = 0; i < s->nr_tokens && s->k_format == KVD_INT8; i += OCTET)
 		v8_meta((const struct int8_meta *)(rec + l->k_meta) + base + i,
 			&s->k_scale[i], &s->k_min[i]);
-	for (i = 0; i < STRIP && s->v_format == KVD_INT8; i += OCTET)
+	for (i = 0; i < s->nr_tokens && s->v_format == KVD_INT8; i += OCTET)
 		v8_meta((const struct int8_meta *)(rec + v_meta) + base + i,
 			&s->v_scale[i], &s->v_min[i]);
 	strip_ahead(s, t, page, base);
@@ -493,7 +509,7 @@ static void run_attend(const struct tile *t, uint32_t first_page,
 	struct block b;
 
 	for (page = first_page; page < end_page; page++)
-		for (base = 0; base < pt; base += STRIP) {
+		for (base = 0; base < pt; base += s.nr_tokens) {
 			strip_init(&s, t, page, base);
 			for (row = 0; row < tile_rows(t); row += BLOCK)
 				if (block_init(&b, t, &s, row))

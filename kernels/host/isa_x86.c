@@ -2,13 +2,22 @@
 /*
  * isa_x86.c - what an x86-64 CPU can run. Any thread.
  */
+#include <cpuid.h>
 #include <stddef.h>
 #include "kernels/host/isa.h"
+
+/* By hand: not every compiler's __builtin_cpu_supports() knows the name. */
+static int has_f16c(void)
+{
+	unsigned a, b, c, d;
+
+	return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
 
 static int has_avx2(void)
 {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-	       __builtin_cpu_supports("f16c");
+	       has_f16c();
 }
 
 static int has_avx512(void)

@@ -10,7 +10,7 @@
  * f16 equals rounding the exact result.
  *
  *	x     = fp16(input)
- *	mn    = min(x), a zero stored as +0;  mx = max(x)
+ *	mn    = min(x), mx = max(x), -0 taken as +0
  *	scale = fp16((mx - mn) * fp32(1 / 255))
  *	inv   = fp16(1 / scale), or fp32(1 / scale) where that overflows f16
  *	        (scale below 2^-16: the row spans less than 0.004)
@@ -86,6 +86,7 @@ static int int8_row_store(const struct row *r)
 		mx = x > mx ? x : mx;
 	}
 	mn += 0.0f;
+	mx += 0.0f;
 	scale = f16_round((mx - mn) * (1.0f / 255.0f));
 	if (scale > 0.0f)
 		inv = 1.0f / scale;

@@ -2,10 +2,11 @@
 /*
  * vec_avx2.h - the vectors of attend.inc.c on AVX2, FMA and F16C.
  *
- * vec_avx512.h is the other one. Sums over a row are defined over LANES = 16
- * lanes: lane i adds elements i, i + 16, ... in order; then lane i + 8 is
- * added to lane i, then 8 lanes as in v8_sum(). Here a row takes VPARTS = 2
- * passes, of lanes 0..7 and of 8..15. So both give the same bits.
+ * vec_avx512.h is the other one; both give the same bits. Where lanes are
+ * summed their number is fixed: a dot product has 8, lane i adding dims i,
+ * i + 8, ... in order, then summed as in v8_sum(); weights have LANES = 16,
+ * lane i adding tokens i, i + 16, ... in order, then lane i + 8 is added to
+ * lane i, then v8_sum().
  */
 #ifndef KERNELS_HOST_VEC_H
 #define KERNELS_HOST_VEC_H
@@ -13,10 +14,10 @@
 #include <immintrin.h>
 #include "kernels/host/vec8.h"
 
-#define VLANES 8u
-#define VPARTS 2u
-#define VTOKENS 1u
-#define VACCS  12u	/* accumulators that stay in registers */
+#define VLANES	8u
+#define VPARTS	2u	/* vectors in LANES lanes */
+#define VTOKENS 1u	/* tokens side by side in a dot product */
+#define VACCS	12u	/* accumulators that stay in registers */
 
 typedef __m256 vec;
 typedef __m256 vmask;

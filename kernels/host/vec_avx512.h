@@ -2,7 +2,8 @@
 /*
  * vec_avx512.h - the vectors of attend.inc.c on AVX-512 F, BW, VL and DQ.
  *
- * See vec_avx2.h. Here LANES lanes are one vector, and a row one pass.
+ * See vec_avx2.h. Here LANES lanes are one vector, and a dot product's 8 lanes
+ * are half of one: two tokens are side by side.
  */
 #ifndef KERNELS_HOST_VEC_H
 #define KERNELS_HOST_VEC_H
@@ -10,10 +11,10 @@
 #include <immintrin.h>
 #include "kernels/host/vec8.h"
 
-#define VLANES 16u
-#define VPARTS 1u
-#define VTOKENS 2u
-#define VACCS  16u	/* accumulators that stay in registers */
+#define VLANES	16u
+#define VPARTS	1u	/* vectors in LANES lanes */
+#define VTOKENS 2u	/* tokens side by side in a dot product */
+#define VACCS	16u	/* accumulators that stay in registers */
 
 typedef __m512 vec;
 typedef __mmask16 vmask;
@@ -28,10 +29,9 @@ static inline void v_store(float *p, vec a)
 	_mm512_storeu_ps(p, a);
 }
 
-/* @a, kept in a register: not loaded again at each use. */
+/* What v_repeat8() loads is in a register: nothing takes it from memory. */
 static inline vec v_keep(vec a)
 {
-	__asm__("" : "+v"(a));
 	return a;
 }
 

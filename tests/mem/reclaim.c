@@ -330,6 +330,32 @@ static void test_numbers(void **state)
 	fx_fini(&f);
 }
 
+/* One empty slab stays cut, so that a page may come and go cheaply. */
+static void test_spare_slab(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	struct mem_stat st;
+	struct fx f;
+	handle_t h[120];
+	uint32_t released;
+
+	fx_init(&f, 8 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, small);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 120, h), 0);
+	assert_int_equal(mem_release(c, h, 120, &released), 0);
+	mem_stat(f.m, &st);
+	assert_int_equal(st.pages.of[PAGE_FREE], 32);
+	assert_int_equal(st.pages.total, 32);
+	assert_int_equal(st.segments, 2);
+	/* Slabs cut in vain are joined again. */
+	assert_int_equal(fx_alloc(&f, c, s, 0, 1024, h), -ENOSPC);
+	mem_stat(f.m, &st);
+	assert_int_equal(st.pages.total, 32);
+	fx_fini(&f);
+}
+
 /* ---- a device that runs out ---- */
 
 struct poor {
@@ -386,6 +412,7 @@ int main(void)
 		cmocka_unit_test(test_other_tenant),
 		cmocka_unit_test(test_recall),
 		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_spare_slab),
 		cmocka_unit_test(test_no_memory),
 	};
 

@@ -327,6 +327,37 @@ static void test_broken_pages(void **state)
 	}
 }
 
+/* Whatever is in the table, the pool that comes of it is sound. */
+static void test_garbage(void **state)
+{
+	for (unsigned seed = 0; seed < 150; seed++) {
+		struct table t;
+		struct fx f;
+		handle_t h[3];
+		char *part[4];
+		size_t bytes[4];
+
+		srand(seed);
+		leave(&f, h);
+		t = view(&f);
+		part[0] = (char *)&t.entries[1];
+		bytes[0] = 3 * sizeof(t.entries[0]);
+		part[1] = (char *)&t.segments[0];
+		bytes[1] = 2 * sizeof(t.segments[0]);
+		part[2] = (char *)&t.tenants[0];
+		bytes[2] = 2 * sizeof(t.tenants[0]);
+		part[3] = (char *)&t.spaces[0];
+		bytes[3] = 2 * sizeof(t.spaces[0]);
+		for (int i = rand() % 8; i >= 0; i--)
+			part[seed % 4][(size_t)rand() % bytes[seed % 4]] ^=
+				(char)(1 << rand() % 8);
+		table_fini(&t);
+		come_back(&f);
+		mem_grace_end(f.m, alive);
+		fx_fini(&f);
+	}
+}
+
 /* Two pages of one name: the first stays. */
 static void test_twins(void **state)
 {
@@ -403,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_does_not_survive),
 		cmocka_unit_test(test_lost_segment),
 		cmocka_unit_test(test_broken_pages),
+		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_twins),
 		cmocka_unit_test(test_smaller_pool),
 		cmocka_unit_test(test_config),

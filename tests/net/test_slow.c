@@ -65,7 +65,7 @@ static void test_never_reads(void **state)
 	}
 	assert_true(hung_up(slow));
 	assert_true(i > 256); /* not before its queue was full */
-	assert_true(worst < 2000000);
+	assert_true(worst < 10000000);
 	assert_int_equal(raw_ping(other), 0);
 	close(slow);
 	close(other);

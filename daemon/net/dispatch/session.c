@@ -74,15 +74,19 @@ static int find_tenant(struct client *c, struct reply *r)
 			  c->server->tenants.state_dir, strerror(-err));
 }
 
-static int make_mem_client(struct client *c)
+static int make_mem_client(struct client *c, struct reply *r)
 {
 	struct mem_client_id id = { .pid = c->proc->pid,
 				    .start_time = c->proc->start_time,
 				    .uid = c->peer.uid };
+	int err;
 
-	return mem_client_new(c->server->mem, &id, c->tenant->name,
-			      c->tenant->key, c->tenant->max_bytes, c,
-			      &c->mem);
+	err = mem_client_new(c->server->mem, &id, c->tenant->name,
+			     c->tenant->key, c->tenant->max_bytes, c, &c->mem);
+	if (err == -ENOSPC)
+		return reply_fail(r, err, "kvd has too many tenants: map users "
+				  "to shared ones in kvd.conf");
+	return err;
 }
 
 static int join(struct client *c, const struct request *req, struct reply *r)
@@ -95,7 +99,7 @@ static int join(struct client *c, const struct request *req, struct reply *r)
 	err = identify(c, req, r);
 	if (err < 0)
 		return err;
-	err = make_mem_client(c);
+	err = make_mem_client(c, r);
 	if (err < 0) {
 		proc_put(c->proc, false);
 		c->proc = NULL;

@@ -46,7 +46,7 @@ int do_status(struct client *c, const struct request *req, struct reply *r)
 			   mem_in_grace(s->mem) ? "grace" : "ready");
 	a->nr_clients = s->nr_clients;
 	a->nr_spaces = st.nr_spaces;
-	a->restarts = s->nr_restarts;
+	a->restarts = mem_restarts(s->mem);
 	a->socket = s->cfg.socket;
 	a->requests = s->nr_requests;
 	r->msg = &a->base;

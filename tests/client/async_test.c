@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * async_test.c - publish, release and NaN follow the work on the stream.
+ *
+ * The host's device is put behind one whose work is done only when the test
+ * says so: events stay open, and an append's verdict on NaN comes late.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "client-lib/device.h"
+#include "client-lib/space.h"
+#include "tests/client/toy.h"
+#include "tests/support/check.h"
+#include "tests/support/daemon.h"
+
+#define N 128u
+#define MAX_LATE 64
+
+static uint64_t recorded, completed, nr_live;
+static uint32_t *late[MAX_LATE];
+static unsigned nr_late;
+
+static int late_append(struct device *d, struct kv_append_args *a,
+		       uint32_t nr_pages, uint32_t *const *nonfinite,
+		       kvd_stream stream)
+{
+	uint32_t words[8] = { 0 }, *to[8];
+	int r;
+
+	for (uint32_t i = 0; i < a->nr_seqs; i++)
+		to[i] = &words[i];
+	r = device_host_ops.append(d, a, nr_pages, to, stream);
+	for (uint32_t i = 0; i < a->nr_seqs; i++)
+		if (words[i] && nr_late < MAX_LATE)
+			late[nr_late++] = nonfinite[i];
+	return r;
+}
+
+static int late_record(struct device *d, kvd_stream stream,
+		       struct device_event **ret)
+{
+	uint64_t *e = malloc(sizeof(*e));
+
+	CHECK(e, "out of memory");
+	*e = ++recorded;
+	nr_live++;
+	*ret = (struct device_event *)e;
+	return 0;
+}
+
+static int late_done(struct device *d, struct device_event *e)
+{
+	return *(uint64_t *)e <= completed;
+}
+
+static void complete(void)
+{
+	completed = recorded;
+	while (nr_late)
+		*late[--nr_late] = 1;
+}
+
+static int late_wait(struct device *d, struct device_event *e)
+{
+	complete();
+	return 0;
+}
+
+static void late_free(struct device *d, struct device_event *e)
+{
+	nr_live -= e != NULL;
+	free(e);
+}
+
+static int late_sync(struct device *d)
+{
+	complete();
+	return 0;
+}
+
+static struct device_ops late_ops;
+
+static void open_late(struct toy *t, const char *socket)
+{
+	struct kvd_space_opts o;
+
+	toy_opts_two_groups(&o, 1, 33);
+	toy_open(t, socket, &o);
+	late_ops = device_host_ops;
+	late_ops.append = late_append;
+	late_ops.event_record = late_record;
+	late_ops.event_done = late_done;
+	late_ops.event_wait = late_wait;
+	late_ops.event_free = late_free;
+	late_ops.sync = late_sync;
+	t->sp->device->ops = &late_ops;
+}
+
+static uint64_t blocks(struct toy *t)
+{
+	struct kvd_space_info info = { .size = sizeof(info) };
+
+	CHECK(!kvd_space_info(t->sp, &info), "info");
+	return info.blocks;
+}
+
+static size_t absent(struct kvd_seq *seq)
+{
+	struct kvd_page p[8];
+	size_t nr, n = 0;
+
+	CHECK(!kvd_seq_pages(seq, 1, p, 8, &nr), "pages");
+	for (size_t i = 0; i < nr; i++)
+		n += p[i].segment == UINT32_MAX;
+	return n;
+}
+
+static void test_publish(struct toy *t, const uint32_t *tokens)
+{
+	struct kvd_seq *seq;
+
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 70, 70, NULL), "run");
+	CHECK(!kvd_process(t->k) && blocks(t) == 0, "too early");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == 2, "not published");
+	/* One mark at a time: what is committed later waits for the next. */
+	CHECK(!toy_run(t, seq, tokens + 70, 27, 9, NULL), "run");
+	CHECK(!toy_run(t, seq, tokens + 97, 31, 31, NULL), "run");
+	CHECK(blocks(t) == 2 && absent(seq) == 1, "too early");
+	completed = recorded;
+	CHECK(!kvd_process(t->k) && blocks(t) == 3, "the first mark");
+	CHECK(absent(seq) == 2, "absent %zu", absent(seq));
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == 4, "the second mark");
+	CHECK(absent(seq) == 3, "absent %zu", absent(seq));
+	kvd_seq_free(seq);
+	complete();
+	CHECK(!kvd_process(t->k), "process");
+}
+
+/* Pages come back when the work that was recorded before is done. */
+static void test_release(struct toy *t, const uint32_t *tokens,
+			 const char *socket)
+{
+	struct daemon_stat before, st;
+	struct kvd_seq *seq;
+	size_t hit;
+
+	daemon_stat(socket, &before);
+	seq = toy_match(t, tokens, N, &hit);
+	CHECK(hit == N, "hit %zu", hit);
+	daemon_stat(socket, &st);
+	CHECK(st.cached < before.cached, "nothing was taken");
+	kvd_seq_free(seq);
+	CHECK(!kvd_process(t->k), "process");
+	daemon_stat(socket, &st);
+	CHECK(st.cached < before.cached, "given back too early");
+	complete();
+	CHECK(!kvd_process(t->k), "process");
+	daemon_stat(socket, &st);
+	CHECK(st.cached == before.cached && st.sealed == before.sealed,
+	      "not given back");
+}
+
+/* A page that is truncated away and written again waits for its new mark. */
+static void test_truncate(struct toy *t, uint32_t *tokens)
+{
+	struct kvd_seq *seq;
+	uint64_t nr = blocks(t);
+
+	tokens[0]++;
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 32, 32, NULL), "run");
+	completed = recorded;
+	CHECK(!kvd_truncate(seq, 5, NULL), "truncate");
+	CHECK(!toy_run(t, seq, tokens + 5, 27, 27, NULL), "run");
+	CHECK(blocks(t) == nr, "published by a mark made too early");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr + 1, "not published");
+	kvd_seq_free(seq);
+}
+
+/* The verdict comes late, and after a fork: neither publishes. */
+static void test_nan(struct toy *t, uint32_t *tokens)
+{
+	struct kvd_seq *seq, *child;
+	uint64_t nr = blocks(t);
+
+	tokens[0]++;
+	toy_nan_token = tokens[10];
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 31, 31, NULL), "run");
+	CHECK(!kvd_fork(seq, NULL, &child), "fork");
+	toy_nan_token = UINT32_MAX;
+	CHECK(!toy_run(t, child, tokens + 31, 40, 40, NULL), "run");
+	CHECK(!toy_run(t, seq, tokens + 31, 50, 50, NULL), "run");
+	kvd_seq_free(seq);
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr, "a NaN was published");
+	kvd_seq_free(child);
+}
+
+int main(void)
+{
+	uint64_t seed = toy_seed();
+	uint32_t tokens[N];
+	struct daemon d;
+	struct toy t;
+
+	toy_tokens(&seed, tokens, N);
+	daemon_start(&d, NULL);
+	open_late(&t, d.socket);
+	test_publish(&t, tokens);
+	test_release(&t, tokens, d.socket);
+	test_truncate(&t, tokens);
+	test_nan(&t, tokens);
+	toy_close(&t);
+	CHECK(!nr_live, "%llu events left", (unsigned long long)nr_live);
+	daemon_assert_idle(&d);
+	daemon_stop(&d);
+	return 0;
+}

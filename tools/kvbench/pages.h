@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pages.h - pages in private memory, for the kernels to work on.
+ *
+ * The memory holds several sets of pages, at least memory_cold_bytes() in
+ * all. Whoever takes the sets in turn finds each of them cold. Pages lie in
+ * random order, as in a pool that has been in use.
+ */
+#ifndef TOOLS_KVBENCH_PAGES_H
+#define TOOLS_KVBENCH_PAGES_H
+
+#include "kernels/host/host.h"
+#include "tools/kvbench/memory.h"
+
+struct pages {
+	struct page_layout layout;
+	struct memory mem;
+	struct kv_page_ref *refs; /* [nr_sets][per_set] */
+	unsigned per_set;
+	unsigned nr_sets;
+};
+
+#define PAGES_NULL { .mem = MEMORY_NULL }
+
+/* What a page of one layer holds. */
+struct pages_shape {
+	unsigned format; /* enum kvd_format, of K and of V */
+	unsigned kv_heads;
+	unsigned dim;
+	unsigned page_tokens;
+};
+
+/**
+ * pages_init() - sets of pages of one layer
+ * @per_set:	pages in a set
+ *
+ * Return: 0 or -errno, with the reason on stderr; pages_fini() it in both
+ * cases.
+ */
+int pages_init(struct pages *p, const struct pages_shape *shape,
+               uint64_t per_set);
+void pages_fini(struct pages *p);
+
+/* The pages of set @i modulo nr_sets. */
+const struct kv_page_ref *pages_set(const struct pages *p, unsigned i);
+
+/* @n random floats, about normal, or NULL. */
+float *pages_values(size_t n);
+
+#endif
