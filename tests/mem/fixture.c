@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fixture.c - a pool on the host device, driven by hand.
+ * fixture.c - a pool on a device, driven by hand.
  */
 #include "tests/mem/fixture.h"
 
@@ -89,11 +89,14 @@ int fx_new(struct fx *f)
 
 void fx_init(struct fx *f, uint64_t pool_bytes, uint64_t segment_bytes)
 {
+	const char *spec = getenv("KVD_TEST_DEVICE");
+
 	memset(f, 0, sizeof(*f));
 	f->cfg.pool_bytes = pool_bytes;
 	f->cfg.segment_bytes = segment_bytes;
-	assert_int_equal(dev_new("host", fx_wake, NULL, &f->dev, f->note,
-				 sizeof(f->note)), 0);
+	if (dev_new(spec ? spec : "host", fx_wake, NULL, &f->dev, f->note,
+		    sizeof(f->note)) < 0)
+		fail_msg("%s", f->note);
 	assert_int_equal(fx_new(f), 0);
 	fx_verify(f);
 }

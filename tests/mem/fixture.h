@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fixture.h - a pool on the host device, driven by hand.
+ * fixture.h - a pool on a device, driven by hand.
  *
+ * The device is the host's, or what KVD_TEST_DEVICE says.
  * Descriptors that mem/ asks to keep are duplicated into a store, as a
  * service manager would; a pool may be made again from it. Every helper that
  * cannot fail in a healthy pool asserts.

@@ -30,7 +30,7 @@ static struct table view(struct fx *f)
 		if (strcmp(f->kept[i].name, "kvd-table") == 0)
 			table_adopt(&t,
 				    fcntl(f->kept[i].fd, F_DUPFD_CLOEXEC, 0),
-				    "host", &why);
+				    dev_spec(f->dev), &why);
 	assert_true(t.fd >= 0);
 	return t;
 }
