@@ -49,12 +49,36 @@ static int frame_lost(struct kvd *k, int err, const char *what)
 	return fail(k, err, "%s: %s", k->socket, what);
 }
 
-static int frame_send(struct kvd *k, size_t size)
+/* Room for the descriptors of a frame. */
+union control {
+	char buf[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
+	struct cmsghdr align;
+};
+
+static void put_fd(struct msghdr *m, union control *u, int fd)
 {
+	struct cmsghdr *c;
+
+	m->msg_control = u->buf;
+	m->msg_controllen = CMSG_SPACE(sizeof(fd));
+	c = CMSG_FIRSTHDR(m);
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+}
+
+static int frame_send(struct kvd *k, size_t size, const int *fd)
+{
+	struct iovec iov = { k->frame, size };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union control u;
 	ssize_t n;
 
+	if (fd)
+		put_fd(&m, &u, *fd);
 	do {
-		n = send(k->fd, k->frame, size, MSG_NOSIGNAL);
+		n = sendmsg(k->fd, &m, MSG_NOSIGNAL);
 	} while (n < 0 && errno == EINTR);
 	if (n == (ssize_t)size)
 		return 0;
@@ -88,10 +112,7 @@ static unsigned frame_fds(struct msghdr *m, int fds[WIRE_MAX_FDS])
 static int frame_receive(struct kvd *k, int flags, struct wire_header *h,
 			 int fds[WIRE_MAX_FDS], unsigned *nr_fds)
 {
-	union {
-		char buf[CMSG_SPACE(WIRE_MAX_FDS * sizeof(int))];
-		struct cmsghdr align;
-	} u;
+	union control u;
 	struct iovec iov = { k->frame, sizeof(k->frame) };
 	struct msghdr m = {
 		.msg_iov = &iov,
@@ -212,7 +233,7 @@ int call(struct kvd *k, struct call *c)
 	size = call_pack(k, c, id);
 	if (size < 0)
 		return (int)size;
-	r = frame_send(k, (size_t)size);
+	r = frame_send(k, (size_t)size, c->send_fd);
 	if (!r)
 		r = call_wait(k, c, id, &h);
 	if (r)

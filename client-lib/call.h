@@ -27,6 +27,7 @@ struct call {
 	const ProtobufCMessageDescriptor *want; /* of the reply */
 	uint32_t extra_ms;	/* the daemon may think so long before it
 				 * answers: added to the connection's timeout */
+	const int *send_fd;	/* goes along with the request; NULL: none */
 
 	ProtobufCMessage *reply;	/* out; of the type wanted */
 	int fds[WIRE_MAX_FDS];		/* out; -1 those taken by the caller */

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #include "client-lib/call.h"
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
@@ -47,13 +49,19 @@ int request_hello(struct kvd *k)
 		.request = &m.base,
 		.want = &kvd__hello_reply__descriptor,
 	};
+	/* Ours, for a daemon whose PID namespace or kernel hides us. */
+	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	const Kvd__HelloReply *reply;
 	int r;
 
+	if (pidfd >= 0)
+		c.send_fd = &pidfd;
 	m.version = WIRE_VERSION;
 	m.features = WIRE_FEATURES;
 	m.program = k->program;
 	r = call(k, &c);
+	if (pidfd >= 0)
+		close(pidfd);
 	if (r)
 		return r;
 	reply = (const Kvd__HelloReply *)c.reply;

@@ -77,8 +77,8 @@ DEVICE bool int8_store(const struct part &p, const struct row &r)
 		max = x > max ? x : max;
 	}
 	bad = __ballot_sync(ALL_LANES, bad) != 0;
-	min = warp_min(min) + 0.0f; /* no negative zero */
-	max = -warp_min(-max);
+	min = warp_min(min) + 0.0f; /* -0 taken as +0 */
+	max = -warp_min(-max) + 0.0f;
 	scale = f16_round((max - min) * (1.0f / 255.0f));
 	if (scale > 0.0f)
 		inv = 1.0f / scale;

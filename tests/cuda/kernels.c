@@ -14,6 +14,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "kernels/cuda/cuda.h"
+#include "kernels/host/half.h"
 #include "kernels/host/host.h"
 
 #define NR_SEGMENTS 2u
@@ -83,44 +84,12 @@ static float random_value(uint32_t *seed)
 	return sum * 1.41f;
 }
 
-static uint32_t dtype_bytes(uint32_t dtype)
-{
-	return dtype == KVD_DTYPE_F32 ? 4 : 2;
-}
-
-static void element_set(uint32_t dtype, void *p, size_t i, float x)
-{
-	uint32_t u;
-
-	memcpy(&u, &x, 4);
-	if (dtype == KVD_DTYPE_F32)
-		((float *)p)[i] = x;
-	else if (dtype == KVD_DTYPE_BF16)
-		((uint16_t *)p)[i] = (uint16_t)(u >> 16);
-	else
-		((_Float16 *)p)[i] = (_Float16)x;
-}
-
-static float element_get(uint32_t dtype, const void *p, size_t i)
-{
-	uint32_t u;
-	float x;
-
-	if (dtype == KVD_DTYPE_F32)
-		return ((const float *)p)[i];
-	if (dtype == KVD_DTYPE_F16)
-		return (float)((const _Float16 *)p)[i];
-	u = (uint32_t)((const uint16_t *)p)[i] << 16;
-	memcpy(&x, &u, 4);
-	return x;
-}
-
 static void *random_rows(struct world *w, size_t elements)
 {
 	void *p = xcalloc(elements, 4);
 
 	for (size_t i = 0; i < elements; i++)
-		element_set(w->dtype, p, i, random_value(&w->seed));
+		dtype_store(w->dtype, p, i, random_value(&w->seed));
 	return p;
 }
 
@@ -204,7 +173,8 @@ static void append_rows(struct world *w, const struct kv_seq *seqs,
 				    .v = v,
 				    .k_stride = k_stride,
 				    .v_stride = v_stride,
-				    .nonfinite = nonfinite };
+				    .nonfinite = nonfinite,
+				    .nr_threads = 1 };
 	uint32_t *flags = xcalloc(nr_seqs, 4);
 	cu_ptr d[6];
 
@@ -341,6 +311,7 @@ static void attend_cuda(struct world *w, const struct kv_seq *seqs,
 			sc.max_tokens = seqs[i].pos + seqs[i].nr_rows;
 	sc.bytes = scratch ? kv_cuda_attend_bytes(&a, sc.max_tokens) : 0;
 	must(cu->cuMemAlloc(&sc.ptr, sc.bytes + 1));
+	must(cu->cuMemsetD8Async(sc.ptr, GARBAGE, sc.bytes, NULL));
 	assert_int_equal(kv_cuda_attend(kc, &a, &sc, NULL), 0);
 	to_host(r->out, d[4], r->out_bytes);
 	to_host(r->lse, d[5], r->nr_lse * 4);
@@ -358,8 +329,8 @@ static void close_to(const struct world *w, const struct answer *got,
 						 2e-5f;
 
 	for (size_t i = 0; i < got->nr_lse * value_dim(w); i++) {
-		float x = element_get(w->dtype, got->out, i);
-		float y = element_get(w->dtype, want->out, i);
+		float x = dtype_load(w->dtype, got->out, i);
+		float y = dtype_load(w->dtype, want->out, i);
 
 		if (!(fabsf(x - y) <= eps * (1 + fabsf(y))))
 			fail_msg("out[%zu] is %g, not %g", i, x, y);

@@ -53,7 +53,7 @@ struct CUctx_st {
 	struct CUstream_st *legacy; /* what the NULL stream stands for */
 };
 
-/* @call's turn: takes the lock, unless it returns an error. */
+/* @call's turn: takes the lock, unless it returns an error. NULL: no fault. */
 cu_result fake_enter(const char *call);
 /* As fake_enter(), and some context must be current. */
 cu_result fake_enter_context(const char *call, struct CUctx_st **ret);

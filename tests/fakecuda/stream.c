@@ -204,10 +204,11 @@ cu_result cuStreamDestroy_v2(cu_stream stream)
 	return fake_leave(CU_OK);
 }
 
+/* An error on demand is one of the work: it has run, or tried to. */
 cu_result cuStreamSynchronize(cu_stream stream)
 {
 	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuStreamSynchronize", &ctx);
+	cu_result err = fake_enter_context(NULL, &ctx);
 	struct CUstream_st *s;
 
 	if (err)
@@ -218,7 +219,7 @@ cu_result cuStreamSynchronize(cu_stream stream)
 	stream_run_until(s, UINT64_MAX);
 	if (s == ctx->legacy)
 		stream_order(s, UINT64_MAX);
-	return fake_leave(CU_OK);
+	return fake_leave(fault_next("cuStreamSynchronize"));
 }
 
 cu_result cuStreamWaitEvent(cu_stream stream, cu_event event, unsigned flags)
@@ -314,12 +315,12 @@ cu_result cuEventQuery(cu_event event)
 cu_result cuEventSynchronize(cu_event event)
 {
 	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuEventSynchronize", &ctx);
+	cu_result err = fake_enter_context(NULL, &ctx);
 
 	if (err)
 		return err;
 	event_run_until(event, event->recorded);
-	return fake_leave(CU_OK);
+	return fake_leave(fault_next("cuEventSynchronize"));
 }
 
 static bool on_device(cu_ptr ptr, size_t bytes, int access)
