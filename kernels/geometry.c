@@ -13,7 +13,7 @@
 #include <xxhash.h>
 #include "kernels/page.h"
 
-#define DIM_STEP 8u	/* k_dim and v_dim are multiples of this */
+#define DIM_STEP 8u /* k_dim and v_dim are multiples of this */
 
 static const char *const format_names[KVD_NR_FORMATS] = {
 	[KVD_F16] = "f16",

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include "kernels/page.h"
 
-#define PART_ALIGN 16u	/* of each part of a record */
+#define PART_ALIGN 16u /* of each part of a record */
 
 static uint64_t round_up(uint64_t n, uint64_t to)
 {
@@ -27,7 +27,7 @@ static uint64_t meta_bytes(uint32_t format, uint64_t tokens, uint32_t dim)
 }
 
 int page_layout_init(struct page_layout *l, const struct kvd_geometry *g,
-		     uint32_t group, uint32_t k_format, uint32_t v_format)
+                     uint32_t group, uint32_t k_format, uint32_t v_format)
 {
 	const struct kvd_group *gr;
 	uint64_t k_meta, v_codes, v_meta, record, page;

@@ -57,15 +57,16 @@ static inline __m128i v8_to_bf16(__m256 x)
 {
 	__m256i u = _mm256_castps_si256(x), one = _mm256_set1_epi32(1);
 	__m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), one);
-	__m256i near = _mm256_add_epi32(u,
-		_mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+	__m256i near = _mm256_add_epi32(
+		u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
 	__m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
 
-	near = _mm256_blendv_epi8(near, nan, _mm256_castps_si256(
-		_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
+	near = _mm256_blendv_epi8(
+		near, nan,
+		_mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
 	near = _mm256_srli_epi32(near, 16);
 	return _mm_packus_epi32(_mm256_castsi256_si128(near),
-				_mm256_extracti128_si256(near, 1));
+	                        _mm256_extracti128_si256(near, 1));
 }
 
 static int bf16_row_store(const struct row *r)
@@ -88,7 +89,7 @@ static int bf16_row_store(const struct row *r)
  * Return: whether all of it is finite.
  */
 static int row_round(const struct row *r, uint16_t *out, float *ret_min,
-		     float *ret_max)
+                     float *ret_max)
 {
 	__m256 mn = _mm256_set1_ps(INFINITY), mx = _mm256_set1_ps(-INFINITY);
 	int bad = 0;
@@ -118,7 +119,7 @@ static inline __m256i v8_codes_of(const uint16_t *x, __m256 min, __m256 inv)
 }
 
 static void codes_store(uint8_t *codes, const uint16_t *x, uint32_t dim,
-			float min, float inv)
+                        float min, float inv)
 {
 	__m256 n = _mm256_set1_ps(min), m = _mm256_set1_ps(inv);
 	uint32_t i;
@@ -126,10 +127,10 @@ static void codes_store(uint8_t *codes, const uint16_t *x, uint32_t dim,
 	for (i = 0; i < dim; i += 8) {
 		__m256i c = v8_codes_of(x + i, n, m);
 		__m128i w = _mm_packus_epi32(_mm256_castsi256_si128(c),
-					     _mm256_extracti128_si256(c, 1));
+		                             _mm256_extracti128_si256(c, 1));
 
 		_mm_storel_epi64((__m128i *)(codes + i),
-				 _mm_packus_epi16(w, w));
+		                 _mm_packus_epi16(w, w));
 	}
 }
 

@@ -17,25 +17,26 @@
 #include "kernels/host/attend.h"
 #include "kernels/host/half.h"
 
-#define TILE_ROWS     32u	 /* wanted query rows in a tile */
-#define TEAM_ELEMENTS (1u << 18) /* scores x dims worth a second thread */
+#define TILE_ROWS     32u        /* wanted query rows in a tile */
+#define TEAM_ELEMENTS (1u << 21) /* scores x dims worth a second thread */
 #define SCRATCH_ALIGN 64u
 
 /* One call, cut. Float counts are multiples of LANES. */
 struct plan {
 	const struct kv_attend_args *a;
 	run_attend_fn *run;
-	uint32_t tile_tokens;	/* query tokens of a full tile */
+	uint32_t tile_tokens; /* query tokens of a full tile */
 	uint32_t group;
+	uint32_t *first_tile; /* [nr_seqs] of each sequence */
 	uint32_t nr_tiles;
-	uint32_t nr_runs;	/* at most, of one tile */
+	uint32_t nr_runs; /* at most, of one tile */
 	uint32_t run_pages;
 	uint32_t q_stride;
 	uint32_t acc_stride;
-	uint32_t q_floats;	/* of a tile's q and q_sum */
-	uint32_t part_floats;	/* of a struct part's arrays */
-	int team;		/* threads */
-	int by_run;		/* a thread takes runs, not tiles */
+	uint32_t q_floats;    /* of a tile's q and q_sum */
+	uint32_t part_floats; /* of a struct part's arrays */
+	int team;             /* threads */
+	int by_run;           /* a thread takes runs, not tiles */
 };
 
 static uint32_t lanes_up(uint32_t n)
@@ -54,28 +55,45 @@ static uint32_t plan_rows(const struct plan *p)
 	return p->tile_tokens * p->group;
 }
 
-/* Counts tiles, runs and work; the largest tile decides the sizes. */
-static void plan_init(struct plan *p, const struct kv_attend_args *a,
-		      run_attend_fn *run)
+/* Cuts sequences into tiles; the longest decides how large a tile is. */
+static int plan_tiles(struct plan *p)
 {
-	const struct page_layout *l = &a->layouts[0];
-	uint32_t longest = 1, end, runs, i;
-	uint64_t work = 0;
+	const struct kv_attend_args *a = p->a;
+	uint32_t longest = 1, i;
 
-	*p = (struct plan){ .a = a, .run = run, .nr_runs = 1 };
-	p->run_pages = RUN_TOKENS / l->page_tokens;
-	p->group = a->nr_q_heads / l->nr_heads;
 	for (i = 0; i < a->nr_seqs; i++)
 		if (a->seqs[i].nr_rows > longest)
 			longest = a->seqs[i].nr_rows;
 	p->tile_tokens = p->group < TILE_ROWS ? TILE_ROWS / p->group : 1;
 	if (p->tile_tokens > longest)
 		p->tile_tokens = longest;
+	p->first_tile = malloc((a->nr_seqs + 1ull) * sizeof(*p->first_tile));
+	if (!p->first_tile)
+		return -ENOMEM;
+	for (i = 0; i < a->nr_seqs; i++) {
+		p->first_tile[i] = p->nr_tiles;
+		p->nr_tiles += seq_tiles(p, &a->seqs[i]);
+	}
+	return 0;
+}
+
+/* Counts runs and work, and decides on threads. */
+static int plan_init(struct plan *p, const struct kv_attend_args *a,
+                      run_attend_fn *run)
+{
+	const struct page_layout *l = &a->layouts[0];
+	uint32_t end, runs, i;
+	uint64_t work = 0;
+	int err;
+
+	*p = (struct plan){ .a = a, .run = run, .nr_runs = 1 };
+	p->run_pages = RUN_TOKENS / l->page_tokens;
+	p->group = a->nr_q_heads / l->nr_heads;
 	for (i = 0; i < a->nr_seqs; i++) {
 		end = a->seqs[i].pos + a->seqs[i].nr_rows;
-		p->nr_tiles += seq_tiles(p, &a->seqs[i]);
 		runs = (end - window_first(a->window, a->seqs[i].pos)) /
-			       RUN_TOKENS + 2;
+		               RUN_TOKENS +
+		       2;
 		if (runs > p->nr_runs)
 			p->nr_runs = runs;
 		work += (uint64_t)end * a->seqs[i].nr_rows;
@@ -83,24 +101,40 @@ static void plan_init(struct plan *p, const struct kv_attend_args *a,
 	work *= a->nr_q_heads * l->k_dim;
 	p->q_stride = lanes_up(l->k_dim);
 	p->acc_stride = lanes_up(page_value_dim(l));
-	p->q_floats = plan_rows(p) * p->q_stride + lanes_up(plan_rows(p));
-	p->part_floats = plan_rows(p) * p->acc_stride +
-			 2 * lanes_up(plan_rows(p));
 	p->team = a->nr_threads ? (int)a->nr_threads : omp_get_max_threads();
 	if (work < TEAM_ELEMENTS)
 		p->team = 1;
+	err = plan_tiles(p);
+	p->part_floats =
+		plan_rows(p) * p->acc_stride + 2 * lanes_up(plan_rows(p));
+	p->q_floats = plan_rows(p) * p->q_stride + lanes_up(plan_rows(p));
 	p->by_run = p->team > 1 && p->nr_tiles < 4 * (uint32_t)p->team;
+	return err;
+}
+
+/* The sequence that tile @i is of. */
+static uint32_t tile_seq(const struct plan *p, uint32_t i)
+{
+	uint32_t lo = 0, hi = p->a->nr_seqs, mid;
+
+	while (hi - lo > 1) {
+		mid = lo + (hi - lo) / 2;
+		if (p->first_tile[mid] <= i)
+			lo = mid;
+		else
+			hi = mid;
+	}
+	return lo;
 }
 
 /* Tile number @i: tiles of a sequence are [row tile][kv head]. */
 static void tile_init(struct tile *t, const struct plan *p, uint32_t i)
 {
 	const struct kv_attend_args *a = p->a;
-	const struct kv_seq *s = a->seqs;
-	uint32_t token;
+	uint32_t seq = tile_seq(p, i), token;
+	const struct kv_seq *s = &a->seqs[seq];
 
-	for (; i >= seq_tiles(p, s); s++)
-		i -= seq_tiles(p, s);
+	i -= p->first_tile[seq];
 	token = i / a->layouts[0].nr_heads * p->tile_tokens;
 	*t = (struct tile){
 		.a = a,
@@ -109,8 +143,9 @@ static void tile_init(struct tile *t, const struct plan *p, uint32_t i)
 		.group = p->group,
 		.row = s->first_row + token,
 		.pos = s->pos + token,
-		.nr_tokens = s->nr_rows - token < p->tile_tokens ?
-				     s->nr_rows - token : p->tile_tokens,
+		.nr_tokens = s->nr_rows - token < p->tile_tokens
+		                     ? s->nr_rows - token
+		                     : p->tile_tokens,
 		.q_stride = p->q_stride,
 		.acc_stride = p->acc_stride,
 	};
@@ -128,7 +163,7 @@ static void tile_load(struct tile *t, const struct plan *p, float *mem)
 	for (i = 0; i < tile_rows(t); i++) {
 		uint32_t head = t->kv_head * t->group + i % t->group;
 		uint64_t src = (t->row + i / t->group) * a->q_stride +
-			       (uint64_t)head * dim;
+		               (uint64_t)head * dim;
 		float *q = t->q + i * t->q_stride;
 
 		t->q_sum[i] = 0;
@@ -145,8 +180,9 @@ static struct part part_at(const struct plan *p, float *mem)
 {
 	uint32_t rows = plan_rows(p);
 
-	return (struct part){ .max = mem, .sum = mem + lanes_up(rows),
-			      .acc = mem + 2 * lanes_up(rows) };
+	return (struct part){ .max = mem,
+		              .sum = mem + lanes_up(rows),
+		              .acc = mem + 2 * lanes_up(rows) };
 }
 
 static void part_clear(const struct part *x, const struct tile *t)
@@ -162,7 +198,7 @@ static void part_clear(const struct part *x, const struct tile *t)
 
 /* Adds what a later run saw to @to, row by row. */
 static void part_fold(const struct part *to, const struct part *x,
-		      const struct tile *t)
+                      const struct tile *t)
 {
 	uint32_t i, d;
 
@@ -205,7 +241,7 @@ static void part_finish(const struct part *x, const struct tile *t)
 		scale /= sum;
 		for (d = 0; d < dim; d++)
 			dtype_store(a->dtype, a->out, dst + d,
-				    x->acc[i * t->acc_stride + d] * scale);
+			            x->acc[i * t->acc_stride + d] * scale);
 		if (a->lse)
 			a->lse[row * a->nr_q_heads + head] =
 				(max + log2f(sum)) * LN2;
@@ -221,7 +257,7 @@ static uint32_t tile_runs(const struct tile *t, uint32_t *first)
 
 /* One run of a tile, by number, into @x. */
 static void run_do(const struct plan *p, const struct tile *t, uint32_t run,
-		   const struct part *x)
+                   const struct part *x)
 {
 	uint32_t pt = p->a->layouts[0].page_tokens;
 	uint32_t first = window_first(p->a->window, t->pos) / pt;
@@ -256,7 +292,7 @@ static void tile_do(const struct plan *p, uint32_t i, float *mem)
 
 /* Run @r of tile @i into its place in @parts. */
 static void tile_do_run(const struct plan *p, uint32_t i, uint32_t r,
-			float *mem, float *parts)
+                        float *mem, float *parts)
 {
 	struct part x = part_at(p, parts + (uint64_t)p->part_floats * r);
 	struct tile t;
@@ -271,7 +307,7 @@ static void tile_do_run(const struct plan *p, uint32_t i, uint32_t r,
 
 /* Folds the runs of tile @i that tile_do_run() left in @parts. */
 static void tile_fold(const struct plan *p, uint32_t i, float *mem,
-		      float *parts)
+                      float *parts)
 {
 	struct part all = part_at(p, mem), x;
 	struct tile t;
@@ -310,7 +346,7 @@ static void do_runs(const struct plan *p, float *mem)
 		for (uint32_t i = 0; i < p->nr_tiles; i++)
 			for (uint32_t r = 0; r < p->nr_runs; r++)
 				tile_do_run(p, i, r, scratch,
-					    parts + per_tile * i);
+				            parts + per_tile * i);
 #pragma omp for schedule(static)
 		for (uint32_t i = 0; i < p->nr_tiles; i++)
 			tile_fold(p, i, scratch, parts + per_tile * i);
@@ -327,18 +363,21 @@ int attend_tiles(const struct kv_attend_args *a, run_attend_fn *run)
 	struct plan p;
 	uint64_t floats;
 	float *mem;
+	int err;
 
-	plan_init(&p, a, run);
+	err = plan_init(&p, a, run);
+	if (err)
+		return err;
 	floats = (uint64_t)p.team * (p.q_floats + 2ull * p.part_floats);
 	if (p.by_run)
 		floats += (uint64_t)p.nr_tiles * p.nr_runs * p.part_floats;
 	mem = aligned_alloc(SCRATCH_ALIGN, floats * sizeof(float));
-	if (!mem)
-		return -ENOMEM;
-	if (p.by_run)
+	if (mem && p.by_run)
 		do_runs(&p, mem);
-	else
+	else if (mem)
 		do_tiles(&p, mem);
+	err = mem ? 0 : -ENOMEM;
 	free(mem);
-	return 0;
+	free(p.first_tile);
+	return err;
 }

@@ -17,24 +17,24 @@
 #include <math.h>
 #include "kernels/host/host.h"
 
-#define RUN_TOKENS  1024u
-#define LANES	    16u		/* rows of floats are padded to this */
-#define LOG2E	    1.44269504088896340736f
-#define LN2	    0.69314718055994530942f
+#define RUN_TOKENS 1024u
+#define LANES      16u /* rows of floats are padded to this */
+#define LOG2E      1.44269504088896340736f
+#define LN2        0.69314718055994530942f
 
 struct tile {
 	const struct kv_attend_args *a;
-	const struct kv_page_ref *pages;	/* of the sequence */
+	const struct kv_page_ref *pages; /* of the sequence */
 	uint32_t kv_head;
-	uint32_t group;		/* query heads per kv head */
-	uint32_t row;		/* first query token, in q and out */
-	uint32_t pos;		/* and its position */
+	uint32_t group; /* query heads per kv head */
+	uint32_t row;   /* first query token, in q and out */
+	uint32_t pos;   /* and its position */
 	uint32_t nr_tokens;
-	uint32_t q_stride;	/* floats from row to row of q */
-	uint32_t acc_stride;	/* floats from row to row of a part's acc */
-	float *q;		/* [rows][q_stride], zeros past k_dim; times
-				 * scale, and times log2(e) without softcap */
-	float *q_sum;		/* [rows] sum of the row of q */
+	uint32_t q_stride;   /* floats from row to row of q */
+	uint32_t acc_stride; /* floats from row to row of a part's acc */
+	float *q;            /* [rows][q_stride], zeros past k_dim; times
+	                      * scale, and times log2(e) without softcap */
+	float *q_sum;        /* [rows] sum of the row of q */
 };
 
 /*
@@ -45,11 +45,11 @@ struct tile {
 struct part {
 	float *max;
 	float *sum;
-	float *acc;		/* [rows][acc_stride] */
+	float *acc; /* [rows][acc_stride] */
 };
 
 typedef void run_attend_fn(const struct tile *t, uint32_t first_page,
-			   uint32_t end_page, const struct part *p);
+                           uint32_t end_page, const struct part *p);
 
 /* host_kernels.attend by way of @run. */
 int attend_tiles(const struct kv_attend_args *a, run_attend_fn *run);

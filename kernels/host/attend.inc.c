@@ -19,36 +19,52 @@
  * over dims, and a weight's sum over tokens, in an order fixed by vec_*.h; a
  * value is a sum over tokens in order, from the row's own first to its own
  * last. Tokens outside of that are never added: what they hold is no matter.
+ *
+ * Speed, one decode step of one thread, 32 query and 8 kv heads of 128 dims,
+ * 16384 tokens, pages of 64 (kvbench attend, AMD EPYC of family 25 model 1,
+ * Zen 3, 2 CPUs of a shared and busy host, huge pages, medians):
+ *
+ *	floor	f16 is 67 MB; memory reads at 17 to 18.6 GB/s: 3.6 to 3.9 ms
+ *	f16	10.2 to 12.1 GB/s, 59 to 65 % of that; best 14.1 of 21.6
+ *	bf16	10.0 GB/s, 56 %
+ *	int8	5.2 to 6.5 GB/s, 28 to 35 %: as many multiply-adds for half the
+ *		bytes, and those are the limit
+ *
+ * From L1 the same loops do f16 at 19 GB/s, 75 % of what two multiply-adds a
+ * clock allow. The gap from there to 14 is latency: a core has 24 lines in
+ * flight from L1, and every prefetch takes one. Longer distances, prefetch to
+ * L2, in groups, or of every second line were no better; none at all is half
+ * as fast.
  */
 #include <assert.h>
 #include "kernels/host/attend.h"
 
-#define STRIP  64u		/* tokens */
-#define BLOCK  4u		/* query rows */
-#define OCTET  8u		/* tokens whose scores are summed together */
+#define STRIP  64u /* tokens */
+#define BLOCK  4u  /* query rows */
+#define OCTET  8u  /* tokens whose scores are summed together */
 #define INLINE static inline __attribute__((always_inline))
 
-#define EXP2_MIN (-126.0f)	/* 2^x is 0 below */
+#define EXP2_MIN (-126.0f) /* 2^x is 0 below */
 
 struct strip {
-	uint64_t pos;		/* of its first token */
-	uint32_t nr_tokens;	/* a multiple of KVD_MIN_PAGE_TOKENS */
+	uint64_t pos;       /* of its first token */
+	uint32_t nr_tokens; /* a multiple of KVD_MIN_PAGE_TOKENS */
 	uint32_t k_format, v_format;
 	uint32_t k_dim, v_dim;
-	uint32_t k_row, v_row;	/* bytes from token to token */
-	const char *k, *v;	/* codes */
-	const char *next_v;	/* to be prefetched while scores are made */
-	const char *next_k;	/* and while values are added */
-	float k_scale[STRIP], k_min[STRIP];	/* int8 only */
+	uint32_t k_row, v_row; /* bytes from token to token */
+	const char *k, *v;     /* codes */
+	const char *next_v;    /* to be prefetched while scores are made */
+	const char *next_k;    /* and while values are added */
+	float k_scale[STRIP], k_min[STRIP]; /* int8 only */
 	float v_scale[STRIP], v_min[STRIP];
 };
 
 struct block {
-	uint32_t row;		/* first, in the tile */
+	uint32_t row; /* first, in the tile */
 	uint32_t nr;
-	uint32_t lo[BLOCK];	/* tokens of the strip that each row sees; */
-	uint32_t hi[BLOCK];	/* 0, 0: none */
-	float w[BLOCK][STRIP];	/* dot products, then scores, then weights */
+	uint32_t lo[BLOCK];    /* tokens of the strip that each row sees; */
+	uint32_t hi[BLOCK];    /* 0, 0: none */
+	float w[BLOCK][STRIP]; /* dot products, then scores, then weights */
 };
 
 /* Touches @bytes from @p, rounded up to cache lines. */
@@ -99,8 +115,8 @@ INLINE uint32_t row_width(uint32_t nr)
  * partial sums each at fold[row][token].
  */
 INLINE void qk_dots(uint32_t format, uint32_t nr, uint32_t nv,
-		    const struct strip *s, const char *k, const float *q,
-		    size_t q_stride, const char *next, float *fold)
+                    const struct strip *s, const char *k, const float *q,
+                    size_t q_stride, const char *next, float *fold)
 {
 	const size_t step = nv * VTOKENS * s->v_row * 8 / s->k_dim;
 	const size_t size = page_code_bytes(format), k_row = s->k_row;
@@ -115,8 +131,9 @@ INLINE void qk_dots(uint32_t format, uint32_t nr, uint32_t nv,
 	for (d = 0; d < dim; d += 8, next += step) {
 		prefetch(next, nv * VTOKENS * 8 * size);
 		for (c = 0; c < nv; c++)
-			x[c] = v_tokens(format, k + c * VTOKENS * k_row +
-					d * size, k_row);
+			x[c] = v_tokens(format,
+			                k + c * VTOKENS * k_row + d * size,
+			                k_row);
 		for (r = 0; r < nr; r++) {
 			y = v_keep(v_repeat8(q + r * q_stride + d));
 			for (c = 0; c < nv; c++)
@@ -132,7 +149,7 @@ INLINE void qk_dots(uint32_t format, uint32_t nr, uint32_t nv,
 
 /* Dot products of a block's rows with tokens lo..hi-1, in whole octets. */
 INLINE void qk(uint32_t format, uint32_t nr, const struct tile *t,
-	       struct strip *s, struct block *b, uint32_t lo, uint32_t hi)
+               struct strip *s, struct block *b, uint32_t lo, uint32_t hi)
 {
 	const uint32_t all = OCTET / VTOKENS;
 	const uint32_t nv = row_width(nr) < all ? row_width(nr) : all;
@@ -147,24 +164,23 @@ INLINE void qk(uint32_t format, uint32_t nr, const struct tile *t,
 
 		for (c = 0; c < all - rest; c += nv)
 			qk_dots(format, nr, nv, s, k + c * VTOKENS * s->k_row,
-				q, t->q_stride,
-				next + c * VTOKENS * s->v_row,
-				fold + c * VLANES);
+			        q, t->q_stride, next + c * VTOKENS * s->v_row,
+			        fold + c * VLANES);
 		if (rest)
 			qk_dots(format, nr, rest, s,
-				k + (all - rest) * VTOKENS * s->k_row,
-				q, t->q_stride,
-				next + (all - rest) * VTOKENS * s->v_row,
-				fold + (all - rest) * VLANES);
+			        k + (all - rest) * VTOKENS * s->k_row, q,
+			        t->q_stride,
+			        next + (all - rest) * VTOKENS * s->v_row,
+			        fold + (all - rest) * VLANES);
 		for (r = 0; r < nr; r++)
 			_mm256_storeu_ps(&b->w[r][i],
-					 v8_sums(fold + r * OCTET * 8));
+			                 v8_sums(fold + r * OCTET * 8));
 	}
 }
 
 /* @x in lanes of tokens that row @r sees, else @other; @whole: all. */
 INLINE vec row_mask(const struct block *b, uint32_t r, uint32_t i, int whole,
-		    vec x, float other)
+                    vec x, float other)
 {
 	if (whole)
 		return x;
@@ -173,7 +189,7 @@ INLINE vec row_mask(const struct block *b, uint32_t r, uint32_t i, int whole,
 
 /* Scores of row @r from dot products. Return: the greatest. */
 INLINE float row_scores(const struct tile *t, const struct strip *s,
-			struct block *b, uint32_t r, int whole)
+                        struct block *b, uint32_t r, int whole)
 {
 	vec q_sum = v_set(t->q_sum[b->row + r]), max = v_set(-INFINITY), x;
 	uint32_t i;
@@ -182,7 +198,7 @@ INLINE float row_scores(const struct tile *t, const struct strip *s,
 		x = v_load(&b->w[r][i]);
 		if (s->k_format == KVD_INT8)
 			x = v_fma(v_load(&s->k_scale[i]), x,
-				  v_mul(v_load(&s->k_min[i]), q_sum));
+			          v_mul(v_load(&s->k_min[i]), q_sum));
 		if (t->a->softcap > 0)
 			x = v_softcap(x, t->a->softcap);
 		x = row_mask(b, r, i, whole, x, -INFINITY);
@@ -197,7 +213,7 @@ INLINE float row_scores(const struct tile *t, const struct strip *s,
  * that; *ret_min: their sum times V's minima.
  */
 INLINE float row_weights(const struct strip *s, struct block *b, uint32_t r,
-			 int whole, float max, float *ret_min)
+                         int whole, float max, float *ret_min)
 {
 	vec sum[VPARTS], min[VPARTS], w;
 	uint32_t i, j;
@@ -211,10 +227,14 @@ INLINE float row_weights(const struct strip *s, struct block *b, uint32_t r,
 			w = v_exp2(v_sub(v_load(&b->w[r][c]), v_set(max)));
 			sum[j] = v_add(sum[j], w);
 			if (s->v_format == KVD_INT8) {
-				min[j] = v_add(min[j], row_mask(b, r, c, whole,
-					v_mul(w, v_load(&s->v_min[c])), 0));
+				min[j] = v_add(
+					min[j],
+					row_mask(b, r, c, whole,
+				                 v_mul(w, v_load(&s->v_min[c])),
+				                 0));
 				w = row_mask(b, r, c, whole,
-					v_mul(w, v_load(&s->v_scale[c])), 0);
+				             v_mul(w, v_load(&s->v_scale[c])),
+				             0);
 			}
 			v_store(&b->w[r][c], w);
 		}
@@ -234,8 +254,8 @@ static void row_rescale(float *acc, uint32_t dim, float scale, float add)
 
 /* Softmax of row @r over the strip; the part gets all of it but the values. */
 INLINE void row_softmax(const struct tile *t, const struct strip *s,
-			struct block *b, uint32_t r, int whole,
-			const struct part *p)
+                        struct block *b, uint32_t r, int whole,
+                        const struct part *p)
 {
 	uint32_t row = b->row + r;
 	float old = 1.0f, max, sum, min, lanes[VLANES];
@@ -250,11 +270,11 @@ INLINE void row_softmax(const struct tile *t, const struct strip *s,
 	p->sum[row] = p->sum[row] * old + sum;
 	if (old != 1.0f || min != 0.0f)
 		row_rescale(p->acc + row * t->acc_stride, t->acc_stride, old,
-			    min);
+		            min);
 }
 
 static void block_softmax(const struct tile *t, const struct strip *s,
-			  struct block *b, const struct part *p)
+                          struct block *b, const struct part *p)
 {
 	uint32_t r;
 
@@ -267,15 +287,15 @@ static void block_softmax(const struct tile *t, const struct strip *s,
 
 /* A rectangle of weights times values: rows x tokens x all dims. */
 struct rect {
-	const float *w;		/* [row][STRIP] */
-	float *acc;		/* [row][stride] */
+	const float *w; /* [row][STRIP] */
+	float *acc;     /* [row][stride] */
 	uint32_t stride;
-	uint32_t lo, hi;	/* tokens */
+	uint32_t lo, hi; /* tokens */
 };
 
 /* Adds dims d .. d + width vectors; @codes8: the last 8 dims of a row. */
 INLINE void pv_dims(uint32_t format, uint32_t nr, uint32_t width, int codes8,
-		    struct strip *s, const struct rect *x, size_t d)
+                    struct strip *s, const struct rect *x, size_t d)
 {
 	const size_t size = page_code_bytes(format), v_row = s->v_row;
 	const size_t stride = x->stride, end = x->hi;
@@ -294,8 +314,8 @@ INLINE void pv_dims(uint32_t format, uint32_t nr, uint32_t width, int codes8,
 	for (t = x->lo; t < end; t++, v += v_row, next += step) {
 		prefetch(next, width * VLANES * size);
 		for (c = 0; c < width; c++)
-			y[c] = codes8 ? v_codes8(format, v) :
-				v_codes(format, v + c * VLANES * size);
+			y[c] = codes8 ? v_codes8(format, v)
+			              : v_codes(format, v + c * VLANES * size);
 		for (r = 0; r < nr; r++) {
 			z = v_set(w[r * STRIP + t]);
 			for (c = 0; c < width; c++)
@@ -309,7 +329,7 @@ INLINE void pv_dims(uint32_t format, uint32_t nr, uint32_t width, int codes8,
 
 /* All dims of a rectangle; not one vector at a time where two are left. */
 INLINE void pv(uint32_t format, uint32_t nr, struct strip *s,
-	       const struct rect *x)
+               const struct rect *x)
 {
 	const uint32_t width = row_width(nr);
 	size_t d = 0, left;
@@ -331,28 +351,31 @@ INLINE void pv(uint32_t format, uint32_t nr, struct strip *s,
 }
 
 /* One function per format and number of rows. */
-#define QK_PV(format, nr)                                                     \
-	static void qk_##format##_##nr(const struct tile *t, struct strip *s, \
-				       struct block *b, uint32_t lo,          \
-				       uint32_t hi)                           \
-	{                                                                     \
-		qk(format, nr, t, s, b, lo, hi);                              \
-	}                                                                     \
-	static void pv_##format##_##nr(struct strip *s, const struct rect *x) \
-	{                                                                     \
-		pv(format, nr, s, x);                                         \
+#define QK_PV(format, nr)                                                      \
+	static void qk_##format##_##nr(const struct tile *t, struct strip *s,  \
+	                               struct block *b, uint32_t lo,           \
+	                               uint32_t hi)                            \
+	{                                                                      \
+		qk(format, nr, t, s, b, lo, hi);                               \
+	}                                                                      \
+	static void pv_##format##_##nr(struct strip *s, const struct rect *x)  \
+	{                                                                      \
+		pv(format, nr, s, x);                                          \
 	}
-#define QK_PV_ROWS(format) \
+#define QK_PV_ROWS(format)                                                     \
 	QK_PV(format, 1) QK_PV(format, 2) QK_PV(format, 3) QK_PV(format, 4)
 
 QK_PV_ROWS(KVD_F16)
 QK_PV_ROWS(KVD_BF16)
 QK_PV_ROWS(KVD_INT8)
 
-#define BY_ROWS(f) { NULL, f##_1, f##_2, f##_3, f##_4 }
+#define BY_ROWS(f)                                                             \
+	{                                                                      \
+		NULL, f##_1, f##_2, f##_3, f##_4                               \
+	}
 
 typedef void qk_fn(const struct tile *t, struct strip *s, struct block *b,
-		   uint32_t lo, uint32_t hi);
+                   uint32_t lo, uint32_t hi);
 typedef void pv_fn(struct strip *s, const struct rect *x);
 
 static qk_fn *const qk_fns[KVD_NR_FORMATS][BLOCK + 1] = {
@@ -369,8 +392,8 @@ static pv_fn *const pv_fns[KVD_NR_FORMATS][BLOCK + 1] = {
 
 /* Adds tokens lo..hi-1 to @nr rows from row @r of the block. */
 static void rows_add(const struct tile *t, struct strip *s,
-		     const struct block *b, uint32_t r, uint32_t nr,
-		     const struct part *p, uint32_t lo, uint32_t hi)
+                     const struct block *b, uint32_t r, uint32_t nr,
+                     const struct part *p, uint32_t lo, uint32_t hi)
 {
 	struct rect x = {
 		.w = b->w[r],
@@ -386,7 +409,7 @@ static void rows_add(const struct tile *t, struct strip *s,
 
 /* Adds values: tokens all rows see together, the others row by row. */
 static void block_add(const struct tile *t, struct strip *s,
-		      const struct block *b, const struct part *p)
+                      const struct block *b, const struct part *p)
 {
 	uint32_t lo = 0, hi = s->nr_tokens, r;
 
@@ -398,7 +421,7 @@ static void block_add(const struct tile *t, struct strip *s,
 		lo = hi = s->nr_tokens;
 	for (r = 0; r < b->nr; r++)
 		rows_add(t, s, b, r, 1, p, b->lo[r],
-			 b->hi[r] < lo ? b->hi[r] : lo);
+		         b->hi[r] < lo ? b->hi[r] : lo);
 	rows_add(t, s, b, 0, b->nr, p, lo, hi);
 	for (r = 0; r < b->nr; r++)
 		rows_add(t, s, b, r, 1, p, hi, b->hi[r]);
@@ -406,7 +429,7 @@ static void block_add(const struct tile *t, struct strip *s,
 
 /* Which tokens of the strip each row sees. Return: whether any does. */
 static int block_init(struct block *b, const struct tile *t,
-		      const struct strip *s, uint32_t row)
+                      const struct strip *s, uint32_t row)
 {
 	uint32_t r, any = 0;
 
@@ -428,8 +451,8 @@ static int block_init(struct block *b, const struct tile *t,
 	return any != 0;
 }
 
-static void block_attend(const struct tile *t, struct strip *s,
-			 struct block *b, const struct part *p)
+static void block_attend(const struct tile *t, struct strip *s, struct block *b,
+                         const struct part *p)
 {
 	uint32_t lo = s->nr_tokens, hi = 0, r;
 
@@ -445,7 +468,7 @@ static void block_attend(const struct tile *t, struct strip *s,
 }
 
 static const char *page_at(const struct tile *t, uint32_t page,
-			   const struct page_layout **ret)
+                           const struct page_layout **ret)
 {
 	const struct kv_page_ref *ref = &t->pages[page];
 	const struct page_layout *l = &t->a->layouts[ref->layout];
@@ -458,7 +481,7 @@ static const char *page_at(const struct tile *t, uint32_t page,
 
 /* K of the strip after this one, to be prefetched. */
 static void strip_ahead(struct strip *s, const struct tile *t, uint32_t page,
-			uint32_t base)
+                        uint32_t base)
 {
 	uint32_t pt = t->a->layouts[0].page_tokens;
 	const struct page_layout *l;
@@ -474,7 +497,7 @@ static void strip_ahead(struct strip *s, const struct tile *t, uint32_t page,
 
 /* The strip at token @base of @page. */
 static void strip_init(struct strip *s, const struct tile *t, uint32_t page,
-		       uint32_t base)
+                       uint32_t base)
 {
 	const struct page_layout *l;
 	const char *rec = page_at(t, page, &l);
@@ -493,16 +516,16 @@ static void strip_init(struct strip *s, const struct tile *t, uint32_t page,
 	s->v = rec + v_codes + base * s->v_row;
 	for (i = 0; i < s->nr_tokens && s->k_format == KVD_INT8; i += OCTET)
 		v8_meta((const struct int8_meta *)(rec + l->k_meta) + base + i,
-			&s->k_scale[i], &s->k_min[i]);
+		        &s->k_scale[i], &s->k_min[i]);
 	for (i = 0; i < s->nr_tokens && s->v_format == KVD_INT8; i += OCTET)
 		v8_meta((const struct int8_meta *)(rec + v_meta) + base + i,
-			&s->v_scale[i], &s->v_min[i]);
+		        &s->v_scale[i], &s->v_min[i]);
 	strip_ahead(s, t, page, base);
 }
 
 /* The body of run_attend_fn. */
 static void run_attend(const struct tile *t, uint32_t first_page,
-		       uint32_t end_page, const struct part *p)
+                       uint32_t end_page, const struct part *p)
 {
 	uint32_t pt = t->a->layouts[0].page_tokens, page, base, row;
 	struct strip s;

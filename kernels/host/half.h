@@ -13,7 +13,7 @@
 #include <string.h>
 #include "kvd/geometry.h"
 
-#define F16_EXP	 0x7c00u	/* exponent of Inf and NaN */
+#define F16_EXP  0x7c00u /* exponent of Inf and NaN */
 #define BF16_EXP 0x7f80u
 
 static inline uint32_t f32_bits(float x)
@@ -37,11 +37,11 @@ static inline float f16_to_f32(uint16_t h)
 	uint32_t sign = (uint32_t)(h & 0x8000u) << 16;
 	uint32_t rest = (uint32_t)(h & 0x7fffu) << 13;
 
-	if (rest > F16_EXP << 13)	/* NaN, quieted */
+	if (rest > F16_EXP << 13) /* NaN, quieted */
 		return f32_from_bits(sign | 0x7fc00000u | rest);
 	if (rest == F16_EXP << 13)
 		return f32_from_bits(sign | 0x7f800000u);
-	if (rest < 0x0400u << 13)	/* zero or subnormal: h * 2^-24 */
+	if (rest < 0x0400u << 13) /* zero or subnormal: h * 2^-24 */
 		return f32_from_bits(sign | f32_bits((h & 0x3ffu) * 0x1p-24f));
 	return f32_from_bits(sign | (rest + ((127u - 15u) << 23)));
 }
@@ -53,9 +53,9 @@ static inline uint16_t f16_from_f32(float x)
 	u &= 0x7fffffffu;
 	if (u > 0x7f800000u)
 		return sign | 0x7e00u | (u >> 13 & 0x3ffu);
-	if (u >= 0x47800000u)		/* 65536 and up */
+	if (u >= 0x47800000u) /* 65536 and up */
 		return sign | F16_EXP;
-	if (u < 0x38800000u)		/* below 2^-14: let the FPU round */
+	if (u < 0x38800000u) /* below 2^-14: let the FPU round */
 		return sign | (f32_bits(f32_from_bits(u) + 0.5f) - 0x3f000000u);
 	u += 0xfffu + (u >> 13 & 1u);
 	return sign | ((u - ((127u - 15u) << 23)) >> 13);

@@ -2,7 +2,7 @@
 /*
  * host.h - page kernels on the CPU: scalar reference and SIMD, one interface.
  *
- * Any thread may call any of these. kv_host_*() picks the widest set of
+ * Any thread may call any of these. host_kernels() picks the widest set of
  * instructions the CPU has, once; KVD_ISA=ref|avx2|avx512 in the environment
  * narrows the choice. Every ISA gives bit-identical pages; attention agrees
  * to rounding, and is bit-identical from run to run on one ISA.

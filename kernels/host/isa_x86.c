@@ -16,8 +16,8 @@ static int has_f16c(void)
 
 static int has_avx2(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-	       has_f16c();
+	return __builtin_cpu_supports("avx2") &&
+	       __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static int has_avx512(void)

@@ -117,7 +117,7 @@ int ref_row_store(const struct row *r)
 }
 
 static float code_value(uint32_t format, const void *codes,
-			const struct int8_meta *meta, uint64_t i, uint32_t t)
+                        const struct int8_meta *meta, uint64_t i, uint32_t t)
 {
 	switch (format) {
 	case KVD_F16:
@@ -137,9 +137,10 @@ static float code_value(uint32_t format, const void *codes,
  * With v_dim 0 the values of V are those of K.
  */
 void ref_dequant(const struct page_layout *l, const void *page, uint32_t layer,
-		 uint32_t head, int is_v, uint32_t nr_tokens, float *out)
+                 uint32_t head, int is_v, uint32_t nr_tokens, float *out)
 {
-	const uint8_t *rec = (const uint8_t *)page + page_record(l, layer, head);
+	const uint8_t *rec =
+		(const uint8_t *)page + page_record(l, layer, head);
 	int v = is_v && l->v_dim;
 	uint32_t dim = v ? l->v_dim : l->k_dim, t, d;
 	uint32_t format = v ? l->v_format : l->k_format;
@@ -149,7 +150,7 @@ void ref_dequant(const struct page_layout *l, const void *page, uint32_t layer,
 	for (t = 0; t < nr_tokens; t++)
 		for (d = 0; d < dim; d++)
 			*out++ = code_value(format, codes, meta,
-					    (uint64_t)t * dim + d, t);
+			                    (uint64_t)t * dim + d, t);
 }
 
 static void ref_append(const struct kv_append_args *a)

@@ -22,8 +22,8 @@ struct query {
 	const struct kv_seq *seq;
 	uint32_t kv_head;
 	uint32_t pos;
-	uint64_t first;		/* of its positions */
-	float *k, *v;		/* one page's */
+	uint64_t first; /* of its positions */
+	float *k, *v;   /* one page's */
 	double *acc;
 	double max, sum;
 };
@@ -61,8 +61,8 @@ static void query_page(struct query *u, uint32_t page, uint64_t q)
 	uint64_t base = (uint64_t)page * l->page_tokens;
 	uint32_t dim = page_value_dim(l), t;
 	uint32_t lo = u->first > base ? u->first - base : 0;
-	uint32_t n = u->pos + 1 - base < l->page_tokens ? u->pos + 1 - base :
-							  l->page_tokens;
+	uint32_t n = u->pos + 1 - base < l->page_tokens ? u->pos + 1 - base
+	                                                : l->page_tokens;
 	const uint8_t *p;
 
 	assert(ref->segment != KV_NO_SEGMENT);
@@ -71,7 +71,7 @@ static void query_page(struct query *u, uint32_t page, uint64_t q)
 	ref_dequant(l, p, a->layer, u->kv_head, 1, n, u->v);
 	for (t = lo; t < n; t++)
 		query_add(u, score(u, u->k + t * l->k_dim, q), u->v + t * dim,
-			  dim);
+		          dim);
 }
 
 static void query_run(struct query *u, uint32_t row, uint32_t head)
@@ -92,8 +92,8 @@ static void query_run(struct query *u, uint32_t row, uint32_t head)
 		query_add(u, a->sinks[head], NULL, dim);
 	for (d = 0; d < dim; d++)
 		dtype_store(a->dtype, a->out,
-			    row * a->out_stride + (uint64_t)head * dim + d,
-			    u->acc[d] / u->sum);
+		            row * a->out_stride + (uint64_t)head * dim + d,
+		            u->acc[d] / u->sum);
 	if (a->lse)
 		a->lse[(uint64_t)row * a->nr_q_heads + head] =
 			u->max + log(u->sum);
@@ -111,8 +111,8 @@ int ref_attend(const struct kv_attend_args *a)
 	u.k = malloc(sizeof(float) * l->page_tokens * l->k_dim);
 	u.v = malloc(sizeof(float) * l->page_tokens * page_value_dim(l));
 	u.acc = malloc(sizeof(double) * page_value_dim(l));
-	for (u.seq = a->seqs; u.k && u.v && u.acc &&
-			      u.seq < a->seqs + a->nr_seqs; u.seq++)
+	for (u.seq = a->seqs;
+	     u.k && u.v && u.acc && u.seq < a->seqs + a->nr_seqs; u.seq++)
 		for (i = 0; i < u.seq->nr_rows; i++) {
 			u.pos = u.seq->pos + i;
 			u.first = window_first(a->window, u.pos);

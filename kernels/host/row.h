@@ -12,12 +12,12 @@
 #include "kernels/host/host.h"
 
 struct row {
-	uint32_t format;	/* to store in */
-	uint32_t dtype;		/* of src */
-	uint32_t dim;		/* elements; a multiple of 8 */
+	uint32_t format; /* to store in */
+	uint32_t dtype;  /* of src */
+	uint32_t dim;    /* elements; a multiple of 8 */
 	const void *src;
 	void *codes;
-	struct int8_meta *meta;	/* int8 only */
+	struct int8_meta *meta; /* int8 only */
 };
 
 /* Return: 1 when the row holds what the format cannot, else 0. */
@@ -31,6 +31,6 @@ void append_rows(const struct kv_append_args *a, row_store_fn *store);
 
 /* host_kernels.dequant: the same for every set. */
 void ref_dequant(const struct page_layout *l, const void *page, uint32_t layer,
-		 uint32_t head, int is_v, uint32_t nr_tokens, float *out);
+                 uint32_t head, int is_v, uint32_t nr_tokens, float *out);
 
 #endif

@@ -61,7 +61,7 @@ static inline __m256 v8_sum2(const float *p)
 	__m256 a = _mm256_loadu_ps(p), b = _mm256_loadu_ps(p + 8);
 
 	return _mm256_add_ps(_mm256_unpacklo_ps(a, b),
-			     _mm256_unpackhi_ps(a, b));
+	                     _mm256_unpackhi_ps(a, b));
 }
 
 /* Of four vectors: per 128 bits the sum of each. */
@@ -70,7 +70,7 @@ static inline __m256 v8_sum4(const float *p)
 	__m256 a = v8_sum2(p), b = v8_sum2(p + 16);
 
 	return _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44),
-			     _mm256_shuffle_ps(a, b, 0xee));
+	                     _mm256_shuffle_ps(a, b, 0xee));
 }
 
 /* The sums of 8 vectors of 8 floats at @p. */
@@ -79,7 +79,7 @@ static inline __m256 v8_sums(const float *p)
 	__m256 a = v8_sum4(p), b = v8_sum4(p + 32);
 
 	return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20),
-			     _mm256_permute2f128_ps(a, b, 0x31));
+	                     _mm256_permute2f128_ps(a, b, 0x31));
 }
 
 /* Scales and minima of 8 tokens. */
@@ -88,12 +88,12 @@ static inline void v8_meta(const void *meta, float *scale, float *min)
 	__m256i m = _mm256_loadu_si256(meta);
 	__m256i s = _mm256_and_si256(m, _mm256_set1_epi32(0xffff));
 	__m256i n = _mm256_srli_epi32(m, 16);
-	__m256i both = _mm256_permute4x64_epi64(_mm256_packus_epi32(s, n),
-						0xd8);
+	__m256i both =
+		_mm256_permute4x64_epi64(_mm256_packus_epi32(s, n), 0xd8);
 
 	_mm256_storeu_ps(scale, _mm256_cvtph_ps(_mm256_castsi256_si128(both)));
 	_mm256_storeu_ps(min,
-			 _mm256_cvtph_ps(_mm256_extracti128_si256(both, 1)));
+	                 _mm256_cvtph_ps(_mm256_extracti128_si256(both, 1)));
 }
 
 #endif

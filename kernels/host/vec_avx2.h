@@ -14,10 +14,10 @@
 #include <immintrin.h>
 #include "kernels/host/vec8.h"
 
-#define VLANES	8u
-#define VPARTS	2u	/* vectors in LANES lanes */
-#define VTOKENS 1u	/* tokens side by side in a dot product */
-#define VACCS	12u	/* accumulators that stay in registers */
+#define VLANES  8u
+#define VPARTS  2u  /* vectors in LANES lanes */
+#define VTOKENS 1u  /* tokens side by side in a dot product */
+#define VACCS   12u /* accumulators that stay in registers */
 
 typedef __m256 vec;
 typedef __m256 vmask;
@@ -77,8 +77,8 @@ static inline vec v_max(vec a, vec b)
 
 static inline vec v_round(vec a)
 {
-	return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT |
-				  _MM_FROUND_NO_EXC);
+	return _mm256_round_ps(a,
+	                       _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
 
 static inline vec v_abs(vec a)
@@ -97,9 +97,9 @@ static inline vec v_copysign(vec a, vec b)
 /* a * 2^n, n integral; a and the result are normal. */
 static inline vec v_scale2(vec a, vec n)
 {
-	return _mm256_castsi256_ps(_mm256_add_epi32(
-		_mm256_castps_si256(a),
-		_mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
+	return _mm256_castsi256_ps(
+		_mm256_add_epi32(_mm256_castps_si256(a),
+	                         _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23)));
 }
 
 static inline vmask v_less(vec a, vec b)
@@ -111,7 +111,7 @@ static inline vmask v_less(vec a, vec b)
 static inline vmask v_range(uint32_t base, uint32_t lo, uint32_t hi)
 {
 	__m256i i = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-				     _mm256_set1_epi32((int)base));
+	                             _mm256_set1_epi32((int)base));
 
 	return _mm256_castsi256_ps(_mm256_andnot_si256(
 		_mm256_cmpgt_epi32(_mm256_set1_epi32((int)lo), i),

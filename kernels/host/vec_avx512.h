@@ -11,10 +11,10 @@
 #include <immintrin.h>
 #include "kernels/host/vec8.h"
 
-#define VLANES	16u
-#define VPARTS	1u	/* vectors in LANES lanes */
-#define VTOKENS 2u	/* tokens side by side in a dot product */
-#define VACCS	16u	/* accumulators that stay in registers */
+#define VLANES  16u
+#define VPARTS  1u  /* vectors in LANES lanes */
+#define VTOKENS 2u  /* tokens side by side in a dot product */
+#define VACCS   16u /* accumulators that stay in registers */
 
 typedef __m512 vec;
 typedef __mmask16 vmask;
@@ -74,7 +74,7 @@ static inline vec v_max(vec a, vec b)
 static inline vec v_round(vec a)
 {
 	return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT |
-				       _MM_FROUND_NO_EXC);
+	                                       _MM_FROUND_NO_EXC);
 }
 
 static inline vec v_abs(vec a)
@@ -93,9 +93,9 @@ static inline vec v_copysign(vec a, vec b)
 /* a * 2^n, n integral; a and the result are normal. */
 static inline vec v_scale2(vec a, vec n)
 {
-	return _mm512_castsi512_ps(_mm512_add_epi32(
-		_mm512_castps_si512(a),
-		_mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
+	return _mm512_castsi512_ps(
+		_mm512_add_epi32(_mm512_castps_si512(a),
+	                         _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23)));
 }
 
 static inline vmask v_less(vec a, vec b)
@@ -106,10 +106,10 @@ static inline vmask v_less(vec a, vec b)
 /* Lanes i with lo <= base + i < hi. */
 static inline vmask v_range(uint32_t base, uint32_t lo, uint32_t hi)
 {
-	__m512i i = _mm512_add_epi32(
-		_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
-				  14, 15),
-		_mm512_set1_epi32((int)base));
+	__m512i i =
+		_mm512_add_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9,
+	                                           10, 11, 12, 13, 14, 15),
+	                         _mm512_set1_epi32((int)base));
 
 	return _mm512_cmpge_epi32_mask(i, _mm512_set1_epi32((int)lo)) &
 	       _mm512_cmplt_epi32_mask(i, _mm512_set1_epi32((int)hi));
@@ -158,12 +158,13 @@ static inline vec v_tokens(uint32_t format, const char *p, size_t row)
 	const __m128i *a = (const __m128i *)p, *b = (const __m128i *)(p + row);
 
 	if (format == KVD_INT8)
-		return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(
-			_mm_unpacklo_epi64(_mm_loadl_epi64(a),
-					   _mm_loadl_epi64(b))));
-	return v16_halves(format, _mm256_inserti128_si256(
-		_mm256_castsi128_si256(_mm_loadu_si128(a)),
-		_mm_loadu_si128(b), 1));
+		return _mm512_cvtepi32_ps(
+			_mm512_cvtepu8_epi32(_mm_unpacklo_epi64(
+				_mm_loadl_epi64(a), _mm_loadl_epi64(b))));
+	return v16_halves(format,
+	                  _mm256_inserti128_si256(
+				  _mm256_castsi128_si256(_mm_loadu_si128(a)),
+				  _mm_loadu_si128(b), 1));
 }
 
 /* VLANES codes as floats. */

@@ -17,9 +17,10 @@
 #include "tests/kernels/world.h"
 
 #define MAX_ROWS 64u
-#define PT	 64u	/* page tokens */
-#define SCALE_STEP (255 * 0x1p-25f)	/* what rounding a subnormal scale,
-					 * also to 0, costs code 255 */
+#define PT       64u /* page tokens */
+#define SCALE_STEP                                                             \
+	(255 * 0x1p-25f) /* what rounding a subnormal scale,                   \
+	                  * also to 0, costs code 255 */
 
 /* One head, one page: rows at positions 0.. of one sequence. */
 struct sheet {
@@ -44,7 +45,7 @@ static void sheet_init(struct sheet *s, uint32_t format, uint32_t dim)
 }
 
 static void sheet_append(struct sheet *s, const struct host_kernels *k,
-			 uint32_t dtype, const void *rows, uint32_t n)
+                         uint32_t dtype, const void *rows, uint32_t n)
 {
 	void *base = s->page;
 	struct kv_page_ref ref = { 0 };
@@ -74,7 +75,7 @@ static const struct int8_meta *sheet_meta(const struct sheet *s, uint32_t t)
 }
 
 static json_t *load(const char *file, const char *key, uint32_t *ret_rows,
-		    uint32_t *ret_dim)
+                    uint32_t *ret_dim)
 {
 	json_error_t err;
 	json_t *root = json_load_file(file, 0, &err), *v;
@@ -85,25 +86,25 @@ static json_t *load(const char *file, const char *key, uint32_t *ret_rows,
 	assert_non_null(v);
 	json_incref(v);
 	json_decref(root);
-	*ret_rows = json_integer_value(json_array_get(
-		json_object_get(v, "shape"), 0));
-	*ret_dim = json_integer_value(json_array_get(
-		json_object_get(v, "shape"), 1));
+	*ret_rows = json_integer_value(
+		json_array_get(json_object_get(v, "shape"), 0));
+	*ret_dim = json_integer_value(
+		json_array_get(json_object_get(v, "shape"), 1));
 	return v;
 }
 
 /* Reads [rows][dim] (or [rows] when dim is 0) numbers. */
 static void numbers(const char *file, const char *key, float *out,
-		    uint32_t *ret_rows, uint32_t *ret_dim)
+                    uint32_t *ret_rows, uint32_t *ret_dim)
 {
 	json_t *v = load(file, key, ret_rows, ret_dim), *row, *x;
 	size_t i, j;
 
-	json_array_foreach(json_object_get(v, "data"), i, row) {
+	json_array_foreach(json_object_get(v, "data"), i, row)
+	{
 		if (!json_is_array(row))
 			*out++ = json_number_value(row);
-		json_array_foreach(row, j, x)
-			*out++ = json_number_value(x);
+		json_array_foreach(row, j, x) *out++ = json_number_value(x);
 	}
 	json_decref(v);
 }
@@ -130,16 +131,16 @@ static void test_turbomind(void **state)
 			assert_int_equal(s.page[t], code[t]);
 		for (t = 0; t < rows; t++) {
 			assert_true(f16_to_f32(sheet_meta(&s, t)->scale) ==
-				    scale[t]);
+			            scale[t]);
 			assert_true(f16_to_f32(sheet_meta(&s, t)->min) ==
-				    min[t]);
+			            min[t]);
 		}
 		k->dequant(&s.l, s.page, 0, 0, 1, rows, got);
 		/* Theirs rounds code * scale and the sum to f16. */
 		for (t = 0; t < rows * dim; t++)
 			assert_true(fabsf(got[t] - deq[t]) <=
-				    (fabsf(deq[t]) + fabsf(min[t / dim])) *
-					    0x1p-10f);
+			            (fabsf(deq[t]) + fabsf(min[t / dim])) *
+			                    0x1p-10f);
 	}
 }
 
@@ -159,11 +160,12 @@ static void test_edge_cases(void **state)
 		assert_int_equal(s.nonfinite, 0);
 		k->dequant(&s.l, s.page, 0, 0, 0, rows, got);
 		for (t = 0; t < rows * dim; t++) {
-			float scale = f16_to_f32(sheet_meta(&s, t / dim)->scale);
+			float scale =
+				f16_to_f32(sheet_meta(&s, t / dim)->scale);
 
 			assert_true(fabsf(got[t] - x[t]) <=
-				    scale + fabsf(x[t]) * 0x1p-11f +
-					    SCALE_STEP);
+			            scale + fabsf(x[t]) * 0x1p-11f +
+			                    SCALE_STEP);
 			if (scale == 0)
 				assert_int_equal(s.page[t], 0);
 		}
@@ -172,7 +174,7 @@ static void test_edge_cases(void **state)
 
 /* Every row of a page as each set stores it: the same bytes and flag. */
 static void compare(uint32_t format, uint32_t dtype, const void *rows,
-		    uint32_t n, uint32_t dim, int want_flag)
+                    uint32_t n, uint32_t dim, int want_flag)
 {
 	static struct sheet ref, got;
 	const struct host_kernels *k;
@@ -193,7 +195,7 @@ static void compare(uint32_t format, uint32_t dtype, const void *rows,
 static void test_hard_rows(void **state)
 {
 	static const struct {
-		float a, b;	/* rows go from a to b, both included */
+		float a, b; /* rows go from a to b, both included */
 		int bad_f16, bad_bf16, bad_int8;
 	} rows[] = {
 		{ 0, 0, 0, 0, 0 },
@@ -247,8 +249,8 @@ static void test_tiny_span(void **state)
 		host_kernels_ref.dequant(&s.l, s.page, 0, 0, 0, 1, got);
 		for (d = 0; d < 64; d++)
 			assert_true(fabsf(got[d] - x[d]) <=
-				    scale + ldexpf(1, e) * 0x1p-10f +
-					    SCALE_STEP);
+			            scale + ldexpf(1, e) * 0x1p-10f +
+			                    SCALE_STEP);
 	}
 }
 
@@ -273,7 +275,7 @@ static void test_random_bits(void **state)
 			for (dtype = 0; dtype < KVD_NR_DTYPES; dtype++)
 				for (j = 0; j < 4; j++)
 					compare(format, dtype, x + j * 64,
-						1 + random_below(16), dim, -1);
+					        1 + random_below(16), dim, -1);
 	}
 }
 
@@ -281,10 +283,14 @@ static void test_random_bits(void **state)
 static void test_places(void **state)
 {
 	struct shape s = {
-		.k_dim = 72, .v_dim = 40, .nr_heads = 3, .group = 1,
+		.k_dim = 72,
+		.v_dim = 40,
+		.nr_heads = 3,
+		.group = 1,
 		.page_tokens = 32,
 		.format = { { KVD_F16, KVD_F16 }, { KVD_INT8, KVD_BF16 } },
-		.nr_seqs = 2, .len = { 75, 33 },
+		.nr_seqs = 2,
+		.len = { 75, 33 },
 	};
 	const struct host_kernels *k;
 	struct world w, ref;
@@ -296,9 +302,10 @@ static void test_places(void **state)
 	for (i = 0; i < 2; i++)
 		for (t = 0; t < s.len[i]; t++)
 			for (h = 0; h < 3; h++) {
-				struct kv_page_ref *r = &w.pages[
-					w.seqs[i].first_page + t / 32];
-				const float *want = w.v +
+				struct kv_page_ref *r =
+					&w.pages[w.seqs[i].first_page + t / 32];
+				const float *want =
+					w.v +
 					(world_row(&w, i, t) * 3 + h) * 40;
 
 				host_kernels_ref.dequant(
@@ -307,8 +314,8 @@ static void test_places(void **state)
 					WORLD_LAYER, h, 1, t % 32 + 1, got);
 				for (d = 0; d < 40; d++)
 					assert_true(fabsf(got[t % 32 * 40 + d] -
-							  want[d]) <=
-						    fabsf(want[d]) * 0x1p-8f);
+					                  want[d]) <=
+					            fabsf(want[d]) * 0x1p-8f);
 			}
 	ref = w;
 	for (i = 0; i < 2; i++) {
@@ -322,9 +329,9 @@ static void test_places(void **state)
 			world_append(&w, k, 40, 1, t);
 			world_append(&w, k, 41, 34, t);
 			assert_memory_equal(w.segments[0], ref.segments[0],
-					    w.segment_bytes);
+			                    w.segment_bytes);
 			assert_memory_equal(w.segments[1], ref.segments[1],
-					    w.segment_bytes);
+			                    w.segment_bytes);
 		}
 	free(ref.segments[0]);
 	free(ref.segments[1]);

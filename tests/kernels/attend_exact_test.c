@@ -36,11 +36,11 @@ static void result_fini(struct result *r)
 }
 
 static void attend(struct world *w, const struct host_kernels *k,
-		   uint32_t first, uint32_t n, uint32_t nr_threads,
-		   struct result *r)
+                   uint32_t first, uint32_t n, uint32_t nr_threads,
+                   struct result *r)
 {
-	assert_int_equal(world_attend(w, k, first, n, nr_threads, r->out,
-				      r->lse), 0);
+	assert_int_equal(
+		world_attend(w, k, first, n, nr_threads, r->out, r->lse), 0);
 }
 
 static void same(const struct result *a, const struct result *b)
@@ -51,7 +51,7 @@ static void same(const struct result *a, const struct result *b)
 
 /* The prompt appended and attended in chunks of a random or given size. */
 static void prefill(struct world *w, const struct host_kernels *k,
-		    uint32_t chunk, uint32_t nr_threads, struct result *r)
+                    uint32_t chunk, uint32_t nr_threads, struct result *r)
 {
 	uint32_t first, n, longest = 0, i;
 
@@ -119,12 +119,17 @@ static void test_chunks(void **state)
 /* Enough work that threads are used, by tile and by run. */
 static void test_threads(void **state)
 {
-	static const uint32_t last[] = { 1, 2, 130 };	/* query tokens */
+	static const uint32_t last[] = { 1, 2, 130 }; /* query tokens */
 	const struct host_kernels *k;
 	struct result one, many;
 	struct shape s = {
-		.k_dim = 64, .v_dim = 64, .nr_heads = 2, .group = 4,
-		.page_tokens = 64, .nr_seqs = 2, .len = { 4700, 4650 },
+		.k_dim = 64,
+		.v_dim = 64,
+		.nr_heads = 2,
+		.group = 4,
+		.page_tokens = 64,
+		.nr_seqs = 2,
+		.len = { 4700, 4650 },
 		.format = { { KVD_F16, KVD_F16 }, { KVD_INT8, KVD_INT8 } },
 	};
 	struct world w;
@@ -171,8 +176,8 @@ static void test_company(void **state)
 			w.s.nr_seqs = 1;
 			attend(&w, k, 0, 1000, 1, &alone);
 			assert_memory_equal(batch.out, alone.out,
-					    (size_t)s.len[0] * s.nr_heads *
-						    s.group * w.v_out * 4);
+			                    (size_t)s.len[0] * s.nr_heads *
+			                            s.group * w.v_out * 4);
 		}
 		result_fini(&batch);
 		result_fini(&alone);

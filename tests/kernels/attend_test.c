@@ -18,7 +18,7 @@
 
 #define BOUND 1e-5
 
-static double worst;	/* of all compared, as a part of the bound's unit */
+static double worst; /* of all compared, as a part of the bound's unit */
 
 static void compare(double got, double want, double unit)
 {
@@ -31,7 +31,7 @@ static void compare(double got, double want, double unit)
 
 /* A token and a head of each sequence against the oracle. */
 static void check_rows(struct world *w, uint32_t first, uint32_t n,
-		       const float *out, const float *lse)
+                       const float *out, const float *lse)
 {
 	uint32_t heads = w->s.nr_heads * w->s.group, i, h, d, pos;
 	double want[KVD_MAX_DIM], want_lse;
@@ -67,12 +67,11 @@ static void check_shape(const struct shape *s)
 		longest = s->len[i] > longest ? s->len[i] : longest;
 	for (i = 0; (k = host_kernels_nth(i)); i++) {
 		first = longest - 1 - random_below(longest < 5 ? longest : 5);
-		assert_int_equal(world_attend(&w, k, first, UINT32_MAX, 1, out,
-					      lse), 0);
+		assert_int_equal(
+			world_attend(&w, k, first, UINT32_MAX, 1, out, lse), 0);
 		check_rows(&w, first, UINT32_MAX, out, lse);
 		first = random_below(longest);
-		assert_int_equal(world_attend(&w, k, first, 1, 1, out, lse),
-				 0);
+		assert_int_equal(world_attend(&w, k, first, 1, 1, out, lse), 0);
 		check_rows(&w, first, 1, out, lse);
 	}
 	free(out);
@@ -110,7 +109,8 @@ static void test_shapes(void **state)
 						.v_dim = dims[d],
 						.group = groups[g],
 						.page_tokens = pt,
-						.format = { { f, f }, { f, f } },
+						.format = { { f, f },
+						            { f, f } },
 					};
 
 					random_rest(&s, 150);
@@ -130,7 +130,7 @@ static void test_mixed(void **state)
 			.group = 1 + random_below(9),
 			.page_tokens = 32u << random_below(3),
 			.format = { { n % 3, n / 3 % 3 },
-				    { n / 9 % 3, n / 27 % 3 } },
+			            { n / 9 % 3, n / 27 % 3 } },
 		};
 
 		random_rest(&s, 300);
@@ -153,7 +153,7 @@ static void test_long(void **state)
 			.format = { { n % 3, n % 3 }, { n % 3, n % 3 } },
 			.nr_seqs = 2,
 			.len = { 1024 + random_below(3000),
-				 2048 + random_below(2) },
+			         2048 + random_below(2) },
 			.window = n < 3 ? 0 : 900 + random_below(1500),
 			.sinks = n % 2,
 		};

@@ -14,8 +14,8 @@ static double value(uint32_t bits, int exp, int man)
 {
 	int e = bits >> man & ((1 << exp) - 1), bias = (1 << (exp - 1)) - 1;
 	double m = bits & ((1u << man) - 1);
-	double x = e ? ldexp(m + (1u << man), e - bias - man) :
-		       ldexp(m, 1 - bias - man);
+	double x = e ? ldexp(m + (1u << man), e - bias - man)
+	             : ldexp(m, 1 - bias - man);
 
 	return bits >> (exp + man) ? -x : x;
 }

@@ -40,7 +40,7 @@ static inline float random_normal(void)
 {
 	uint64_t z = random_u64();
 	int32_t sum = (z & 0xffff) + (z >> 16 & 0xffff) + (z >> 32 & 0xffff) +
-		      (z >> 48);
+	              (z >> 48);
 
 	return (sum - 131070) * (1.7320508f / 65536);
 }

@@ -29,14 +29,14 @@ static void world_layouts(struct world *w)
 		.page_tokens = s->page_tokens,
 		.nr_groups = 1,
 		.groups = { { .nr_layers = 2,
-			      .nr_kv_heads = s->nr_heads,
-			      .k_dim = s->k_dim,
-			      .v_dim = s->v_dim } },
+		              .nr_kv_heads = s->nr_heads,
+		              .k_dim = s->k_dim,
+		              .v_dim = s->v_dim } },
 	};
 	assert(!kvd_geometry_check(&w->g));
 	for (i = 0; i < 2; i++)
 		assert(!page_layout_init(&w->layouts[i], &w->g, 0,
-					 s->format[i][0], s->format[i][1]));
+		                         s->format[i][0], s->format[i][1]));
 }
 
 /* Gives each page a place of its own, in random order. */
@@ -80,7 +80,7 @@ void world_init(struct world *w, const struct shape *s)
 	w->k = random_array((size_t)w->nr_tokens * s->nr_heads * s->k_dim);
 	w->v = random_array((size_t)w->nr_tokens * s->nr_heads * w->v_out);
 	w->q = random_array((size_t)w->nr_tokens * s->nr_heads * s->group *
-			    s->k_dim);
+	                    s->k_dim);
 	for (i = 0; i < 64; i++)
 		w->sinks[i] = 2 * random_normal();
 }
@@ -112,7 +112,7 @@ uint32_t world_row(const struct world *w, uint32_t seq, uint32_t pos)
 
 /* Rows first..first+n-1 of every sequence, those that it has. */
 static uint32_t world_seqs(struct world *w, uint32_t first, uint32_t n,
-			   struct kv_seq *seqs)
+                           struct kv_seq *seqs)
 {
 	uint32_t i, rows = 0;
 
@@ -122,15 +122,16 @@ static uint32_t world_seqs(struct world *w, uint32_t first, uint32_t n,
 		seqs[i] = w->seqs[i];
 		seqs[i].pos = first;
 		seqs[i].first_row = world_row(w, i, first);
-		seqs[i].nr_rows = first >= len	   ? 0 :
-				  len - first < n ? len - first : n;
+		seqs[i].nr_rows = first >= len      ? 0
+		                  : len - first < n ? len - first
+		                                    : n;
 		rows += seqs[i].nr_rows;
 	}
 	return rows;
 }
 
-void world_append(struct world *w, const struct host_kernels *k,
-		  uint32_t first, uint32_t n, uint32_t nr_threads)
+void world_append(struct world *w, const struct host_kernels *k, uint32_t first,
+                  uint32_t n, uint32_t nr_threads)
 {
 	struct kv_seq seqs[WORLD_SEQS];
 	uint32_t bad[WORLD_SEQS] = { 0 }, i;
@@ -162,7 +163,7 @@ static float world_scale(const struct world *w)
 }
 
 int world_attend(struct world *w, const struct host_kernels *k, uint32_t first,
-		 uint32_t n, uint32_t nr_threads, float *out, float *lse)
+                 uint32_t n, uint32_t nr_threads, float *out, float *lse)
 {
 	struct kv_seq seqs[WORLD_SEQS];
 	uint32_t q_heads = w->s.nr_heads * w->s.group;
@@ -193,7 +194,7 @@ int world_attend(struct world *w, const struct host_kernels *k, uint32_t first,
 
 /* Tokens 0..n-1 of one head, by ref's dequant: [token][dim]. */
 static float *world_values(struct world *w, uint32_t seq, uint32_t n,
-			   uint32_t head, int is_v)
+                           uint32_t head, int is_v)
 {
 	const struct kv_page_ref *r = &w->pages[w->seqs[seq].first_page];
 	uint32_t dim = is_v ? w->v_out : w->s.k_dim, t, pt = w->s.page_tokens;
@@ -209,11 +210,12 @@ static float *world_values(struct world *w, uint32_t seq, uint32_t n,
 }
 
 void world_oracle(struct world *w, uint32_t seq, uint32_t pos, uint32_t head,
-		  double *out, double *lse)
+                  double *out, double *lse)
 {
 	uint32_t kd = w->s.k_dim, t, d, from = 0, kv = head / w->s.group;
 	const float *q = w->q + ((size_t)world_row(w, seq, pos) *
-				 w->s.nr_heads * w->s.group + head) * kd;
+	                                 w->s.nr_heads * w->s.group +
+	                         head) * kd;
 	float *k = world_values(w, seq, pos + 1, kv, 0);
 	float *v = world_values(w, seq, pos + 1, kv, 1);
 	double *s = malloc(sizeof(double) * (pos + 1));

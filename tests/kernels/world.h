@@ -10,17 +10,17 @@
 
 #include "kernels/host/host.h"
 
-#define WORLD_LAYER 1u	/* of two, the one in use */
+#define WORLD_LAYER 1u /* of two, the one in use */
 #define WORLD_SEQS  4u
 
 struct shape {
 	uint32_t k_dim, v_dim;
-	uint32_t nr_heads;	/* kv heads */
-	uint32_t group;		/* query heads per kv head */
+	uint32_t nr_heads; /* kv heads */
+	uint32_t group;    /* query heads per kv head */
 	uint32_t page_tokens;
-	uint32_t format[2][2];	/* k, v of even and of odd pages */
+	uint32_t format[2][2]; /* k, v of even and of odd pages */
 	uint32_t nr_seqs;
-	uint32_t len[WORLD_SEQS];	/* tokens of each sequence */
+	uint32_t len[WORLD_SEQS]; /* tokens of each sequence */
 	uint32_t window;
 	float softcap;
 	int sinks;
@@ -34,10 +34,10 @@ struct world {
 	uint64_t segment_bytes;
 	struct kv_page_ref *pages;
 	struct kv_seq seqs[WORLD_SEQS];
-	uint32_t nr_tokens;	/* of all sequences */
+	uint32_t nr_tokens; /* of all sequences */
 	uint32_t nr_pages;
-	uint32_t v_out;		/* elements of one output */
-	float *k, *v, *q;	/* [token][head][dim], sequence by sequence */
+	uint32_t v_out;   /* elements of one output */
+	float *k, *v, *q; /* [token][head][dim], sequence by sequence */
 	float sinks[64];
 };
 
@@ -48,19 +48,19 @@ void world_fini(struct world *w);
 void world_wipe(struct world *w);
 
 /* Appends tokens first..first+n-1 of every sequence that has them. */
-void world_append(struct world *w, const struct host_kernels *k,
-		  uint32_t first, uint32_t n, uint32_t nr_threads);
+void world_append(struct world *w, const struct host_kernels *k, uint32_t first,
+                  uint32_t n, uint32_t nr_threads);
 
 /*
  * Attends with tokens first..first+n-1 of every sequence that has them; out
  * is [token][q head][v_out] and lse [token][q head], sequence by sequence.
  */
 int world_attend(struct world *w, const struct host_kernels *k, uint32_t first,
-		 uint32_t n, uint32_t nr_threads, float *out, float *lse);
+                 uint32_t n, uint32_t nr_threads, float *out, float *lse);
 
 /* The same for one query head of one token, in float64 over ref's dequant. */
 void world_oracle(struct world *w, uint32_t seq, uint32_t pos, uint32_t head,
-		  double *out, double *lse);
+                  double *out, double *lse);
 
 /* Row of token @pos of sequence @seq in k, v, q and out. */
 uint32_t world_row(const struct world *w, uint32_t seq, uint32_t pos);

@@ -3,8 +3,8 @@
  * attend.c - kvbench attend: one decode step of attention on the host.
  *
  * Each round attends with one query token per sequence over keys and values
- * that the caches no longer hold, then reads as many bytes of the same memory
- * with as many threads: the bandwidth that the step is measured against.
+ * that the caches no longer hold, then reads the same memory for as long, with
+ * as many threads: the bandwidth that the step is measured against.
  */
 #include <errno.h>
 #include <math.h>
@@ -43,7 +43,10 @@ struct run {
 	double *us, *membw; /* [rounds] */
 };
 
-#define RUN_NULL { .pages = PAGES_NULL }
+#define RUN_NULL                                                               \
+	{                                                                      \
+		.pages = PAGES_NULL                                            \
+	}
 
 static void run_fini(struct run *r)
 {
@@ -152,25 +155,16 @@ static int step(struct run *r, unsigned i, double *us)
 	return err;
 }
 
-/* Reads the bytes of set @i, wherever its pages lie. */
-static double membw(const struct run *r, unsigned i)
-{
-	size_t set = (size_t)r->pages.layout.page_bytes * r->pages.per_set;
-
-	return bandwidth_read_gbps(
-		r->pages.mem.base + i % r->pages.nr_sets * set, set,
-		r->o->threads);
-}
-
 static int measure(struct run *r)
 {
+	struct bandwidth bw = { &r->pages.mem, 0, r->o->threads };
 	double warm;
-	unsigned i, set = 0;
-	int err = step(r, set++, &warm);
+	unsigned i;
+	int err = step(r, 0, &warm);
 
 	for (i = 0; i < r->o->rounds && !err; i++) {
-		err = step(r, set++, &r->us[i]);
-		r->membw[i] = membw(r, set++);
+		err = step(r, i + 1, &r->us[i]);
+		r->membw[i] = bandwidth_sample(&bw, r->us[i]);
 	}
 	return err;
 }
@@ -204,8 +198,10 @@ static int opts_check(struct opts *o)
 		fprintf(stderr, "kvbench attend: no format %s\n",
 		        o->format_name);
 	else if (o->heads > MAX_HEADS || o->heads % o->kv_heads)
-		fprintf(stderr, "kvbench attend: --heads is not a multiple of "
-		                "--kv-heads up to %d\n", MAX_HEADS);
+		fprintf(stderr,
+		        "kvbench attend: --heads is not a multiple of "
+		        "--kv-heads up to %d\n",
+		        MAX_HEADS);
 	else
 		return format;
 	return -EINVAL;
@@ -223,7 +219,8 @@ static int run(int argc, char **argv)
 		{ "page-tokens", ARG_COUNT, &o.page_tokens, "32, 64 or 128" },
 		{ "batch", ARG_COUNT, &o.batch, "sequences" },
 		{ "threads", ARG_COUNT, &o.threads, "default: one per CPU" },
-		{ "rounds", ARG_COUNT, &o.rounds, "of attention and of reading" },
+		{ "rounds", ARG_COUNT, &o.rounds,
+		  "of attention and of reading" },
 		{ "json", ARG_FLAG, &o.json, "one JSON object" },
 		{ NULL }
 	};
@@ -240,9 +237,9 @@ static int run(int argc, char **argv)
 	err = run_init(&r, &o, (unsigned)format);
 	if (!err)
 		err = measure(&r);
-	status = err == -EINVAL ? BENCH_USAGE :
-		 err		? BENCH_FAILED :
-				  report_print(figures(&r), o.json);
+	status = err == -EINVAL ? BENCH_USAGE
+	         : err          ? BENCH_FAILED
+	                        : report_print(figures(&r), o.json);
 	run_fini(&r);
 	return status;
 }

@@ -9,20 +9,36 @@
 #include "tools/kvbench/bandwidth.h"
 #include "tools/kvbench/stats.h"
 
-#define STEP 256u
+#define CHUNK ((size_t)2 << 20) /* of each thread; memory is a multiple */
 
 /* What was read has to matter to someone, or it would not be read. */
 static volatile uint64_t sink;
 
-double bandwidth_read_gbps(const void *p, size_t bytes, unsigned nr_threads)
+/* A chunk for each thread, the first at @at. */
+static uint64_t read_chunks(const struct bandwidth *b, size_t at)
 {
-	size_t share = bytes / nr_threads / STEP * STEP;
-	uint64_t start = stats_now_ns(), sum = 0, ns;
+	uint64_t sum = 0;
 
-#pragma omp parallel num_threads((int)nr_threads) reduction(^ : sum)
-	sum ^= bandwidth_read((const char *)p + share * omp_get_thread_num(),
-			      share);
-	ns = stats_now_ns() - start;
-	sink = sum;
-	return (double)(share * nr_threads) / (double)ns;
+#pragma omp parallel num_threads((int)b->nr_threads) reduction(^ : sum)
+	{
+		size_t own = at + CHUNK * (size_t)omp_get_thread_num();
+
+		sum ^= bandwidth_read(b->mem->base + own % b->mem->bytes,
+		                      CHUNK);
+	}
+	return sum;
+}
+
+double bandwidth_sample(struct bandwidth *b, double us)
+{
+	uint64_t start = stats_now_ns(), ns;
+	size_t bytes = 0;
+
+	do {
+		sink = read_chunks(b, b->at);
+		b->at = (b->at + CHUNK * b->nr_threads) % b->mem->bytes;
+		bytes += CHUNK * b->nr_threads;
+		ns = stats_now_ns() - start;
+	} while ((double)ns < us * 1e3);
+	return (double)bytes / (double)ns;
 }

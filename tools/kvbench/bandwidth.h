@@ -7,14 +7,22 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "tools/kvbench/memory.h"
+
+struct bandwidth {
+	const struct memory *mem; /* more than the caches hold */
+	size_t at;                /* where the next sample begins */
+	unsigned nr_threads;
+};
 
 /**
- * bandwidth_read_gbps() - read memory once from end to end, as fast as can be
- * @p:		64-byte aligned
- * @bytes:	a multiple of 256 for each thread
- * @nr_threads:	each reads its share
+ * bandwidth_sample() - read memory as fast as can be, in address order
+ * @us:		for at least so long: as long as what it is compared with, so
+ *		that a busy machine disturbs both alike
+ *
+ * Return: GB/s of all threads together.
  */
-double bandwidth_read_gbps(const void *p, size_t bytes, unsigned nr_threads);
+double bandwidth_sample(struct bandwidth *b, double us);
 
 /* Reads memory with the widest loads this CPU has; bytes a multiple of 256. */
 uint64_t bandwidth_read(const void *p, size_t bytes);

@@ -15,7 +15,7 @@ int memory_init(struct memory *m, size_t bytes)
 {
 	size_t size = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
 	uint8_t *p = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	size_t skip;
 
 	if (p == MAP_FAILED)
@@ -45,8 +45,8 @@ static long cache_number(int cpu, int index, const char *file)
 	FILE *f;
 
 	snprintf(path, sizeof(path),
-		 "/sys/devices/system/cpu/cpu%d/cache/index%d/%s", cpu, index,
-		 file);
+	         "/sys/devices/system/cpu/cpu%d/cache/index%d/%s", cpu, index,
+	         file);
 	f = fopen(path, "re");
 	if (!f)
 		return -1;

@@ -10,12 +10,15 @@
 #include <stdint.h>
 
 struct memory {
-	uint8_t *base;	/* 2 MiB aligned */
+	uint8_t *base; /* 2 MiB aligned */
 	size_t bytes;
 	bool huge_pages; /* asked for, and the kernel did not refuse */
 };
 
-#define MEMORY_NULL { 0 }
+#define MEMORY_NULL                                                            \
+	{                                                                      \
+		0                                                              \
+	}
 
 /**
  * memory_init() - private memory, in huge pages where the kernel allows

@@ -20,7 +20,10 @@ struct pages {
 	unsigned nr_sets;
 };
 
-#define PAGES_NULL { .mem = MEMORY_NULL }
+#define PAGES_NULL                                                             \
+	{                                                                      \
+		.mem = MEMORY_NULL                                             \
+	}
 
 /* What a page of one layer holds. */
 struct pages_shape {

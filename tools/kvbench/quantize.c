@@ -3,7 +3,7 @@
  * quantize.c - kvbench quantize: f32 keys and values into pages on the host.
  *
  * Each round takes rows and pages that the caches no longer hold, then reads
- * as many bytes of the same memory with as many threads. Bytes are those of
+ * the memory of the rows for as long, with as many threads. Bytes are those of
  * the rows read and of the pages written.
  */
 #include <errno.h>
@@ -36,7 +36,10 @@ struct run {
 	double *us, *membw; /* [rounds] */
 };
 
-#define RUN_NULL { .pages = PAGES_NULL, .rows = MEMORY_NULL }
+#define RUN_NULL                                                               \
+	{                                                                      \
+		.pages = PAGES_NULL, .rows = MEMORY_NULL                       \
+	}
 
 static void run_fini(struct run *r)
 {
@@ -103,7 +106,7 @@ static double step(struct run *r, unsigned i)
 {
 	const struct opts *o = r->o;
 	const float *k = (const float *)r->rows.base +
-			 i % r->pages.nr_sets * 2 * set_floats(r);
+	                 i % r->pages.nr_sets * 2 * set_floats(r);
 	void *base = r->pages.mem.base;
 	const struct kv_seq seq = { .nr_rows = o->tokens };
 	uint32_t bad = 0;
@@ -131,17 +134,14 @@ static double step(struct run *r, unsigned i)
 /* Once through all sets first, so that no page is touched the first time. */
 static void measure(struct run *r)
 {
+	struct bandwidth bw = { &r->rows, 0, r->o->threads };
 	unsigned i, set = 0;
-	size_t bytes = rows_bytes(r);
 
 	while (set < r->pages.nr_sets)
 		step(r, set++);
 	for (i = 0; i < r->o->rounds; i++) {
 		r->us[i] = step(r, set++);
-		r->membw[i] = bandwidth_read_gbps(
-			r->rows.base + set % r->pages.nr_sets * bytes, bytes,
-			r->o->threads);
-		set++;
+		r->membw[i] = bandwidth_sample(&bw, r->us[i]);
 	}
 }
 
