@@ -15,7 +15,7 @@
 #include "tests/worker/runworker.h"
 
 #define VALID TEST_MODEL "/valid.txt"
-#define FEW "10240"
+#define FEW "5120"
 
 static void start(struct run *r, const char *model, const char *format,
 		  const char *max_bytes, const char *chunk)

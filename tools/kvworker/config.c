@@ -218,7 +218,7 @@ static int read_heads(struct reader *r, struct config *c)
 				"is not a multiple of num_key_value_heads");
 	if (!find(r->root, "head_dim") && c->hidden % c->nr_heads)
 		return complain(r, "hidden_size", "is not a multiple of "
-				"num_attention_heads, and there is no head_dim");
+				"num_attention_heads, and head_dim is missing");
 	err = read_count(r, "head_dim", KVD_MAX_DIM, c->hidden / c->nr_heads,
 			 &c->head_dim);
 	if (err)

@@ -69,8 +69,9 @@ int text_read_bytes(const char *path, const struct config *c, uint32_t **ret,
 
 	if (c->vocab != BYTE_VOCAB)
 		return error_set(e, -EINVAL,
-				 "%s: the model has %u tokens, not one for each "
-				 "byte: give --prompt-ids", path, c->vocab);
+				 "%s: the model has %u tokens, not one for "
+				 "each byte: give --prompt-ids", path,
+				 c->vocab);
 	err = text_read(path, UINT64_MAX, &bytes, &nr, e);
 	if (err)
 		return err;

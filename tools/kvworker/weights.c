@@ -68,9 +68,9 @@ static int find_tensor(struct loader *l, const char *name, size_t rows,
 	if (t->nr_dims != (cols ? 2u : 1u) || t->dims[0] != rows ||
 	    (cols && t->dims[1] != cols))
 		return error_set(l->error, -EINVAL,
-				 "%s: tensor %s: shape differs from [%zu%s%.0zu] "
-				 "of config.json", t->path, name, rows,
-				 cols ? ", " : "", cols);
+				 "%s: tensor %s: shape differs from "
+				 "[%zu%s%.0zu] of config.json", t->path, name,
+				 rows, cols ? ", " : "", cols);
 	*ret = t;
 	return 0;
 }
