@@ -11,8 +11,8 @@
 static json_t *client_to_json(const Kvd__ClientStat *c)
 {
 	return json_pack(
-		"{s:i, s:i, s:i, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id",
-		(int)c->id, "pid", (int)c->pid, "uid", (int)c->uid, "tenant",
+		"{s:i, s:i, s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I}", "id",
+		(int)c->id, "pid", (int)c->pid, "uid", (json_int_t)c->uid, "tenant",
 		json_safe(c->tenant), "program", json_safe(c->program),
 		"connected_ms", (json_int_t)c->connected_ms, "requests",
 		(json_int_t)c->requests, "open_pages",
