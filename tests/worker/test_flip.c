@@ -64,8 +64,8 @@ static void compute(struct kvd_seq *seq, float *out)
 	const float *logits;
 
 	check(kvd_truncate(seq, PREFIX, NULL));
-	check(model_prefill(model, seq, tokens + PREFIX, NR - PREFIX,
-			    NR - PREFIX, &logits, &e));
+	check(model_run(model, seq, tokens + PREFIX, NR - PREFIX,
+			NR - PREFIX, &logits, &e));
 	memcpy(out, logits, LOGITS * sizeof(float));
 }
 
@@ -100,7 +100,7 @@ static void test_format(uint32_t format)
 	check(kv_open(&kv, &config, weights.digest, &opts, &e));
 	check(model_new(&config, &weights, &kv, NR, &model, &e));
 	check(kvd_seq_new(kv.space, &so, &seq));
-	check(model_prefill(model, seq, tokens, NR, 0, NULL, &e));
+	check(model_run(model, seq, tokens, NR, 0, NULL, &e));
 	check(kvd_seq_pages(seq, 0, &page, 1, &nr));
 	check(kvd_space_record(kv.space, page.page_class, &record));
 	/* High byte of an f16, or a code of int8: both in even-odd pairs. */

@@ -189,6 +189,42 @@ static void test_share(const char *format, const char *page_tokens,
 	run_free(&first);
 }
 
+/* Pages that decode filled are worth what prefill's are. */
+static void test_conversation(void)
+{
+	const char *prompt = write_prompt("ask", valid + 30000, 100, "", 0);
+	const char *const asked[] = { TEST_MODEL, "--prompt-file", prompt,
+				      "--page-tokens", "32", "--generate", "90",
+				      NULL };
+	struct run first, next, alone;
+	size_t rows, all, hit;
+	float *got, *want;
+	const char *text;
+
+	run(&first, asked);
+	text = json_string_value(json_object_get(first.json, "text"));
+	if (!text || strlen(text) < 64)
+		run_fail("too short an answer: %s", first.said);
+	/* The last token was never an input: it is in no page. */
+	hit = (100 + strlen(text)) / 32 * 32;
+	prompt = write_prompt("ask", valid + 30000, 100, text, strlen(text));
+	got = logits_of(&next, prompt, &rows, (const char *[]){
+		"--page-tokens", "32", "--no-publish", NULL });
+	want = logits_of(&alone, prompt, &all, (const char *[]){
+		"--page-tokens", "32", "--no-match", "--no-publish", NULL });
+	if (run_number(&next, "hit_tokens") != (double)hit)
+		run_fail("%g of %zu tokens hit", run_number(&next, "hit_tokens"),
+			 hit);
+	if (all != rows + hit ||
+	    memcmp(got, want + hit * VOCAB, rows * VOCAB * sizeof(float)))
+		run_fail("a prefix that decode wrote gives other logits");
+	free(got);
+	free(want);
+	run_free(&first);
+	run_free(&next);
+	run_free(&alone);
+}
+
 /* cold is measured, publishes nothing, and takes nothing. */
 static void test_cold(void)
 {
@@ -233,6 +269,7 @@ int main(int argc, char **argv)
 	test_share("int8", "64", true);
 	test_share("bf16", "128", false);
 	test_share("int8", "32", false);
+	test_conversation();
 	test_cold();
 	daemon_assert_idle(&d);
 	daemon_stop(&d);

@@ -77,8 +77,8 @@ static int prefill(struct generation *g, struct kvd_seq *seq, size_t done,
 							w->options.chunk;
 		uint32_t want = all ? nr : nr == left ? 1 : 0;
 
-		err = model_prefill(w->model, seq, g->prompt + done, nr, want,
-				    &logits, e);
+		err = model_run(w->model, seq, g->prompt + done, nr, want,
+				&logits, e);
 		if (!err && all)
 			err = write_logits(g, logits, nr, e);
 		if (err)
@@ -131,7 +131,7 @@ static int decode(struct generation *g, struct kvd_seq *seq, uint32_t next,
 		g->out[g->nr_out++] = next;
 		if (g->nr_out == w->options.generate)
 			break;
-		err = model_decode(w->model, seq, next, &logits, e);
+		err = model_run(w->model, seq, &next, 1, 1, &logits, e);
 		if (err)
 			return err;
 		next = likeliest(logits, w->config.vocab);

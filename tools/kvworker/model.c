@@ -3,13 +3,12 @@
  * model.c - the forward pass of a Llama model over pages of kvd.
  *
  * A BLAS rounds a row of a product differently when the matrix has another
- * shape. So prefill is cut at absolute page boundaries: a block is the rows
- * of one page, the row of a token is its position in the page, and every
- * multiplication is of one whole block, padded with rows nobody reads. Then
- * all matrices have one shape, and what a token's K, V and logits come out as
- * depends on the positions before it alone: not on the length of the chunks,
- * nor on how much of the prompt was found in the pool. Decode has blocks of
- * one row; the K and V it writes equal prefill's to rounding.
+ * shape. So every multiplication is of one block: BLOCK rows, the row of a
+ * token its position modulo BLOCK, padded with rows nobody reads. Then all
+ * matrices have one shape, in prefill and in decode, and what a token's K, V
+ * and logits come out as depends on the positions before it alone: not on the
+ * length of the chunks, nor on how much of the prompt was found in the pool,
+ * nor on who computed that and how.
  *
  * Activations are [rows][width] arrays in f32; `first` is the row of the
  * first token. One thread; BLAS and attention have their own inside.
@@ -22,6 +21,12 @@
 #include <string.h>
 #include "tools/kvworker/model.h"
 #include "tools/kvworker/rope.h"
+
+/*
+ * Divides every page size, so that a block never crosses pages. Fewer rows
+ * make decode cheaper, more make prefill: 16 costs both little.
+ */
+#define BLOCK 16
 
 struct model {
 	const struct config *c;
@@ -43,7 +48,6 @@ struct model {
 
 /* The rows of one call. */
 struct rows {
-	size_t block;		/* rows of one multiplication */
 	size_t nr_blocks;
 	size_t first;		/* row of the first token */
 	size_t nr;		/* tokens */
@@ -60,9 +64,9 @@ static void multiply(const struct rows *r, const float *a, const float *b,
 {
 	for (size_t i = 0; i < r->nr_blocks; i++)
 		cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans,
-			    (blasint)r->block, (blasint)n, (blasint)k, 1,
-			    a + i * r->block * k, (blasint)k, b, (blasint)k,
-			    add ? 1 : 0, out + i * r->block * n, (blasint)n);
+			    BLOCK, (blasint)n, (blasint)k, 1,
+			    a + i * BLOCK * k, (blasint)k, b, (blasint)k,
+			    add ? 1 : 0, out + i * BLOCK * n, (blasint)n);
 }
 
 /* RMSNorm: x / sqrt(mean(x^2) + eps) * weight. */
@@ -90,7 +94,7 @@ static void embed(struct model *m, const struct rows *r,
 {
 	size_t n = m->c->hidden;
 
-	memset(m->x, 0, r->nr_blocks * r->block * n * sizeof(float));
+	memset(m->x, 0, r->nr_blocks * BLOCK * n * sizeof(float));
 	for (size_t i = 0; i < r->nr; i++)
 		memcpy(m->x + (r->first + i) * n, m->w->embed + tokens[i] * n,
 		       n * sizeof(float));
@@ -151,9 +155,9 @@ static int run_head(struct model *m, const struct rows *r, size_t nr,
 		    const float **ret, struct error *e)
 {
 	size_t row = r->first + r->nr - nr;
-	size_t skip = row / r->block;
-	size_t rows = (r->nr_blocks - skip) * r->block;
-	struct rows tail = { r->block, r->nr_blocks - skip, 0, 0 };
+	size_t skip = row / BLOCK;
+	size_t rows = (r->nr_blocks - skip) * BLOCK;
+	struct rows tail = { .nr_blocks = r->nr_blocks - skip };
 	size_t n = m->c->vocab, k = m->c->hidden;
 
 	if (rows > m->logits_rows) {
@@ -165,54 +169,37 @@ static int run_head(struct model *m, const struct rows *r, size_t nr,
 		m->logits_rows = rows;
 	}
 	normalize(m, r, m->w->norm);
-	multiply(&tail, m->normed + skip * r->block * k, m->w->head, m->logits,
+	multiply(&tail, m->normed + skip * BLOCK * k, m->w->head, m->logits,
 		 n, k, false);
-	*ret = m->logits + (row - skip * r->block) * n;
+	*ret = m->logits + (row - skip * BLOCK) * n;
 	return 0;
 }
 
-static int run(struct model *m, const struct rows *r, struct kvd_seq *seq,
-	       const uint32_t *tokens, uint32_t nr_logits, const float **ret,
-	       struct error *e)
+int model_run(struct model *m, struct kvd_seq *seq, const uint32_t *tokens,
+	      uint32_t nr, uint32_t nr_logits, const float **ret,
+	      struct error *e)
 {
 	uint32_t dim = m->c->head_dim;
 	size_t pos = kvd_seq_tokens(seq);
+	struct rows r = { .first = pos % BLOCK, .nr = nr };
 	int err;
-
-	embed(m, r, tokens);
-	for (size_t i = 0; i < r->nr; i++)
-		rope_angles(m->freq, dim / 2, pos + i,
-			    m->rope + (r->first + i) * dim);
-	for (uint32_t layer = 0; layer < m->c->nr_layers; layer++) {
-		err = run_layer(m, r, layer, seq, e);
-		if (err)
-			return err;
-	}
-	err = kv_commit(m->kv, seq, tokens, r->nr, e);
-	if (err || !nr_logits)
-		return err;
-	return run_head(m, r, nr_logits, ret, e);
-}
-
-int model_prefill(struct model *m, struct kvd_seq *seq,
-		  const uint32_t *tokens, uint32_t nr, uint32_t nr_logits,
-		  const float **ret, struct error *e)
-{
-	struct rows r = { .block = m->kv->page_tokens, .nr = nr };
 
 	if (nr == 0 || nr > m->chunk || nr_logits > nr)
 		return error_set(e, -EINVAL, "bad number of tokens");
-	r.first = kvd_seq_tokens(seq) % r.block;
-	r.nr_blocks = (r.first + nr + r.block - 1) / r.block;
-	return run(m, &r, seq, tokens, nr_logits, ret, e);
-}
-
-int model_decode(struct model *m, struct kvd_seq *seq, uint32_t token,
-		 const float **ret, struct error *e)
-{
-	struct rows r = { .block = 1, .nr_blocks = 1, .nr = 1 };
-
-	return run(m, &r, seq, &token, 1, ret, e);
+	r.nr_blocks = (r.first + nr + BLOCK - 1) / BLOCK;
+	embed(m, &r, tokens);
+	for (size_t i = 0; i < nr; i++)
+		rope_angles(m->freq, dim / 2, pos + i,
+			    m->rope + (r.first + i) * dim);
+	for (uint32_t layer = 0; layer < m->c->nr_layers; layer++) {
+		err = run_layer(m, &r, layer, seq, e);
+		if (err)
+			return err;
+	}
+	err = kv_commit(m->kv, seq, tokens, nr, e);
+	if (err || !nr_logits)
+		return err;
+	return run_head(m, &r, nr_logits, ret, e);
 }
 
 /* Padding must be finite, so everything starts as zeros. */
@@ -248,7 +235,7 @@ int model_new(const struct config *c, const struct weights *w, struct kv *kv,
 	m->w = w;
 	m->kv = kv;
 	m->chunk = chunk;
-	m->max_rows = chunk + 2 * (size_t)kv->page_tokens;
+	m->max_rows = chunk + 2 * (size_t)BLOCK;
 	if (alloc(m)) {
 		model_free(m);
 		return error_set(e, -ENOMEM,

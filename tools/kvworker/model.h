@@ -25,25 +25,17 @@ int model_new(const struct config *c, const struct weights *w, struct kv *kv,
 void model_free(struct model *m);
 
 /**
- * model_prefill() - compute and commit the next tokens of a sequence
+ * model_run() - compute and commit the next tokens of a sequence
  * @tokens:	at most @chunk of them, each below the vocabulary
  * @nr_logits:	how many of them, from the last back, need logits
  * @ret:	[nr_logits][vocab], valid until the next call; may be NULL
  *
- * A token's logits are the same bit for bit whatever the chunks a prompt is
- * cut into, and whichever process computed the pages before it.
+ * Prefill with many, decode with one. A token's logits are the same bit for
+ * bit either way, whatever the chunks a prompt is cut into, and whichever
+ * process computed the pages before it.
  */
-int model_prefill(struct model *m, struct kvd_seq *seq,
-		  const uint32_t *tokens, uint32_t nr, uint32_t nr_logits,
-		  const float **ret, struct error *e);
-
-/**
- * model_decode() - compute and commit one token
- *
- * Multiplies one row instead of a padded page of them: many times faster,
- * and equal to model_prefill() to rounding only.
- */
-int model_decode(struct model *m, struct kvd_seq *seq, uint32_t token,
-		 const float **ret, struct error *e);
+int model_run(struct model *m, struct kvd_seq *seq, const uint32_t *tokens,
+	      uint32_t nr, uint32_t nr_logits, const float **ret,
+	      struct error *e);
 
 #endif

@@ -55,8 +55,8 @@ static int score_tokens(struct score *s, struct kvd_seq *seq,
 		size_t left = nr - done;
 		uint32_t n = left < chunk ? (uint32_t)left : chunk;
 
-		err = model_prefill(s->w->model, seq, tokens + done, n, n,
-				    &logits, e);
+		err = model_run(s->w->model, seq, tokens + done, n, n,
+				&logits, e);
 		if (err)
 			return err;
 		for (uint32_t i = 0; i < n; i++)
