@@ -117,6 +117,12 @@ bool mem_in_grace(const struct mem *m);
 void mem_grace_end(struct mem *m,
 		   bool (*alive)(pid_t pid, uint64_t start_time));
 
+/*
+ * About once a second: a device that had no memory is asked again when
+ * somebody waits. May call ops.room.
+ */
+void mem_tick(struct mem *m);
+
 /* ---- clients ---- */
 
 struct mem_client_id {

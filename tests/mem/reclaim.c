@@ -390,10 +390,18 @@ static void test_no_memory(void **state)
 	s = fx_space(c, 1, small);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 65, h), -ENOSPC);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 64, h), 0);
-	/* Tried again when something has changed. */
+	/* Tried again when something has changed, or a while later. */
 	poor.left = 1;
 	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
 	mem_client_free(d, true);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 64, h), 0);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
+	poor.left = 1;
+	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
+	f.rooms = 0;
+	mem_tick(f.m);
+	mem_tick(f.m);
+	assert_int_equal(f.rooms, 1);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), 0);
 	f.dev->ops = poor.real;
 	fx_fini(&f);
