@@ -178,8 +178,9 @@ static struct segment *segment_cheapest(const struct tenant *t)
 
 bool reclaim_segment(struct tenant *t)
 {
-	struct segment *seg = segment_cheapest(t);
+	struct segment *seg;
 
+	seg = segment_is_allowed(t) ? segment_cheapest(t) : NULL;
 	if (!seg)
 		return false;
 	for (uint32_t i = 0; i < seg->nr_granules; i++)

@@ -176,6 +176,28 @@ static void test_quota(void **state)
 	fx_fini(&f);
 }
 
+/* A page of every size pins a slab each, but not the pool. */
+static void test_quota_of_segments(void **state)
+{
+	struct mem_client *c;
+	struct mem_stat st;
+	struct fx f;
+	handle_t h;
+
+	fx_init(&f, 64 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 6 * MIB);
+	for (uint32_t i = 0; i < 10; i++) {
+		const uint32_t layers[] = { i + 1, 0 };
+		struct mem_space *s = fx_space(c, 1, layers);
+		int r = fx_alloc(&f, c, s, 0, 1, &h);
+
+		assert_int_equal(r, i < 6 ? 0 : -ENOSPC);
+	}
+	mem_stat(f.m, &st);
+	assert_int_equal(st.segments, 3);
+	fx_fini(&f);
+}
+
 /* Slabs of one size make room for another, the colder class first. */
 static void test_other_size(void **state)
 {
@@ -415,6 +437,7 @@ int main(void)
 		cmocka_unit_test(test_order_of_release),
 		cmocka_unit_test(test_in_vain),
 		cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_quota_of_segments),
 		cmocka_unit_test(test_other_size),
 		cmocka_unit_test(test_pinned),
 		cmocka_unit_test(test_other_tenant),
