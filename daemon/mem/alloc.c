@@ -32,6 +32,22 @@ static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
 	return 0;
 }
 
+/* The same for its part of the page numbers. */
+static int alloc_share(struct tenant *t, uint32_t nr)
+{
+	uint64_t all = tenant_nr_pages(t) + nr;
+	uint32_t max = tenant_max_pages(t);
+
+	if (!t->max_bytes || all <= max)
+		return 0;
+	if (all - max > t->tally.pages[PAGE_CACHED])
+		return -EDQUOT;
+	if (t->m->in_grace)
+		return -EAGAIN;
+	reclaim_pages(t, all - max);
+	return 0;
+}
+
 static int alloc_numbers(struct tenant *t, uint32_t nr)
 {
 	if (t->m->nr_free >= nr)
@@ -121,6 +137,9 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 	if (r < 0)
 		return r;
 	*ret_need = bytes;
+	r = alloc_share(c->tenant, nr);
+	if (r < 0)
+		return r;
 	r = alloc_numbers(c->tenant, nr);
 	if (r < 0)
 		return r;

@@ -352,6 +352,37 @@ static void test_numbers(void **state)
 	fx_fini(&f);
 }
 
+/* They are all tenants': what another has cached goes, and none has all. */
+static void test_numbers_shared(void **state)
+{
+	static const uint32_t tiny[] = { 1, 0 };
+	struct mem_client *a, *b;
+	struct mem_space *sa, *sb;
+	struct fx f;
+	handle_t h[64], more[40];
+
+	fx_init(&f, 16 * MIB, 4 * MIB);
+	mem_free(f.m);
+	fx_forget(&f);
+	f.cfg.max_pages = 64;
+	assert_int_equal(fx_new(&f), 0);
+	a = fx_client(&f, 1, "alice", 0);
+	sa = fx_space(a, 1, tiny);
+	cache_chain(&f, a, sa, 1, 64, h);
+	b = fx_client(&f, 2, "bob", 4 * MIB);
+	sb = fx_space(b, 1, tiny);
+	assert_int_equal(fx_alloc(&f, b, sb, 0, 16, more), 0);
+	assert_int_equal(in_index(sa, 1, 64), 48);
+	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, more), -EDQUOT);
+	cache_chain(&f, a, sa, 2, 48, h);
+	fx_release(b, more[0]);
+	cache_chain(&f, b, sb, 1, 1, more);
+	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, more), 0);
+	assert_int_equal(in_index(sb, 1, 1), 0);
+	assert_int_equal(in_index(sa, 2, 48), 48);
+	fx_fini(&f);
+}
+
 /* One empty slab stays cut, so that a page may come and go cheaply. */
 static void test_spare_slab(void **state)
 {
@@ -443,6 +474,7 @@ int main(void)
 		cmocka_unit_test(test_other_tenant),
 		cmocka_unit_test(test_recall),
 		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_numbers_shared),
 		cmocka_unit_test(test_spare_slab),
 		cmocka_unit_test(test_no_memory),
 	};
