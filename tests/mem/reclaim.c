@@ -165,7 +165,10 @@ static void test_quota(void **state)
 	/* A second client of the tenant pays from the same purse. */
 	d = fx_client(&f, 2, "t", 8 * 64 * 1024);
 	fx_space(d, 1, small);
+	assert_int_equal(f.recalls, 0);
 	assert_int_equal(fx_alloc(&f, d, s, 0, 4, h + 5), -EDQUOT);
+	assert_ptr_equal(f.recalled, c);
+	assert_int_equal(f.recalls, 1);
 	assert_int_equal(fx_alloc(&f, d, s, 0, 3, h + 5), 0);
 	f.rooms = 0;
 	mem_client_free(c, true);
@@ -380,6 +383,11 @@ static void test_numbers_shared(void **state)
 	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, more), 0);
 	assert_int_equal(in_index(sb, 1, 1), 0);
 	assert_int_equal(in_index(sa, 2, 48), 48);
+	/* What another tenant's client has in stock is asked for. */
+	assert_int_equal(fx_alloc(&f, a, sa, 0, 49, h), -EAGAIN);
+	assert_int_equal(f.recalls, 1);
+	assert_ptr_equal(f.recalled, b);
+	assert_int_equal(fx_alloc(&f, a, sa, 0, 49, h), -ENOSPC);
 	fx_fini(&f);
 }
 
