@@ -163,6 +163,14 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 	return r;
 }
 
+/* More than there could ever be is no reason to wait. */
+static bool alloc_is_possible(const struct tenant *t, uint64_t nr,
+			      uint64_t bytes)
+{
+	return nr <= tenant_max_pages(t) && bytes <= t->m->pool_bytes &&
+	       (!t->max_bytes || bytes <= t->max_bytes);
+}
+
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,
 	      uint64_t *ret_need_bytes)
@@ -170,7 +178,8 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	int r;
 
 	if (class >= s->nr_classes || nr == 0 ||
-	    nr > c->m->table.h->nr_entries)
+	    !alloc_is_possible(c->tenant, nr,
+			       (uint64_t)nr * s->sizes[class]->page_bytes))
 		return -EINVAL;
 	r = alloc_reserve(c, s->sizes[class], nr, ret_need_bytes);
 	if (r == -EDQUOT)
