@@ -119,7 +119,8 @@ void mem_grace_end(struct mem *m,
 
 /*
  * About once a second: a device that had no memory is asked again when
- * somebody waits. May call ops.room.
+ * somebody waits, and who waits learns of what became free meanwhile. May
+ * call ops.room.
  */
 void mem_tick(struct mem *m);
 
@@ -182,9 +183,9 @@ struct mem_class {
  * mem_space_open() - the space of this key in the client's tenant
  *
  * Found or made. Clients keep a space alive; the last to go leaves it with
- * its cached pages. Opened twice, it is to be closed twice. Return: 0;
+ * its cached pages, until its record is needed for another. Opened twice, it is to be closed twice. Return: 0;
  * -EINVAL bad geometry, with *ret_why a static text; -ENOSPC too many
- * spaces; -ENOMEM.
+ * spaces, or of the tenant; -ENOMEM.
  */
 int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		   struct mem_space **ret, const char **ret_why);

@@ -212,10 +212,8 @@ void mem_tell_room(struct mem *m)
 
 void mem_tick(struct mem *m)
 {
-	if (!m->grow_failed)
-		return;
+	m->freed |= m->grow_failed;
 	m->grow_failed = false;
-	m->freed = true;
 	mem_tell_room(m);
 }
 

@@ -82,6 +82,17 @@ void reclaim_pages(struct tenant *t, uint64_t nr)
 		page_evict(class_coldest(tenant_coldest(t, NULL)));
 }
 
+void reclaim_space(struct mem_space *s)
+{
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		list_for_each_safe(pos, &s->sizes[i]->lru) {
+			struct page *p = list_entry(pos, struct page, link);
+
+			if (p->space == s)
+				page_evict(p);
+		}
+}
+
 bool reclaim_numbers(struct tenant *t, uint32_t nr)
 {
 	struct mem *m = t->m;

@@ -21,6 +21,9 @@ void reclaim_charge(struct tenant *t, uint64_t bytes);
 /* Gives up @nr coldest pages of @t, which has them. */
 void reclaim_pages(struct tenant *t, uint64_t nr);
 
+/* Gives up all that @s has cached. */
+void reclaim_space(struct mem_space *s);
+
 /*
  * Until @nr page numbers are free: pages of @t, then of others, because all
  * tenants share the numbers. Return: false, and nothing done: not to be had.

@@ -418,30 +418,65 @@ static void test_spaces(void **state)
 	fx_fini(&f);
 }
 
+/* @nr cached pages in space @model of @c, which closes it. */
+static uint32_t cache_and_close(struct fx *f, struct mem_client *c,
+				uint8_t model, uint32_t nr)
+{
+	struct mem_space *s = fx_space(c, model, one_group);
+
+	for (uint32_t i = 0; i < nr; i++) {
+		handle_t h = fx_page(f, c, s, 0);
+
+		fx_publish(c, s, 1, i, 0, h);
+		fx_release(c, h);
+	}
+	mem_space_close(c, s); /* opened twice */
+	mem_space_close(c, s);
+	return mem_space_id(s);
+}
+
 static void test_too_many_spaces(void **state)
 {
-	struct mem_client *c;
+	static const char *const names[] = { "t", "u", "v", "w" };
+	struct mem_client *c, *d[4];
 	struct mem_space *s;
-	struct mem_space_key key;
+	struct mem_space_key key = fx_key(4, one_group);
 	const char *why;
 	struct fx f;
+	uint32_t id;
 
-	memset(&f, 0, sizeof(f));
-	f.cfg.max_spaces = 4;
-	fx_init(&f, 8 * MIB, 4 * MIB);
+	fx_init(&f, 32 * MIB, 4 * MIB);
 	mem_free(f.m);
 	fx_forget(&f);
-	f.cfg.max_spaces = 4;
+	f.cfg.max_spaces = 16;
 	assert_int_equal(fx_new(&f), 0);
-	c = fx_client(&f, 1, "t", 0);
-	for (uint8_t i = 0; i < 4; i++)
-		fx_space(c, i, one_group);
-	key = fx_key(4, one_group);
+	for (int t = 0; t < 4; t++) {
+		d[t] = fx_client(&f, 1 + t, names[t], 0);
+		for (uint8_t i = 0; i < 4; i++)
+			fx_space(d[t], i, one_group);
+		/* A tenant may have a quarter of them. */
+		assert_int_equal(mem_space_open(d[t], &key, &s, &why),
+				 -ENOSPC);
+	}
+	/* One that nobody has open makes place, the emptiest first. */
+	cache_and_close(&f, d[0], 1, 3);
+	id = cache_and_close(&f, d[0], 2, 1);
+	cache_and_close(&f, d[0], 3, 2);
+	assert_int_equal(mem_space_open(d[0], &key, &s, &why), 0);
+	assert_int_equal(mem_space_id(s), id);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), 5);
+	fx_verify(&f);
+	/* For another tenant too, but not what somebody holds. */
+	c = fx_client(&f, 9, "x", 0);
+	fx_space(c, 1, one_group);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), 3);
+	fx_space(c, 2, one_group);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
 	assert_int_equal(mem_space_open(c, &key, &s, &why), -ENOSPC);
-	/* One that nobody has open and that is empty makes place. */
-	mem_space_close(c, mem_space_get(c, 2));
-	assert_int_equal(mem_space_open(c, &key, &s, &why), 0);
-	assert_int_equal(mem_space_id(s), 2);
+	s = mem_space_get(d[3], 16);
+	fx_page(&f, d[3], s, 0);
+	mem_space_close(d[3], s);
+	assert_int_equal(mem_space_open(c, &key, &s, &why), -ENOSPC);
 	dev_drain(f.dev);
 	fx_fini(&f);
 }
