@@ -145,20 +145,27 @@ int mem_client_new(struct mem *m, const struct mem_client_id *id,
 		   struct mem_client **ret);
 void *mem_client_owner(const struct mem_client *c);
 
+/* What is known of a process when its connection ends. */
+enum mem_end {
+	MEM_END_UNKNOWN = 0,	/* it may still write to open pages */
+	MEM_END_DEAD,		/* socket and pidfd both say so */
+	MEM_END_BYE,		/* it said that it writes no more; it lives */
+};
+
 /**
  * mem_client_free() - give back all that a client held
  * @c:		client, gone after the call; NULL is fine
- * @quiesced:	its device work has provably ended (it said so in a bye, or
- *		socket and pidfd both say it is dead): open pages become FREE.
- *		Otherwise they are QUARANTINED until mem_reap_writer(), which
- *		must then be called, whether or not it had open pages: until
- *		then its tenant's segments count as mapped.
+ * @end:	unless UNKNOWN, open pages become FREE, else QUARANTINED.
+ *		Unless DEAD, mem_reap_writer() must be called when it is,
+ *		whatever it had: until then its tenant's segments count as
+ *		mapped.
  *
  * Time is proportional to what it held.
  */
-void mem_client_free(struct mem_client *c, bool quiesced);
+void mem_client_free(struct mem_client *c, enum mem_end end);
 
-/* The writer is dead: its quarantined pages become FREE. */
+/* The process is dead: its quarantined pages become FREE, and its tenant's
+ * segments are mapped by one less. */
 void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time);
 
 /* ---- spaces ---- */

@@ -301,6 +301,7 @@ int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		map_put(&c->spaces, s->id, 1);
 		s->nr_clients++;
 	}
+	c->opened = true;
 	segment_make_ahead(c->tenant);
 	*ret = s;
 	return 0;

@@ -64,9 +64,9 @@ static void test_life(void **state)
 	fx_release(a, none);
 	assert_int_equal(mem_release(a, &none, 1, &nr), -ESTALE);
 	assert_int_equal(fx_pages(&f, PAGE_OPEN), 0);
-	mem_client_free(a, true);
-	mem_client_free(b, true);
-	mem_client_free(NULL, true);
+	mem_client_free(a, MEM_END_DEAD);
+	mem_client_free(b, MEM_END_DEAD);
+	mem_client_free(NULL, MEM_END_DEAD);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 1);
 	fx_fini(&f);
 }
@@ -495,7 +495,7 @@ static void test_quarantine(void **state)
 	s = fx_space(c, 1, one_group);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 3, h), 0);
 	fx_publish(c, s, 1, 0, 0, h[2]);
-	mem_client_free(c, false);
+	mem_client_free(c, MEM_END_UNKNOWN);
 	assert_int_equal(fx_pages(&f, PAGE_QUARANTINED), 2);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 1);
 	fx_verify(&f);
@@ -516,8 +516,8 @@ static void test_quarantine(void **state)
 	assert_int_equal(mem_claim(c, s, h[0], 1), 0);
 	assert_int_equal(mem_release(e, h, 1, &nr), -ESTALE);
 	fx_verify(&f);
-	mem_client_free(e, false);
-	mem_client_free(c, false);
+	mem_client_free(e, MEM_END_UNKNOWN);
+	mem_client_free(c, MEM_END_UNKNOWN);
 	fx_verify(&f);
 	assert_int_equal(fx_pages(&f, PAGE_QUARANTINED), 2);
 	mem_reap_writer(f.m, 1, 999);

@@ -171,10 +171,10 @@ static void test_quota(void **state)
 	assert_int_equal(f.recalls, 1);
 	assert_int_equal(fx_alloc(&f, d, s, 0, 3, h + 5), 0);
 	f.rooms = 0;
-	mem_client_free(c, true);
+	mem_client_free(c, MEM_END_DEAD);
 	assert_int_equal(f.rooms, 1);
 	assert_int_equal(fx_alloc(&f, d, s, 0, 6, h), -EDQUOT);
-	mem_client_free(d, true);
+	mem_client_free(d, MEM_END_DEAD);
 	assert_int_equal(f.rooms, 2);
 	fx_fini(&f);
 }
@@ -257,7 +257,7 @@ static void test_pinned(void **state)
 }
 
 /* A tenant whose processes are gone gives its segments up. */
-static void test_other_tenant(void **state)
+static void other_tenant(enum mem_end end)
 {
 	const struct dev_segment *seg;
 	struct mem_client *a, *b;
@@ -281,7 +281,8 @@ static void test_other_tenant(void **state)
 	sb = fx_space(b, 1, small);
 	/* Alice may have them mapped, and so may her dying process. */
 	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, h), -ENOSPC);
-	mem_client_free(a, false);
+	mem_space_close(a, sa);
+	mem_client_free(a, end);
 	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, h), -ENOSPC);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 128);
 	f.rooms = 0;
@@ -293,6 +294,13 @@ static void test_other_tenant(void **state)
 	assert_int_equal(fx_alloc(&f, b, sb, 0, 64, h), 0);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
 	fx_fini(&f);
+}
+
+/* A bye does not unmap anything. */
+static void test_other_tenant(void **state)
+{
+	other_tenant(MEM_END_UNKNOWN);
+	other_tenant(MEM_END_BYE);
 }
 
 /* What waits in other clients' stock is asked for, once. */
@@ -325,7 +333,7 @@ static void test_recall(void **state)
 	/* Nobody else has any: asking oneself is no use. */
 	assert_int_equal(mem_alloc(a, s, 0, 1, &x, &p, &need), -EAGAIN);
 	assert_ptr_equal(f.recalled, b);
-	mem_client_free(b, true);
+	mem_client_free(b, MEM_END_DEAD);
 	assert_int_equal(mem_alloc(a, s, 0, 2, &x, &p, &need), -ENOSPC);
 	fx_fini(&f);
 }
@@ -455,7 +463,7 @@ static void test_no_memory(void **state)
 	/* Tried again when something has changed, or a while later. */
 	poor.left = 1;
 	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
-	mem_client_free(d, true);
+	mem_client_free(d, MEM_END_DEAD);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 64, h), 0);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
 	poor.left = 1;
