@@ -89,7 +89,10 @@ static int pool_init(struct mem *m, const struct mem_config *cfg,
 	bool restored;
 	int r;
 
-	restored = restore_table(m, fds, nr_fds, &why) == 0;
+	r = restore_table(m, fds, nr_fds, &why);
+	if (r == -ENOMEM)
+		return r;
+	restored = r == 0;
 	if (!restored) {
 		snprintf(note, note_bytes, "starting empty: %s", why);
 		r = pool_new_table(m, cfg);
