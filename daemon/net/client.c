@@ -37,17 +37,17 @@ static void client_spaces_free(struct client *c)
 	}
 }
 
-void client_release(struct client *c, bool quiesced)
+void client_release(struct client *c, enum mem_end end)
 {
 	struct proc *p = c->proc;
 
 	waiters_cancel(c);
 	client_spaces_free(c);
-	mem_client_free(c->mem, quiesced);
+	mem_client_free(c->mem, end);
 	c->mem = NULL;
 	c->proc = NULL;
 	if (p)
-		proc_put(p, !quiesced);
+		proc_put(p, end != MEM_END_DEAD);
 }
 
 static void client_unlink(struct client *c)
@@ -67,7 +67,8 @@ static void client_on_gone(struct conn *conn, bool hung_up)
 
 	client_unlink(c);
 	if (c->state == CLIENT_READY)
-		client_release(c, hung_up && proc_quiesced(c->proc));
+		client_release(c, hung_up && proc_quiesced(c->proc) ?
+					  MEM_END_DEAD : MEM_END_UNKNOWN);
 }
 
 static void client_on_closed(struct conn *conn)

@@ -6,7 +6,8 @@
  * its pidfd is readable: either alone can come hundreds of milliseconds
  * before the kernel has let go of its memory. One struct proc per process
  * counts its connections; pages of a connection that ended without a bye are
- * quarantined until the process is gone and its last connection too.
+ * quarantined until the process is gone and its last connection too, and so
+ * long its tenant keeps its segments, bye or not.
  */
 #ifndef DAEMON_NET_PROC_H
 #define DAEMON_NET_PROC_H
@@ -29,7 +30,7 @@ struct proc {
 	uint64_t start_time;
 	unsigned nr_conns;
 	bool exited;
-	bool quarantined;	/* left pages that wait for its end */
+	bool quarantined;	/* left what waits for its end in mem */
 };
 
 struct procs {
@@ -52,7 +53,7 @@ int proc_get(struct procs *ps, int pidfd, pid_t pid, uint64_t start_time,
 /* Has all work of @p ended, apart from one connection that has hung up? */
 bool proc_quiesced(const struct proc *p);
 
-/* A connection less; @quarantined: mem has put pages of it in quarantine. */
+/* A connection less; @quarantined: mem waits for the end of the process. */
 void proc_put(struct proc *p, bool quarantined);
 
 /**

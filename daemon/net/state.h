@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <uv.h>
+#include "daemon/mem/mem.h"
 #include "daemon/net/arena.h"
 #include "daemon/net/conn.h"
 #include "daemon/net/listen.h"
@@ -101,7 +102,7 @@ struct server {
 void client_on_accept(void *ctx, int fd);
 
 /* Gives back what @c holds; its requests are refused from here on. */
-void client_release(struct client *c, bool quiesced);
+void client_release(struct client *c, enum mem_end end);
 
 /* Drops those that have connected and said nothing. */
 void clients_expire(struct server *s);
