@@ -160,7 +160,7 @@ static void test_spaces(void **state)
 	uint32_t sa = (uint32_t)raw_open_space(a, 1);
 	Kvd__CloseSpaceRequest close_req = KVD__CLOSE_SPACE_REQUEST__INIT;
 	Kvd__MapRequest map = KVD__MAP_REQUEST__INIT;
-	uint32_t segment = UINT32_MAX;
+	uint32_t segments[] = { UINT32_MAX, UINT32_MAX };
 	uint64_t h;
 
 	assert_int_equal(raw_alloc(b, sa, 1, 0, &h, NULL), -ENOENT);
@@ -171,11 +171,14 @@ static void test_spaces(void **state)
 				  NULL, NULL), -ENOENT);
 	map.space = sa;
 	map.n_segments = 1;
-	map.segments = &segment;
+	map.segments = segments;
 	assert_int_equal(raw_call(b, WIRE_MAP, &map.base, NULL, NULL, NULL),
 			 -ENOENT);
 	assert_int_equal(raw_call(a, WIRE_MAP, &map.base, NULL, NULL, NULL),
 			 -ENOENT);
+	map.n_segments = 2; /* the same twice */
+	assert_int_equal(raw_call(a, WIRE_MAP, &map.base, NULL, NULL, NULL),
+			 -EINVAL);
 	map.n_segments = 0;
 	assert_int_equal(raw_call(a, WIRE_MAP, &map.base, NULL, NULL, NULL),
 			 -EINVAL);
