@@ -5,7 +5,8 @@
  * mem says -EAGAIN while a segment is being made or pages are on their way,
  * -ENOSPC or -EDQUOT when others would have to release some, and calls room()
  * when it is worth trying again. A pass over the queue tries
- * each request, but none behind an older one of its tenant that still waits.
+ * each request, but none behind an older one of its tenant that still waits;
+ * so one that leaves the queue for whatever reason is cause for a pass too.
  * Passes run from the loop, never from inside mem.
  */
 #include <errno.h>
@@ -67,6 +68,7 @@ static void waiters_expire(struct server *s)
 		reply_init(&r, &s->arena);
 		r.need_bytes = w->need_bytes;
 		waiter_reply(s, w, w->err, &r);
+		waiters_retry(s);
 	}
 }
 
@@ -135,9 +137,10 @@ void waiters_cancel(struct client *c)
 			waiter_free(s, w);
 	}
 	waiters_arm(s);
+	waiters_retry(s);
 }
 
-void waiters_retry(struct server *s)
+static void waiters_pass(struct server *s)
 {
 	unsigned pass = ++s->waiters.pass;
 	struct waiter *w, *next;
@@ -159,4 +162,16 @@ void waiters_retry(struct server *s)
 		}
 	}
 	waiters_arm(s);
+}
+
+static void waiters_on_idle(uv_idle_t *idle)
+{
+	uv_idle_stop(idle);
+	waiters_pass(idle->data);
+}
+
+void waiters_retry(struct server *s)
+{
+	if (!TAILQ_EMPTY(&s->waiters.queue))
+		uv_idle_start(&s->room, waiters_on_idle);
 }

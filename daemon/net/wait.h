@@ -54,7 +54,7 @@ int waiter_add(struct client *c, const struct alloc_args *args,
 /* Forgets the requests of a client that is going. */
 void waiters_cancel(struct client *c);
 
-/* Tries them again, in order. */
+/* Tries them again, in order, at the loop's next turn. */
 void waiters_retry(struct server *s);
 
 #endif
