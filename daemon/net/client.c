@@ -133,6 +133,7 @@ void client_on_accept(void *ctx, int fd)
 	c->admin = is_admin(s, &c->peer);
 	c->since_ms = uv_now(&s->loop);
 	LIST_INIT(&c->spaces);
+	LIST_INIT(&c->waiters);
 	TAILQ_INSERT_TAIL(&s->greeting, c, link);
 	s->nr_clients++;
 	s->nr_refused += c->refused != 0;
