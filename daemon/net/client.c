@@ -66,8 +66,11 @@ static void client_on_gone(struct conn *conn, bool hung_up)
 	struct client *c = (struct client *)conn;
 
 	client_unlink(c);
-	if (c->state == CLIENT_READY)
-		client_release(c, hung_up && proc_quiesced(c->proc));
+	if (c->state != CLIENT_READY)
+		return;
+	if (!hung_up)
+		proc_unseen(c->proc);
+	client_release(c, proc_quiesced(c->proc));
 }
 
 static void client_on_closed(struct conn *conn)
