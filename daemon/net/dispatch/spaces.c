@@ -179,12 +179,12 @@ int do_open_space(struct client *c, const struct request *req,
 		return reply_fail(r, err, "too many spaces: close some");
 	if (err < 0)
 		return err;
-	err = note_space(c, mem_space_id(space), &key, m->read_only);
-	if (err < 0) {
+	err = put_space(c, space, r);
+	if (err == 0)
+		err = note_space(c, mem_space_id(space), &key, m->read_only);
+	if (err < 0)
 		mem_space_close(c->mem, space);
-		return err;
-	}
-	return put_space(c, space, r);
+	return err;
 }
 
 /* ---- close ---- */
