@@ -143,7 +143,7 @@ static int stock_ask(struct kvd_space *sp, uint32_t page_class, uint32_t need,
 		return r;
 	r = request_alloc(sp, page_class, nr, nr > need ? 0 : stock_wait_ms(sp),
 			  handles, places);
-	if (is_full(r) && nr > need) {
+	if ((is_full(r) || r == -EINVAL) && nr > need) { /* need may fit */
 		nr = need;
 		r = request_alloc(sp, page_class, nr, stock_wait_ms(sp),
 				  handles, places);

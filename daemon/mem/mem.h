@@ -117,6 +117,12 @@ bool mem_in_grace(const struct mem *m);
 void mem_grace_end(struct mem *m,
 		   bool (*alive)(pid_t pid, uint64_t start_time));
 
+/*
+ * About once a second: a device that had no memory is asked again when
+ * somebody waits. May call ops.room.
+ */
+void mem_tick(struct mem *m);
+
 /* ---- clients ---- */
 
 struct mem_client_id {
@@ -212,7 +218,8 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
  * mem_alloc() - @nr OPEN pages of a class, all or none
  * Return: 0; -EAGAIN room is being made, wait for mem_ops.room; -EDQUOT the
  * tenant's max; -ENOSPC nothing can be reclaimed (*ret_need_bytes says how
- * much is missing); -EINVAL class or count; -ENOMEM.
+ * much is missing); -EINVAL class, or a count that is 0 or more than the pool or
+ * the tenant's max could ever hold; -ENOMEM.
  */
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,

@@ -210,6 +210,15 @@ void mem_tell_room(struct mem *m)
 	m->ops->room(m->ctx);
 }
 
+void mem_tick(struct mem *m)
+{
+	if (!m->grow_failed)
+		return;
+	m->grow_failed = false;
+	m->freed = true;
+	mem_tell_room(m);
+}
+
 uint64_t mem_epoch(const struct mem *m)
 {
 	return m->table.h->epoch;

@@ -170,7 +170,7 @@ static bool restore_name_fits(const struct mem_space *s,
 	if (!name_equal(&name, &p->name) || id->state != PAGE_SEALED)
 		return false;
 	if (!block)
-		return true;
+		return !index_is_crowded(&s->index, &p->name);
 	return index_same(&s->index, block, p) &&
 	       !index_page(&s->index, block, s->classes[id->class].group);
 }

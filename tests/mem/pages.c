@@ -221,6 +221,54 @@ static void test_groups(void **state)
 	fx_fini(&f);
 }
 
+/* Tokens by @i, and what they are named; in bucket 0 when it says so. */
+static bool in_bucket_0(const struct mem_space *s, uint32_t i,
+			uint32_t nr_buckets, uint32_t *tokens)
+{
+	struct name none = { { 0 } };
+	struct name_key key;
+	struct name name;
+
+	for (uint32_t t = 0; t < 64; t++)
+		tokens[t] = i + t;
+	name_key_init(&key, mem_space_name_key(s));
+	name = name_block(&key, &none, &none, tokens, 64);
+	return name_hash(&name) % nr_buckets == 0;
+}
+
+/* Whoever knows the key can name blocks of one bucket: so many, no more. */
+static void test_crowded(void **state)
+{
+	handle_t h[SHM_MAX_CHAIN + 1], out[KVD_MAX_GROUPS];
+	place_t places[KVD_MAX_GROUPS];
+	struct mem_client *c;
+	struct mem_space *s;
+	struct mem_stat st;
+	uint32_t tokens[64];
+	struct fx f;
+
+	fx_init(&f, 8 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, one_group);
+	for (uint32_t i = 0, n = 0; n <= SHM_MAX_CHAIN; i++) {
+		struct mem_block b = { .tokens = tokens };
+
+		if (!in_bucket_0(s, i, 128, tokens))
+			continue;
+		h[n] = b.pages[0] = fx_page(&f, c, s, 0);
+		assert_int_equal(mem_publish(c, s, &b, false, out, places), 0);
+		assert_int_equal(out[0], h[n++]);
+	}
+	mem_stat(f.m, &st);
+	assert_int_equal(st.published, SHM_MAX_CHAIN);
+	for (uint32_t n = 0; n <= SHM_MAX_CHAIN; n++)
+		fx_release(c, h[n]);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), SHM_MAX_CHAIN);
+	fx_restart(&f);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), SHM_MAX_CHAIN);
+	fx_fini(&f);
+}
+
 static void test_private(void **state)
 {
 	struct mem_client *c;
@@ -482,6 +530,7 @@ int main(void)
 		cmocka_unit_test(test_stale),
 		cmocka_unit_test(test_bad_arguments),
 		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_crowded),
 		cmocka_unit_test(test_private),
 		cmocka_unit_test(test_tenants),
 		cmocka_unit_test(test_places),

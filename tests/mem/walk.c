@@ -139,7 +139,8 @@ static void op_alloc(struct proc *p)
 	if (p->nr + nr > MAX_HELD)
 		return;
 	r = mem_alloc(p->c, p->s[space], group, nr, h, places, &need);
-	assert_true(r == 0 || r == -EAGAIN || r == -ENOSPC || r == -EDQUOT);
+	assert_true(r == 0 || r == -EAGAIN || r == -ENOSPC || r == -EDQUOT ||
+		    (r == -EINVAL && nr > 1)); /* more than the limit */
 	for (uint32_t i = 0; r == 0 && i < nr; i++)
 		proc_add(p, (struct held){ .h = h[i], .space = space,
 					   .group = group, .open = true });
