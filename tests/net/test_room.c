@@ -207,6 +207,21 @@ static void test_waiter_expires(void **state)
 	close(b);
 }
 
+/* What can never be had does not wait, and is waited behind by nobody. */
+static void test_never_fits(void **state)
+{
+	int fd = raw_open(d.socket);
+	uint32_t space = (uint32_t)raw_open_space(fd, 1);
+
+	send_alloc(fd, 1, space, WIRE_MAX_PAGES, 15000);
+	assert_int_equal(expect(fd, 1), EINVAL);
+	assert_non_null(strstr(raw_error(&f), "can ever hold"));
+	send_alloc(fd, 2, space, 1, 5000);
+	assert_int_equal(expect(fd, 2), 0);
+	raw_bye(fd);
+	close(fd);
+}
+
 static void test_many_waiting(void **state)
 {
 	int fd = raw_open(d.socket);
@@ -275,6 +290,7 @@ int main(void)
 		cmocka_unit_test(test_first_come),
 		cmocka_unit_test(test_waiter_dies),
 		cmocka_unit_test(test_waiter_expires),
+		cmocka_unit_test(test_never_fits),
 		cmocka_unit_test(test_many_waiting),
 		cmocka_unit_test(test_space_closed),
 		cmocka_unit_test(test_quota),
