@@ -7,7 +7,9 @@
  * before the kernel has let go of its memory. One struct proc per process
  * counts its connections; pages of a connection that ended without a bye are
  * quarantined until the process is gone and its last connection too, and so
- * long its tenant keeps its segments, bye or not.
+ * long its tenant keeps its segments, bye or not. A hangup that nobody can see
+ * (we closed our end first, or a predecessor did) is made up for by time: such
+ * a process is settled PROC_UNSEEN_MS after its end.
  */
 #ifndef DAEMON_NET_PROC_H
 #define DAEMON_NET_PROC_H
@@ -17,6 +19,8 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 #include <uv.h>
+
+#define PROC_UNSEEN_MS 1000
 
 struct mem;
 struct procs;
@@ -30,6 +34,8 @@ struct proc {
 	uint64_t start_time;
 	unsigned nr_conns;
 	bool exited;
+	bool unseen;		/* a hangup of it was not, or cannot be, seen */
+	uint64_t exited_ms;	/* uv_now() */
 	bool quarantined;	/* left what waits for its end in mem */
 };
 
@@ -55,6 +61,12 @@ bool proc_quiesced(const struct proc *p);
 
 /* A connection less; @quarantined: mem waits for the end of the process. */
 void proc_put(struct proc *p, bool quarantined);
+
+/* Before proc_put(): the connection has not hung up, we have ended it. */
+void proc_unseen(struct proc *p);
+
+/* About once a second: settles those that time had to pass for. */
+void procs_tick(struct procs *ps);
 
 /**
  * procs_watch() - watch a writer that has no connection, for its quarantine

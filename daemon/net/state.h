@@ -54,7 +54,8 @@ struct client {
 	struct tenant *tenant;
 	struct mem_client *mem;	/* READY only */
 	LIST_HEAD(, client_space) spaces;
-	unsigned nr_waiting;	/* allocations in the waiters' queue */
+	LIST_HEAD(, waiter) waiters;	/* its allocations that wait */
+	unsigned nr_waiting;
 	uint64_t since_ms;	/* uv_now() when it connected */
 	uint64_t nr_requests;
 	char program[CLIENT_PROGRAM_BYTES];
