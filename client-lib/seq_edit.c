@@ -191,9 +191,12 @@ static void fork_flag(struct kvd_seq *src, struct kvd_seq *seq,
 static int fork_fill(struct kvd_seq *src, struct kvd_seq *seq,
 		     struct hold **copies)
 {
-	uint32_t nr = src->nr_tokens;
+	uint32_t nr = src->nr_tokens, settled = nr / space_page_tokens(src->sp);
 	int r;
 
+	/* In a read-only space truncate leaves more settled than there is. */
+	if (settled > src->nr_settled)
+		settled = src->nr_settled;
 	r = seq_room(seq, nr);
 	for (uint32_t g = 0; !r && g < space_nr_groups(src->sp); g++) {
 		r = fork_table(src, seq, g, copies[g]);
@@ -204,11 +207,10 @@ static int fork_fill(struct kvd_seq *src, struct kvd_seq *seq,
 		return fail(src->sp->k, r, "out of memory");
 	if (nr)
 		memcpy(seq->tokens, src->tokens, nr * sizeof(*src->tokens));
-	if (src->nr_settled)
-		memcpy(seq->names, src->names,
-		       src->nr_settled * sizeof(*src->names));
+	if (settled)
+		memcpy(seq->names, src->names, settled * sizeof(*src->names));
 	seq->nr_tokens = nr;
-	seq->nr_settled = src->nr_settled;
+	seq->nr_settled = settled;
 	seq->poisoned = src->poisoned;
 	seq->poison_block = src->poison_block;
 	return 0;

@@ -8,7 +8,7 @@
 #include "tests/support/check.h"
 #include "tests/support/daemon.h"
 
-#define N 300u
+#define N 620u
 
 static struct daemon d;
 static struct toy toy;
@@ -246,10 +246,10 @@ static void test_read_only(void)
 	toy_open(&ro, d.socket, &o);
 	CHECK(kvd_page_alloc(ro.sp, 0, 1, &page) == -EACCES, "alloc");
 	seq = toy_match(&ro, tokens, N, &hit);
-	CHECK(hit == 288, "hit %zu", hit);
+	CHECK(hit == 608, "hit %zu", hit);
 	CHECK(!kvd_space_bases(ro.sp, &bases) && bases.nr &&
 	      !bases.writable[0], "writable");
-	CHECK(toy_run(&ro, seq, tokens + 288, 1, 1, NULL) == -EACCES,
+	CHECK(toy_run(&ro, seq, tokens + 608, 1, 1, NULL) == -EACCES,
 	      "append");
 	CHECK(!kvd_fork(seq, NULL, &fork), "%s", kvd_error(ro.k));
 	CHECK(!kvd_truncate(seq, 250, NULL), "%s", kvd_error(ro.k));
@@ -257,7 +257,11 @@ static void test_read_only(void)
 	      kvd_error(ro.k));
 	CHECK(!memcmp(out, ref + 250 * all, 38 * all * sizeof(float)),
 	      "a read-only attend");
-	CHECK(kvd_commit(seq, tokens + 250, 1, NULL) == -EACCES, "commit");
+	kvd_seq_free(fork);
+	CHECK(!kvd_truncate(seq, 10, NULL), "%s", kvd_error(ro.k));
+	CHECK(!kvd_fork(seq, NULL, &fork), "%s", kvd_error(ro.k));
+	CHECK(kvd_seq_tokens(fork) == 10, "tokens of the fork");
+	CHECK(kvd_commit(seq, tokens + 10, 1, NULL) == -EACCES, "commit");
 	CHECK(kvd_seq_reserve(seq, 1) == -EACCES, "reserve");
 	toy_close(&ro);
 	free(ref);
