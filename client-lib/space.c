@@ -175,6 +175,21 @@ static int space_connect(struct kvd_space *sp)
 	return r;
 }
 
+/*
+ * A page is held once per connection, in the one space that has its segment
+ * mapped: two would put it into each other's tables.
+ */
+static int unique_check(const struct kvd_space *sp)
+{
+	const struct kvd_space *other;
+
+	LIST_FOREACH(other, &sp->k->spaces, link)
+		if (other->id == sp->id)
+			return fail(sp->k, -EINVAL, "this space is already "
+				    "open on this connection");
+	return 0;
+}
+
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret)
 {
@@ -189,6 +204,9 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 	r = space_connect(sp);
 	if (r)
 		goto err_free;
+	r = unique_check(sp);
+	if (r)
+		goto err_close;
 	r = device_open(k->device, !opts->read_only, &sp->device);
 	if (r) {
 		fail(k, r, "cannot reach device %s from this process",

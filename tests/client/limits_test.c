@@ -53,6 +53,26 @@ static void test_open(void)
 	      -EINVAL, "a field of the future");
 }
 
+/* A space opens once a connection; the one that is open stays whole. */
+static void test_twice(void)
+{
+	struct kvd_space_opts o = toy.opts;
+	struct kvd_space *sp;
+	struct kvd_page page;
+
+	refused(o, "opened twice");
+	o.read_only = 1;
+	refused(o, "opened twice, read-only");
+	CHECK(!kvd_page_alloc(toy.sp, 0, 1, &page), "%s", kvd_error(toy.k));
+	CHECK(!kvd_page_free(toy.sp, &page, 1), "%s", kvd_error(toy.k));
+	toy_opts(&o, 9);
+	CHECK(!kvd_space_open(toy.k, &o, &sp), "%s", kvd_error(toy.k));
+	refused(o, "the second space twice");
+	kvd_space_close(sp);
+	CHECK(!kvd_space_open(toy.k, &o, &sp), "once closed");
+	kvd_space_close(sp);
+}
+
 static void test_append_args(void)
 {
 	float row[256] = { 0 };
@@ -298,6 +318,7 @@ int main(void)
 	toy_opts(&o, 1);
 	toy_open(&toy, d.socket, &o);
 	test_open();
+	test_twice();
 	test_append_args();
 	test_view();
 	test_full();

@@ -169,7 +169,11 @@ struct kvd_space_opts {
 /**
  * kvd_space_open() - open the space of this model and geometry
  *
- * Return: 0; -EINVAL with kvd_error() naming the field; -ENOSPC; -ENODEV.
+ * A connection opens a space once, for writing or read-only; what needs it
+ * twice connects twice.
+ *
+ * Return: 0; -EINVAL with kvd_error() naming the field, or that the space is
+ * already open; -ENOSPC; -ENODEV.
  */
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret);
