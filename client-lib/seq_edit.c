@@ -82,6 +82,21 @@ static int window_check(struct kvd_seq *seq, uint32_t n)
 	return 0;
 }
 
+/*
+ * A clean flag. The old one may be a fork's too, and work under way may set
+ * it yet. false: no memory, the old one stays.
+ */
+static bool flag_renew(struct kvd_seq *seq)
+{
+	struct flag *f = flag_new();
+
+	if (!f)
+		return false;
+	retire(seq->sp, &(struct retire){ .flag = seq->flag }, seq->stream);
+	seq->flag = f;
+	return true;
+}
+
 /* Rows from @n on are gone in every layer, and with them their NaNs. */
 static void forget_rows(struct kvd_seq *seq, uint32_t n)
 {
@@ -92,10 +107,8 @@ static void forget_rows(struct kvd_seq *seq, uint32_t n)
 		for (uint32_t l = 0; l < geo->groups[g].nr_layers; l++)
 			if (seq->tables[g].stored[l] > n)
 				seq->tables[g].stored[l] = n;
-	if (n <= clean * geo->page_tokens) {
-		seq->flag->word = 0;
+	if (n <= clean * geo->page_tokens && flag_renew(seq))
 		seq->poisoned = false;
-	}
 	if (seq->nr_settled > n / geo->page_tokens)
 		seq->nr_settled = n / geo->page_tokens;
 }

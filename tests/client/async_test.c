@@ -203,6 +203,35 @@ static void test_nan(struct toy *t, uint32_t *tokens)
 	kvd_seq_free(child);
 }
 
+/* What truncate forgets of one branch, the other has not forgotten. */
+static void test_nan_truncate(struct toy *t, uint32_t *tokens)
+{
+	struct kvd_seq *seq, *child;
+	uint64_t nr = blocks(t);
+
+	tokens[0]++;
+	toy_nan_token = tokens[10];
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 31, 31, NULL), "run");
+	CHECK(!kvd_fork(seq, NULL, &child), "fork");
+	toy_nan_token = UINT32_MAX;
+	complete();
+	CHECK(!kvd_truncate(seq, 0, NULL), "truncate");
+	CHECK(!toy_run(t, child, tokens + 31, 40, 40, NULL), "run");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr, "a NaN was published");
+	kvd_seq_free(child);
+	/* A verdict on rows that are gone, come late, is not on the new. */
+	toy_nan_token = tokens[10];
+	CHECK(!toy_run(t, seq, tokens, 31, 31, NULL), "run");
+	toy_nan_token = UINT32_MAX;
+	CHECK(!kvd_truncate(seq, 0, NULL), "truncate");
+	CHECK(!toy_run(t, seq, tokens, 32, 32, NULL), "run");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr + 1, "not published");
+	kvd_seq_free(seq);
+}
+
 int main(void)
 {
 	uint64_t seed = toy_seed();
@@ -217,6 +246,7 @@ int main(void)
 	test_release(&t, tokens, d.socket);
 	test_truncate(&t, tokens);
 	test_nan(&t, tokens);
+	test_nan_truncate(&t, tokens);
 	toy_close(&t);
 	CHECK(!nr_live, "%llu events left", (unsigned long long)nr_live);
 	daemon_assert_idle(&d);
