@@ -13,8 +13,10 @@
 #include "client-lib/seq.h"
 #include "client-lib/stock.h"
 
-/* A copy, made in stream order, of a page. *@ret is the caller's on failure
- * too, unless it is NULL. */
+/*
+ * A copy, made in stream order, of a page: @stream is then the last to read
+ * it. *@ret is the caller's on failure too, unless it is NULL.
+ */
 static int page_copy(struct kvd_seq *seq, const struct hold *src,
 		     kvd_stream stream, struct hold **ret)
 {
@@ -25,6 +27,7 @@ static int page_copy(struct kvd_seq *seq, const struct hold *src,
 	r = stock_take(sp, src->page_class, 1, ret);
 	if (r)
 		return r;
+	seq->stream = stream;
 	r = d->ops->copy(d,
 			 (struct device_place){ (*ret)->offset,
 						(*ret)->segment },

@@ -38,11 +38,14 @@ static int late_append(struct device *d, struct kv_append_args *a,
 	return r;
 }
 
+static kvd_stream last_stream; /* that an event was recorded on */
+
 static int late_record(struct device *d, kvd_stream stream,
 		       struct device_event **ret)
 {
 	uint64_t *e = malloc(sizeof(*e));
 
+	last_stream = stream;
 	CHECK(e, "out of memory");
 	*e = ++recorded;
 	nr_live++;
@@ -232,6 +235,24 @@ static void test_nan_truncate(struct toy *t, uint32_t *tokens)
 	kvd_seq_free(seq);
 }
 
+/* A page that a fork copies is in use on the fork's stream. */
+static void test_fork_stream(struct toy *t, uint32_t *tokens)
+{
+	struct kvd_seq *seq, *child;
+	int stream;
+
+	tokens[0]++;
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 10, 10, NULL), "run");
+	CHECK(!kvd_fork(seq, &stream, &child), "fork");
+	last_stream = NULL;
+	kvd_seq_free(seq);
+	CHECK(last_stream == &stream, "retired on another stream");
+	kvd_seq_free(child);
+	complete();
+	CHECK(!kvd_process(t->k), "process");
+}
+
 int main(void)
 {
 	uint64_t seed = toy_seed();
@@ -247,6 +268,7 @@ int main(void)
 	test_truncate(&t, tokens);
 	test_nan(&t, tokens);
 	test_nan_truncate(&t, tokens);
+	test_fork_stream(&t, tokens);
 	toy_close(&t);
 	CHECK(!nr_live, "%llu events left", (unsigned long long)nr_live);
 	daemon_assert_idle(&d);
