@@ -138,6 +138,7 @@ static int space_new(struct kvd *k, const struct kvd_space_opts *opts,
 	if (!sp->opts.tp_size)
 		sp->opts.tp_size = 1;
 	LIST_INIT(&sp->seqs);
+	LIST_INIT(&sp->closing);
 	STAILQ_INIT(&sp->retired);
 	r = layouts_init(sp);
 	if (r) {
@@ -251,6 +252,7 @@ void kvd_space_close(struct kvd_space *sp)
 	k = sp->k;
 	while (!LIST_EMPTY(&sp->seqs))
 		kvd_seq_free(LIST_FIRST(&sp->seqs));
+	seqs_close(sp, true);
 	retire_poll(sp, true);
 	sp->device->ops->sync(sp->device);
 	stock_fini(sp);
@@ -289,6 +291,7 @@ void space_process(struct kvd_space *sp)
 
 	LIST_FOREACH(seq, &sp->seqs, link)
 		seq_settle(seq);
+	seqs_close(sp, false);
 	retire_poll(sp, false);
 }
 
@@ -361,6 +364,8 @@ int space_resume(struct kvd_space *sp, bool kept)
 	if (!r)
 		r = claim_all(sp);
 	LIST_FOREACH(seq, &sp->seqs, link)
+		seq_check_stale(seq);
+	LIST_FOREACH(seq, &sp->closing, link)
 		seq_check_stale(seq);
 	stock_trim(sp, STOCK_MAX_PAGES);
 	return r;

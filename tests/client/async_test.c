@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "client-lib/device.h"
+#include "client-lib/seq.h"
 #include "client-lib/space.h"
 #include "tests/client/toy.h"
 #include "tests/support/check.h"
@@ -253,6 +254,47 @@ static void test_fork_stream(struct toy *t, uint32_t *tokens)
 	CHECK(!kvd_process(t->k), "process");
 }
 
+/* A sequence that is freed right after its commit is still published. */
+static void test_free(struct toy *t, uint32_t *tokens, const char *socket)
+{
+	struct daemon_stat before, st;
+	struct kvd_seq *seq;
+	uint64_t nr = blocks(t);
+	int stream;
+
+	daemon_stat(socket, &before);
+	tokens[0]++;
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 40, 40, NULL), "run");
+	CHECK(!toy_run(t, seq, tokens + 40, 30, 30, NULL), "run");
+	seq->stream = &stream;
+	kvd_seq_free(seq);
+	CHECK(last_stream == &stream, "no mark of its own");
+	last_stream = NULL;
+	CHECK(!kvd_process(t->k) && blocks(t) == nr, "too early");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr + 2, "not published");
+	CHECK(!last_stream, "a freed sequence's stream");
+	daemon_stat(socket, &st);
+	CHECK(st.sealed == before.sealed, "not given back");
+}
+
+/* Closing waits for the device, and publishes what that ends. */
+static void test_close(struct toy *t, uint32_t *tokens, const char *socket)
+{
+	struct kvd_seq *seq;
+	size_t hit;
+
+	tokens[0]++;
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 70, 70, NULL), "run");
+	toy_close(t);
+	CHECK(!nr_live, "%llu events left", (unsigned long long)nr_live);
+	open_late(t, socket);
+	kvd_seq_free(toy_match(t, tokens, 70, &hit));
+	CHECK(hit == 64, "hit %zu", hit);
+}
+
 int main(void)
 {
 	uint64_t seed = toy_seed();
@@ -269,6 +311,8 @@ int main(void)
 	test_nan(&t, tokens);
 	test_nan_truncate(&t, tokens);
 	test_fork_stream(&t, tokens);
+	test_free(&t, tokens, d.socket);
+	test_close(&t, tokens, d.socket);
 	toy_close(&t);
 	CHECK(!nr_live, "%llu events left", (unsigned long long)nr_live);
 	daemon_assert_idle(&d);

@@ -206,7 +206,11 @@ struct kvd_seq_opts {
 int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 		struct kvd_seq **ret);
 
-/* Gives back its pages. NULL is fine. */
+/*
+ * Gives back its pages once the device work recorded so far is done. Full
+ * pages of committed tokens are still published then: by kvd_process(), a
+ * later commit, or closing. NULL is fine.
+ */
 void kvd_seq_free(struct kvd_seq *seq);
 
 /* Committed tokens. */
