@@ -118,6 +118,9 @@ static inline bool hold_writable(const struct hold *h)
 /* Takes entries from @nr on out of the table, into retirement. */
 void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr);
 
+/* Rows from @n on are gone in every layer, and with them their NaNs. */
+void seq_forget(struct kvd_seq *seq, uint32_t n);
+
 /* Forgets a mark in the stream that is not wanted any more. */
 void seq_unwait(struct kvd_seq *seq);
 

@@ -100,8 +100,7 @@ static bool flag_renew(struct kvd_seq *seq)
 	return true;
 }
 
-/* Rows from @n on are gone in every layer, and with them their NaNs. */
-static void forget_rows(struct kvd_seq *seq, uint32_t n)
+void seq_forget(struct kvd_seq *seq, uint32_t n)
 {
 	const struct kvd_geometry *geo = &seq->sp->opts.geometry;
 	uint32_t clean = seq->poisoned ? seq->poison_block : seq->nr_settled;
@@ -153,7 +152,7 @@ int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
 		table_set(t, last, copies[g]);
 	}
 	seq->nr_tokens = n;
-	forget_rows(seq, n);
+	seq_forget(seq, n);
 	return 0;
 }
 

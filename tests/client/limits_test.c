@@ -187,6 +187,27 @@ static size_t drain(struct toy *t, struct kvd_page *pages, size_t max)
 	return n;
 }
 
+/* What was stored and not committed is in no match's way. */
+static void test_match_again(void)
+{
+	struct kvd_seq *seq;
+	size_t nr, hit;
+
+	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "seq");
+	CHECK(!toy_run(&toy, seq, tokens, 100, 100, NULL), "run");
+	kvd_seq_free(seq);
+	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "seq");
+	CHECK(!kvd_seq_reserve(seq, 200), "reserve");
+	CHECK(!kvd_seq_match(seq, tokens, 100, &hit) && hit == 96, "%s",
+	      kvd_error(toy.k));
+	CHECK(!kvd_seq_pages(seq, 0, NULL, 0, &nr) && nr == 3, "pages %zu",
+	      nr);
+	CHECK(kvd_commit(seq, tokens + 96, 1, NULL) == -EINVAL,
+	      "nothing is stored after a match");
+	CHECK(!toy_run(&toy, seq, tokens + 96, 4, 4, NULL), "run");
+	kvd_seq_free(seq);
+}
+
 static void test_full(void)
 {
 	enum { MAX = 20000 };
@@ -281,6 +302,9 @@ static void test_read_only(void)
 	CHECK(!kvd_truncate(seq, 10, NULL), "%s", kvd_error(ro.k));
 	CHECK(!kvd_fork(seq, NULL, &fork), "%s", kvd_error(ro.k));
 	CHECK(kvd_seq_tokens(fork) == 10, "tokens of the fork");
+	CHECK(!kvd_truncate(seq, 0, NULL), "%s", kvd_error(ro.k));
+	CHECK(!kvd_seq_match(seq, tokens, N, &hit) && hit == 608, "%s",
+	      kvd_error(ro.k));
 	CHECK(kvd_commit(seq, tokens + 10, 1, NULL) == -EACCES, "commit");
 	CHECK(kvd_seq_reserve(seq, 1) == -EACCES, "reserve");
 	toy_close(&ro);
@@ -321,6 +345,7 @@ int main(void)
 	test_twice();
 	test_append_args();
 	test_view();
+	test_match_again();
 	test_full();
 	test_recall();
 	test_read_only();

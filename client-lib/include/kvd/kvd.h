@@ -218,7 +218,7 @@ size_t kvd_seq_tokens(const struct kvd_seq *seq);
 
 /**
  * kvd_seq_match() - start an empty sequence with the longest known prefix
- * @seq:	must have no tokens
+ * @seq:	must have no committed tokens; others, and its pages, are dropped
  * @tokens:	the prompt
  * @n:		how many may be taken: pass one less than the prompt has, so
  *		that a token is left to compute logits from
