@@ -303,10 +303,11 @@ int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args);
  * meanwhile been published by someone else, the sequence goes on with that
  * page and gives its own back.
  *
- * Return: 0; -EINVAL (more tokens than were appended in some layer), -EACCES
- * (read-only), -ENOMEM, -ESTALE: nothing is committed; -ENOTCONN: the tokens
- * are committed, publishing is tried again by later commits and by
- * kvd_process().
+ * Return: 0: the tokens are committed. -ENOTCONN: they are too, do not repeat
+ * the call; publishing is tried again by later commits and by kvd_process().
+ * -EINVAL (more tokens than were appended in some layer), -EACCES (read-only),
+ * -ENOMEM, -ESTALE: nothing is committed. Pages found lost, or a device found
+ * broken, after the tokens were committed show in the next call's result.
  */
 int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 	       kvd_stream stream);
