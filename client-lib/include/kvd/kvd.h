@@ -339,7 +339,9 @@ int kvd_fork(struct kvd_seq *seq, kvd_stream stream, struct kvd_seq **ret);
  * Address of byte b of a page = base of its segment + offset + b. Sealed
  * pages are read through read_only[], open pages written through writable[]
  * (the same where the device cannot map twice). On CUDA these are device
- * addresses. Bases move never, and grow in number only.
+ * addresses. Bases move never, and grow in number only; the arrays they are in
+ * may move in any call that maps a segment: alloc, reserve, append, match,
+ * commit, truncate, fork, process. Ask again after those.
  */
 struct kvd_bases {
 	uint32_t size;
