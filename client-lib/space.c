@@ -88,6 +88,8 @@ static int space_attach(struct kvd_space *sp)
 	return r;
 }
 
+#define MAX_THREADS 1024u
+
 static int opts_check(struct kvd *k, const struct kvd_space_opts *o)
 {
 	const char *why;
@@ -103,6 +105,9 @@ static int opts_check(struct kvd *k, const struct kvd_space_opts *o)
 		return fail(k, -EINVAL, "geometry: %s", why);
 	if (o->tp_rank >= (o->tp_size ? o->tp_size : 1))
 		return fail(k, -EINVAL, "tp_rank must be below tp_size");
+	if (o->nr_threads > MAX_THREADS)
+		return fail(k, -EINVAL, "nr_threads must be at most %u",
+			    MAX_THREADS);
 	return 0;
 }
 

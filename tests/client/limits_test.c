@@ -45,6 +45,9 @@ static void test_open(void)
 	toy_opts(&o, 1);
 	o.tp_rank = 1;
 	refused(o, "tp_rank");
+	toy_opts(&o, 1);
+	o.nr_threads = 1025;
+	refused(o, "nr_threads");
 	memset(&longer, 0, sizeof(longer));
 	toy_opts(&longer.o, 1);
 	longer.o.size = sizeof(longer);

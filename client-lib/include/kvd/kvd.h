@@ -152,7 +152,7 @@ const char *kvd_default_socket(void);
 
 struct kvd_space_opts {
 	uint32_t size;
-	uint32_t nr_threads;	/* of host kernels; 0: all */
+	uint32_t nr_threads;	/* of host kernels, at most 1024; 0: all */
 	uint8_t model[32];	/* digest of what decides K and V: weights,
 				 * revision, RoPE scaling */
 	struct kvd_geometry geometry;
@@ -277,7 +277,8 @@ struct kvd_attend_args {
 	const float *sinks;	/* [q heads] one more logit in each softmax's
 				 * sum, or NULL */
 	const void *q;		/* [rows][q heads][k_dim] */
-	void *out;		/* [rows][q heads][v_dim] */
+	void *out;		/* [rows][q heads][v_dim]; k_dim where the
+				 * group has v_dim 0 */
 	float *lse;		/* [rows][q heads] log-sum-exp, or NULL */
 	size_t q_stride;	/* elements from row to row; 0: dense */
 	size_t out_stride;
