@@ -211,6 +211,20 @@ static void test_match_again(void)
 	kvd_seq_free(seq);
 }
 
+/* A request too large for the pool takes nothing away from others. */
+static void test_too_much(void)
+{
+	struct daemon_stat st;
+	struct kvd_seq *seq;
+
+	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "seq");
+	CHECK(full(kvd_seq_reserve(seq, 4000 * TOY_PAGE)), "%s",
+	      kvd_error(toy.k));
+	daemon_stat(d.socket, &st);
+	CHECK(st.open <= 64, "%llu pages", (unsigned long long)st.open);
+	kvd_seq_free(seq);
+}
+
 static void test_full(void)
 {
 	enum { MAX = 20000 };
@@ -335,7 +349,7 @@ static void test_stock(void)
 
 int main(void)
 {
-	static const char *const args[] = { "--pool", "16M", "--segment", "4M",
+	static const char *const args[] = { "--pool", "32M", "--segment", "4M",
 					    NULL };
 	struct kvd_space_opts o;
 
@@ -349,6 +363,7 @@ int main(void)
 	test_append_args();
 	test_view();
 	test_match_again();
+	test_too_much();
 	test_full();
 	test_recall();
 	test_read_only();
