@@ -185,6 +185,7 @@ int stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 		r = stock_fill(sp, page_class, nr);
 		if (r) {
 			trim(s, s->limit);
+			hold_flush(sp->k); /* others may want them */
 			return r == -EAGAIN ? -ENOSPC : r;
 		}
 	}
