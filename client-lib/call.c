@@ -135,6 +135,7 @@ static int frame_receive(struct kvd *k, int flags, struct wire_header *h,
 	if (!r)
 		return 0;
 	close_fds(fds, *nr_fds);
+	*nr_fds = 0;
 	return frame_lost(k, -EPROTO, "not a frame of this protocol");
 }
 

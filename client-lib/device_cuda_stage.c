@@ -88,7 +88,9 @@ void stage_reap(struct stage *s, uint64_t serial)
 
 		if (slot->serial > serial)
 			break;
-		if (!slot->done && s->cu->cuEventQuery(slot->event) == CU_OK)
+		/* After an error nothing more will come of it. */
+		if (!slot->done &&
+		    s->cu->cuEventQuery(slot->event) != CU_NOT_READY)
 			slot_settle(slot);
 	}
 	stage_pop(s);

@@ -73,7 +73,10 @@ int stage_flags(struct stage_slot *slot, const uint32_t *words, uint32_t nr,
 /* All of the call is recorded on @stream. 0 or -EIO */
 int stage_end(struct stage *s, cu_stream stream);
 
-/* Takes note of calls up to number @serial that are done. Never blocks. */
+/*
+ * Takes note of calls up to number @serial that are done, or that an error
+ * has ended: no flag of theirs is written to later. Never blocks.
+ */
 void stage_reap(struct stage *s, uint64_t serial);
 
 /* Waits for all calls. 0 or -EIO */

@@ -56,6 +56,7 @@ static int host_map(struct device *d, const struct device_segment *s)
 	struct device_host *h = (struct device_host *)d;
 	uint64_t *bytes;
 	void *ro, *rw = NULL;
+	int r;
 
 	if (s->kind != WIRE_SEGMENT_MMAP)
 		return -ENODEV;
@@ -63,8 +64,10 @@ static int host_map(struct device *d, const struct device_segment *s)
 	if (!bytes)
 		return -ENOMEM;
 	h->bytes = bytes;
-	if (device_grow(d))
-		return -ENOMEM;
+	r = device_grow(d);
+	d->device_read_only = d->read_only; /* it may have moved */
+	if (r)
+		return r;
 	ro = mmap(NULL, s->bytes, PROT_READ, MAP_SHARED, s->fd, 0);
 	if (ro == MAP_FAILED)
 		return errno == ENOMEM ? -ENOMEM : -EIO;
@@ -72,15 +75,13 @@ static int host_map(struct device *d, const struct device_segment *s)
 		rw = mmap(NULL, s->bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
 			  s->fd, 0);
 	if (rw == MAP_FAILED) {
-		int r = errno == ENOMEM ? -ENOMEM : -EIO;
-
+		r = errno == ENOMEM ? -ENOMEM : -EIO;
 		munmap(ro, s->bytes);
 		return r;
 	}
 	bytes[d->nr_segments] = s->bytes;
 	d->read_only[d->nr_segments] = ro;
 	d->writable_at[d->nr_segments++] = rw;
-	d->device_read_only = d->read_only;
 	return 0;
 }
 

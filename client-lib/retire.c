@@ -73,7 +73,7 @@ static bool retire_later(struct kvd_space *sp, const struct retire *what,
 void retire(struct kvd_space *sp, const struct retire *what,
 	    kvd_stream stream)
 {
-	if (!retire_later(sp, what, stream))
+	if (what->idle || !retire_later(sp, what, stream))
 		retire_now(what->holds, what->nr, what->flag);
 }
 

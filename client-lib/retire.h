@@ -35,6 +35,7 @@ struct retire {
 					 * are passed over */
 	uint32_t nr;
 	struct flag *flag;		/* likewise, or NULL */
+	bool idle;			/* there is no work to wait for */
 };
 
 /* Takes over the uses in @what, for when @stream has done its work so far. */

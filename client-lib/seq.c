@@ -66,6 +66,57 @@ int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 	return 0;
 }
 
+/* Gives back all it has. */
+static void seq_end(struct kvd_seq *seq)
+{
+	seq_unwait(seq);
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++)
+		table_cut(seq, &seq->tables[g], 0);
+	retire(seq->sp, &(struct retire){ .flag = seq->flag,
+					  .idle = seq->closing },
+	       seq->stream);
+	LIST_REMOVE(seq, link);
+	seq_destroy(seq);
+}
+
+/* Are there full blocks that wait for the device to be published? */
+static bool seq_owes(const struct kvd_seq *seq)
+{
+	return seq->waiting && !seq->stale && !seq->no_publish &&
+	       seq->nr_tokens / space_page_tokens(seq->sp) > seq->nr_settled;
+}
+
+/* Puts its end off until all its work is done. false: it cannot be. */
+static bool seq_park(struct kvd_seq *seq)
+{
+	struct kvd_space *sp = seq->sp;
+
+	seq_unwait(seq);
+	if (sp->device->ops->event_record(sp->device, seq->stream,
+					  &seq->event))
+		return false;
+	seq->waiting = true;
+	seq->event_tokens = seq->nr_tokens;
+	seq->closing = true;
+	LIST_REMOVE(seq, link);
+	LIST_INSERT_HEAD(&sp->closing, seq, link);
+	return true;
+}
+
+void seqs_close(struct kvd_space *sp, bool wait)
+{
+	struct kvd_seq *seq, *next;
+
+	for (seq = LIST_FIRST(&sp->closing); seq; seq = next) {
+		next = LIST_NEXT(seq, link);
+		if (wait)
+			sp->device->ops->event_wait(sp->device, seq->event);
+		seq_settle(seq);
+		if (wait || !seq->waiting)
+			seq_end(seq);
+	}
+}
+
 void kvd_seq_free(struct kvd_seq *seq)
 {
 	struct kvd_space *sp;
@@ -73,12 +124,8 @@ void kvd_seq_free(struct kvd_seq *seq)
 	if (!seq)
 		return;
 	sp = seq->sp;
-	seq_unwait(seq);
-	for (uint32_t g = 0; g < space_nr_groups(sp); g++)
-		table_cut(seq, &seq->tables[g], 0);
-	retire(sp, &(struct retire){ .flag = seq->flag }, seq->stream);
-	LIST_REMOVE(seq, link);
-	seq_destroy(seq);
+	if (!seq_owes(seq) || !seq_park(seq))
+		seq_end(seq);
 	hold_flush(sp->k);
 }
 
@@ -172,7 +219,8 @@ void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr)
 {
 	if (nr < t->nr)
 		retire(seq->sp, &(struct retire){ .holds = t->holds + nr,
-						  .nr = t->nr - nr },
+						  .nr = t->nr - nr,
+						  .idle = seq->closing },
 		       seq->stream);
 	if (nr < t->nr)
 		t->nr = nr;

@@ -11,6 +11,10 @@
  * that wrote it is done and it is published, or sealed in private, or refused
  * for a NaN. Until then nothing of it leaves the table, whatever the window
  * says. seq_settle() is the one place where that happens.
+ *
+ * A sequence that is freed while full blocks wait for the device stays, on
+ * the space's list of closing ones, until they are settled. It does not use
+ * its stream any more: the caller may have destroyed that.
  */
 #ifndef CLIENT_LIB_SEQ_H
 #define CLIENT_LIB_SEQ_H
@@ -44,6 +48,7 @@ struct kvd_seq {
 	struct name extra;
 	bool no_publish;
 	bool stale;		/* pages were lost */
+	bool closing;		/* freed; all its work is before event */
 	bool poisoned;		/* nothing is published from the block on that
 				 * was the first unsettled one: */
 	uint32_t poison_block;
@@ -113,8 +118,17 @@ static inline bool hold_writable(const struct hold *h)
 /* Takes entries from @nr on out of the table, into retirement. */
 void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr);
 
+/* Rows from @n on are gone in every layer, and with them their NaNs. */
+void seq_forget(struct kvd_seq *seq, uint32_t n);
+
 /* Forgets a mark in the stream that is not wanted any more. */
 void seq_unwait(struct kvd_seq *seq);
+
+/**
+ * seqs_close() - settle sequences that were freed too early, let them go
+ * @wait:	for the device, and leave none
+ */
+void seqs_close(struct kvd_space *sp, bool wait);
 
 /**
  * seq_settle() - publish full blocks, give back what left the windows

@@ -13,8 +13,10 @@
 #include "client-lib/seq.h"
 #include "client-lib/stock.h"
 
-/* A copy, made in stream order, of a page. *@ret is the caller's on failure
- * too, unless it is NULL. */
+/*
+ * A copy, made in stream order, of a page: @stream is then the last to read
+ * it. *@ret is the caller's on failure too, unless it is NULL.
+ */
 static int page_copy(struct kvd_seq *seq, const struct hold *src,
 		     kvd_stream stream, struct hold **ret)
 {
@@ -25,6 +27,7 @@ static int page_copy(struct kvd_seq *seq, const struct hold *src,
 	r = stock_take(sp, src->page_class, 1, ret);
 	if (r)
 		return r;
+	seq->stream = stream;
 	r = d->ops->copy(d,
 			 (struct device_place){ (*ret)->offset,
 						(*ret)->segment },
@@ -82,8 +85,22 @@ static int window_check(struct kvd_seq *seq, uint32_t n)
 	return 0;
 }
 
-/* Rows from @n on are gone in every layer, and with them their NaNs. */
-static void forget_rows(struct kvd_seq *seq, uint32_t n)
+/*
+ * A clean flag. The old one may be a fork's too, and work under way may set
+ * it yet. false: no memory, the old one stays.
+ */
+static bool flag_renew(struct kvd_seq *seq)
+{
+	struct flag *f = flag_new();
+
+	if (!f)
+		return false;
+	retire(seq->sp, &(struct retire){ .flag = seq->flag }, seq->stream);
+	seq->flag = f;
+	return true;
+}
+
+void seq_forget(struct kvd_seq *seq, uint32_t n)
 {
 	const struct kvd_geometry *geo = &seq->sp->opts.geometry;
 	uint32_t clean = seq->poisoned ? seq->poison_block : seq->nr_settled;
@@ -92,10 +109,8 @@ static void forget_rows(struct kvd_seq *seq, uint32_t n)
 		for (uint32_t l = 0; l < geo->groups[g].nr_layers; l++)
 			if (seq->tables[g].stored[l] > n)
 				seq->tables[g].stored[l] = n;
-	if (n <= clean * geo->page_tokens) {
-		seq->flag->word = 0;
+	if (n <= clean * geo->page_tokens && flag_renew(seq))
 		seq->poisoned = false;
-	}
 	if (seq->nr_settled > n / geo->page_tokens)
 		seq->nr_settled = n / geo->page_tokens;
 }
@@ -137,7 +152,7 @@ int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
 		table_set(t, last, copies[g]);
 	}
 	seq->nr_tokens = n;
-	forget_rows(seq, n);
+	seq_forget(seq, n);
 	return 0;
 }
 
@@ -191,9 +206,12 @@ static void fork_flag(struct kvd_seq *src, struct kvd_seq *seq,
 static int fork_fill(struct kvd_seq *src, struct kvd_seq *seq,
 		     struct hold **copies)
 {
-	uint32_t nr = src->nr_tokens;
+	uint32_t nr = src->nr_tokens, settled = nr / space_page_tokens(src->sp);
 	int r;
 
+	/* In a read-only space truncate leaves more settled than there is. */
+	if (settled > src->nr_settled)
+		settled = src->nr_settled;
 	r = seq_room(seq, nr);
 	for (uint32_t g = 0; !r && g < space_nr_groups(src->sp); g++) {
 		r = fork_table(src, seq, g, copies[g]);
@@ -204,11 +222,10 @@ static int fork_fill(struct kvd_seq *src, struct kvd_seq *seq,
 		return fail(src->sp->k, r, "out of memory");
 	if (nr)
 		memcpy(seq->tokens, src->tokens, nr * sizeof(*src->tokens));
-	if (src->nr_settled)
-		memcpy(seq->names, src->names,
-		       src->nr_settled * sizeof(*src->names));
+	if (settled)
+		memcpy(seq->names, src->names, settled * sizeof(*src->names));
 	seq->nr_tokens = nr;
-	seq->nr_settled = src->nr_settled;
+	seq->nr_settled = settled;
 	seq->poisoned = src->poisoned;
 	seq->poison_block = src->poison_block;
 	return 0;

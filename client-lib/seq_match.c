@@ -247,10 +247,22 @@ static int match_check(struct kvd_seq *seq, const uint32_t *tokens, size_t n)
 		return r;
 	if (n > SEQ_MAX_TOKENS || (n && !tokens))
 		return fail(k, -EINVAL, "%zu tokens cannot be matched", n);
-	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++)
-		if (seq->tables[g].nr)
-			return fail(k, -EINVAL, "the sequence has tokens");
+	if (seq->nr_tokens)
+		return fail(k, -EINVAL, "the sequence has tokens");
 	return 0;
+}
+
+/* Without tokens it may have pages yet: reserved, or before a truncate. */
+static void match_clear(struct kvd_seq *seq)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
+		nr += seq->tables[g].nr;
+		table_cut(seq, &seq->tables[g], 0);
+	}
+	if (nr)
+		seq_forget(seq, 0);
 }
 
 /* Everything that memory is needed for, before the first lookup. */
@@ -281,6 +293,7 @@ int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 	r = match_check(seq, tokens, n);
 	if (r)
 		return r;
+	match_clear(seq);
 	m.nr_max = (uint32_t)(n / space_page_tokens(seq->sp));
 	if (m.nr_max && match_room(&m)) {
 		r = fail(k, -ENOMEM, "out of memory");

@@ -122,7 +122,8 @@ static void publish_done(struct kvd_seq *seq, const struct publish *p)
 			given_up[nr++] = keep(seq, t, block, p->handles[i],
 					      p->places[i]);
 	}
-	retire(seq->sp, &(struct retire){ .holds = given_up, .nr = nr },
+	retire(seq->sp, &(struct retire){ .holds = given_up, .nr = nr,
+					  .idle = seq->closing },
 	       seq->stream);
 }
 

@@ -88,6 +88,8 @@ static int space_attach(struct kvd_space *sp)
 	return r;
 }
 
+#define MAX_THREADS 1024u
+
 static int opts_check(struct kvd *k, const struct kvd_space_opts *o)
 {
 	const char *why;
@@ -103,6 +105,9 @@ static int opts_check(struct kvd *k, const struct kvd_space_opts *o)
 		return fail(k, -EINVAL, "geometry: %s", why);
 	if (o->tp_rank >= (o->tp_size ? o->tp_size : 1))
 		return fail(k, -EINVAL, "tp_rank must be below tp_size");
+	if (o->nr_threads > MAX_THREADS)
+		return fail(k, -EINVAL, "nr_threads must be at most %u",
+			    MAX_THREADS);
 	return 0;
 }
 
@@ -138,6 +143,7 @@ static int space_new(struct kvd *k, const struct kvd_space_opts *opts,
 	if (!sp->opts.tp_size)
 		sp->opts.tp_size = 1;
 	LIST_INIT(&sp->seqs);
+	LIST_INIT(&sp->closing);
 	STAILQ_INIT(&sp->retired);
 	r = layouts_init(sp);
 	if (r) {
@@ -175,6 +181,21 @@ static int space_connect(struct kvd_space *sp)
 	return r;
 }
 
+/*
+ * A page is held once per connection, in the one space that has its segment
+ * mapped: two would put it into each other's tables.
+ */
+static int unique_check(const struct kvd_space *sp)
+{
+	const struct kvd_space *other;
+
+	LIST_FOREACH(other, &sp->k->spaces, link)
+		if (other->id == sp->id)
+			return fail(sp->k, -EINVAL, "this space is already "
+				    "open on this connection");
+	return 0;
+}
+
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret)
 {
@@ -189,6 +210,9 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 	r = space_connect(sp);
 	if (r)
 		goto err_free;
+	r = unique_check(sp);
+	if (r)
+		goto err_close;
 	r = device_open(k->device, !opts->read_only, &sp->device);
 	if (r) {
 		fail(k, r, "cannot reach device %s from this process",
@@ -233,6 +257,7 @@ void kvd_space_close(struct kvd_space *sp)
 	k = sp->k;
 	while (!LIST_EMPTY(&sp->seqs))
 		kvd_seq_free(LIST_FIRST(&sp->seqs));
+	seqs_close(sp, true);
 	retire_poll(sp, true);
 	sp->device->ops->sync(sp->device);
 	stock_fini(sp);
@@ -271,6 +296,7 @@ void space_process(struct kvd_space *sp)
 
 	LIST_FOREACH(seq, &sp->seqs, link)
 		seq_settle(seq);
+	seqs_close(sp, false);
 	retire_poll(sp, false);
 }
 
@@ -343,6 +369,8 @@ int space_resume(struct kvd_space *sp, bool kept)
 	if (!r)
 		r = claim_all(sp);
 	LIST_FOREACH(seq, &sp->seqs, link)
+		seq_check_stale(seq);
+	LIST_FOREACH(seq, &sp->closing, link)
 		seq_check_stale(seq);
 	stock_trim(sp, STOCK_MAX_PAGES);
 	return r;

@@ -41,6 +41,7 @@ struct kvd_space {
 	struct map map;
 	struct stock stocks[KVD_MAX_GROUPS];
 	struct seq_list seqs;
+	struct seq_list closing;	/* freed, with blocks to be published */
 	struct retired_list retired;
 	struct batch batch;
 	uint64_t mark;		/* of the batch now being checked */

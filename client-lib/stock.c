@@ -143,7 +143,7 @@ static int stock_ask(struct kvd_space *sp, uint32_t page_class, uint32_t need,
 		return r;
 	r = request_alloc(sp, page_class, nr, nr > need ? 0 : stock_wait_ms(sp),
 			  handles, places);
-	if (is_full(r) && nr > need) {
+	if ((is_full(r) || r == -EINVAL) && nr > need) { /* need may fit */
 		nr = need;
 		r = request_alloc(sp, page_class, nr, stock_wait_ms(sp),
 				  handles, places);
@@ -185,6 +185,7 @@ int stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 		r = stock_fill(sp, page_class, nr);
 		if (r) {
 			trim(s, s->limit);
+			hold_flush(sp->k); /* others may want them */
 			return r == -EAGAIN ? -ENOSPC : r;
 		}
 	}

@@ -5,7 +5,8 @@
  * Every page of a segment is faulted in here, on the device's thread, before
  * anybody learns of the segment: being out of memory is then an error of
  * segment_new() and never a SIGBUS in a worker. The size is sealed, so no one
- * who is handed the descriptor can shrink it under the others. The mapping
+ * who is handed the descriptor can shrink it under the others, and so are the
+ * seals: no one can make it read-only for those to come. The mapping
  * stays until segment_free(): it costs address space only.
  */
 #include "daemon/dev/ops.h"
@@ -112,7 +113,9 @@ static int host_segment_new(struct dev *d, uint64_t bytes,
 	fd = memfd_new("kvd-segment", bytes);
 	if (fd < 0)
 		return fd == -ENOMEM ? -ENOMEM : -EIO;
-	r = host_segment_adopt(d, fd, bytes, &s);
+	r = fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL);
+	if (r == 0)
+		r = host_segment_adopt(d, fd, bytes, &s);
 	if (r < 0) {
 		close(fd);
 		return -ENOMEM;

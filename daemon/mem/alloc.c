@@ -14,6 +14,36 @@
 /* Bounds the slabs that one call may give up in vain. */
 #define ALLOC_STEPS 1024
 
+/* Asks clients of @t but @c for pages that only wait to be used. */
+static bool alloc_recall(const struct mem_client *c, const struct tenant *t)
+{
+	struct mem *m = c->m;
+	bool asked = false;
+
+	list_for_each(pos, &t->clients) {
+		struct mem_client *other;
+
+		other = list_entry(pos, struct mem_client, link);
+		if (other == c || other->nr_open == 0 || other->recalled ||
+		    !m->ops->recall)
+			continue;
+		other->recalled = true;
+		m->ops->recall(m->ctx, other);
+		asked = true;
+	}
+	return asked;
+}
+
+/* The numbers are all tenants': so are those who may have some to give. */
+static bool alloc_recall_all(const struct mem_client *c)
+{
+	bool asked = false;
+
+	list_for_each(pos, &c->m->tenants)
+		asked |= alloc_recall(c, list_entry(pos, struct tenant, link));
+	return asked;
+}
+
 /* Keeps the tenant within its limit, at the cost of what it has cached. */
 static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
 {
@@ -32,33 +62,31 @@ static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
 	return 0;
 }
 
-static int alloc_numbers(struct tenant *t, uint32_t nr)
+/* The same for its part of the page numbers. */
+static int alloc_share(struct tenant *t, uint32_t nr)
 {
-	if (t->m->nr_free >= nr)
+	uint64_t all = tenant_nr_pages(t) + nr;
+	uint32_t max = tenant_max_pages(t);
+
+	if (!t->max_bytes || all <= max)
 		return 0;
+	if (all - max > t->tally.pages[PAGE_CACHED])
+		return -EDQUOT;
 	if (t->m->in_grace)
 		return -EAGAIN;
-	return reclaim_numbers(t, nr) ? 0 : -ENOSPC;
+	reclaim_pages(t, all - max);
+	return 0;
 }
 
-/* Asks the tenant's other clients for pages that only wait to be used. */
-static bool alloc_recall(struct mem_client *c)
+static int alloc_numbers(const struct mem_client *c, uint32_t nr)
 {
-	struct mem *m = c->m;
-	bool asked = false;
-
-	list_for_each(pos, &c->tenant->clients) {
-		struct mem_client *other;
-
-		other = list_entry(pos, struct mem_client, link);
-		if (other == c || other->nr_open == 0 || other->recalled ||
-		    !m->ops->recall)
-			continue;
-		other->recalled = true;
-		m->ops->recall(m->ctx, other);
-		asked = true;
-	}
-	return asked;
+	if (c->m->nr_free >= nr)
+		return 0;
+	if (c->m->in_grace)
+		return -EAGAIN;
+	if (reclaim_numbers(c->tenant, nr))
+		return 0;
+	return alloc_recall_all(c) ? -EAGAIN : -ENOSPC;
 }
 
 /* More memory for the tenant: 0 it is on its way, -ENOSPC, -ENOMEM. */
@@ -104,7 +132,7 @@ static int alloc_cells(struct mem_client *c, struct size_class *sc,
 	if (r != -ENOSPC)
 		return r;
 	r = alloc_reclaim(sc, nr);
-	if (r == -ENOSPC && alloc_recall(c))
+	if (r == -ENOSPC && alloc_recall(c, c->tenant))
 		return -EAGAIN;
 	return r;
 }
@@ -121,7 +149,10 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 	if (r < 0)
 		return r;
 	*ret_need = bytes;
-	r = alloc_numbers(c->tenant, nr);
+	r = alloc_share(c->tenant, nr);
+	if (r < 0)
+		return r;
+	r = alloc_numbers(c, nr);
 	if (r < 0)
 		return r;
 	r = alloc_cells(c, sc, nr);
@@ -132,6 +163,14 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 	return r;
 }
 
+/* More than there could ever be is no reason to wait. */
+static bool alloc_is_possible(const struct tenant *t, uint64_t nr,
+			      uint64_t bytes)
+{
+	return nr <= tenant_max_pages(t) && bytes <= t->m->pool_bytes &&
+	       (!t->max_bytes || bytes <= t->max_bytes);
+}
+
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,
 	      uint64_t *ret_need_bytes)
@@ -139,9 +178,12 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	int r;
 
 	if (class >= s->nr_classes || nr == 0 ||
-	    nr > c->m->table.h->nr_entries)
+	    !alloc_is_possible(c->tenant, nr,
+			       (uint64_t)nr * s->sizes[class]->page_bytes))
 		return -EINVAL;
 	r = alloc_reserve(c, s->sizes[class], nr, ret_need_bytes);
+	if (r == -EDQUOT)
+		alloc_recall(c, c->tenant);
 	if (r < 0) {
 		c->m->wanting = true;
 		return r;

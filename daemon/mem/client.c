@@ -103,10 +103,10 @@ void *mem_client_owner(const struct mem_client *c)
 	return c->owner;
 }
 
-/* It may have pages it writes to, or segments mapped. */
+/* Who had a space open may have segments mapped, and pages it writes to. */
 static struct writer *client_leave_writer(struct mem_client *c)
 {
-	if (c->nr_open == 0 && c->spaces.nr == 0)
+	if (c->nr_open == 0 && !c->opened)
 		return NULL;
 	return writer_get(c->tenant, c->id.pid, c->id.start_time, &c->writer);
 }
@@ -129,14 +129,16 @@ static void client_drop_pages(struct mem_client *c, struct writer *w)
 	page_settle(c->m, &cold);
 }
 
-void mem_client_free(struct mem_client *c, bool quiesced)
+void mem_client_free(struct mem_client *c, enum mem_end end)
 {
+	struct writer *w;
 	struct mem *m;
 
 	if (!c)
 		return;
 	m = c->m;
-	client_drop_pages(c, quiesced ? NULL : client_leave_writer(c));
+	w = end == MEM_END_DEAD ? NULL : client_leave_writer(c);
+	client_drop_pages(c, end == MEM_END_UNKNOWN ? w : NULL);
 	assert(c->nr_open == 0 && c->bytes == 0);
 	while (c->spaces.nr) {
 		struct map_entry *e = &c->spaces.entries[c->spaces.nr - 1];

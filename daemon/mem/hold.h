@@ -23,10 +23,12 @@ struct mem_client {
 	struct writer *writer;	/* in reserve, should its pages outlive it */
 	uint64_t nr_open;
 	uint64_t bytes;		/* of the pages held */
+	bool opened;		/* a space, at some time */
 	bool recalled;		/* asked for its stock, nothing came yet */
 };
 
-/* A process that may still write to pages, though it is no client. */
+/* A process that may still write to pages or map segments, though it is no
+ * client. */
 struct writer {
 	struct list link;	/* mem.writers */
 	struct tenant *tenant;

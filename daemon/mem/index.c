@@ -108,6 +108,16 @@ uint32_t index_find(const struct index *ix, const struct name *name)
 	return link_load(index_link(ix, name));
 }
 
+bool index_is_crowded(const struct index *ix, const struct name *name)
+{
+	uint32_t nr = link_load(shm_bucket(ix->shm, name));
+	int length = 0;
+
+	for (; nr; nr = link_load(&shm_block_at(ix->shm, nr)->next))
+		length++;
+	return length >= SHM_MAX_CHAIN;
+}
+
 bool index_same(const struct index *ix, uint32_t nr, const struct prefix *p)
 {
 	const struct shm_block *b = index_block(ix, nr);

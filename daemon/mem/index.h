@@ -5,7 +5,8 @@
  * One writer, the loop thread; readers are clients that map it read-only and
  * check the sequence word. A block is in the index as long as one of its
  * pages is. There are as many blocks as the space can have pages, so a block
- * number is always to be had.
+ * number is always to be had. Chains are bounded: clients know the key of
+ * their names, so one might choose them to collide.
  */
 #ifndef DAEMON_MEM_INDEX_H
 #define DAEMON_MEM_INDEX_H
@@ -32,10 +33,16 @@ void index_fini(struct index *ix);
 /* Number of the block named @name, 0: none. */
 uint32_t index_find(const struct index *ix, const struct name *name);
 
+/* Would another block of this bucket be out of its readers' reach? */
+bool index_is_crowded(const struct index *ix, const struct name *name);
+
 /* Was block @nr named for the very prefix, or do only the hashes agree? */
 bool index_same(const struct index *ix, uint32_t nr, const struct prefix *p);
 
-/* A block with no page yet; its name is not in the index. Return: number. */
+/*
+ * A block with no page yet; its name is not in the index, its bucket not
+ * crowded. Return: number.
+ */
 uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
 		   uint32_t k_format, uint32_t v_format);
 

@@ -117,6 +117,13 @@ bool mem_in_grace(const struct mem *m);
 void mem_grace_end(struct mem *m,
 		   bool (*alive)(pid_t pid, uint64_t start_time));
 
+/*
+ * About once a second: a device that had no memory is asked again when
+ * somebody waits, and who waits learns of what became free meanwhile. May
+ * call ops.room.
+ */
+void mem_tick(struct mem *m);
+
 /* ---- clients ---- */
 
 struct mem_client_id {
@@ -138,20 +145,27 @@ int mem_client_new(struct mem *m, const struct mem_client_id *id,
 		   struct mem_client **ret);
 void *mem_client_owner(const struct mem_client *c);
 
+/* What is known of a process when its connection ends. */
+enum mem_end {
+	MEM_END_UNKNOWN = 0,	/* it may still write to open pages */
+	MEM_END_DEAD,		/* socket and pidfd both say so */
+	MEM_END_BYE,		/* it said that it writes no more; it lives */
+};
+
 /**
  * mem_client_free() - give back all that a client held
  * @c:		client, gone after the call; NULL is fine
- * @quiesced:	its device work has provably ended (it said so in a bye, or
- *		socket and pidfd both say it is dead): open pages become FREE.
- *		Otherwise they are QUARANTINED until mem_reap_writer(), which
- *		must then be called, whether or not it had open pages: until
- *		then its tenant's segments count as mapped.
+ * @end:	unless UNKNOWN, open pages become FREE, else QUARANTINED.
+ *		Unless DEAD, mem_reap_writer() must be called when it is,
+ *		whatever it had: until then its tenant's segments count as
+ *		mapped.
  *
  * Time is proportional to what it held.
  */
-void mem_client_free(struct mem_client *c, bool quiesced);
+void mem_client_free(struct mem_client *c, enum mem_end end);
 
-/* The writer is dead: its quarantined pages become FREE. */
+/* The process is dead: its quarantined pages become FREE, and its tenant's
+ * segments are mapped by one less. */
 void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time);
 
 /* ---- spaces ---- */
@@ -176,9 +190,9 @@ struct mem_class {
  * mem_space_open() - the space of this key in the client's tenant
  *
  * Found or made. Clients keep a space alive; the last to go leaves it with
- * its cached pages. Opened twice, it is to be closed twice. Return: 0;
+ * its cached pages, until its record is needed for another. Opened twice, it is to be closed twice. Return: 0;
  * -EINVAL bad geometry, with *ret_why a static text; -ENOSPC too many
- * spaces; -ENOMEM.
+ * spaces, or of the tenant; -ENOMEM.
  */
 int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		   struct mem_space **ret, const char **ret_why);
@@ -212,7 +226,8 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
  * mem_alloc() - @nr OPEN pages of a class, all or none
  * Return: 0; -EAGAIN room is being made, wait for mem_ops.room; -EDQUOT the
  * tenant's max; -ENOSPC nothing can be reclaimed (*ret_need_bytes says how
- * much is missing); -EINVAL class or count; -ENOMEM.
+ * much is missing); -EINVAL class, or a count that is 0 or more than the pool or
+ * the tenant's max could ever hold; -ENOMEM.
  */
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,

@@ -89,7 +89,10 @@ static int pool_init(struct mem *m, const struct mem_config *cfg,
 	bool restored;
 	int r;
 
-	restored = restore_table(m, fds, nr_fds, &why) == 0;
+	r = restore_table(m, fds, nr_fds, &why);
+	if (r == -ENOMEM)
+		return r;
+	restored = r == 0;
 	if (!restored) {
 		snprintf(note, note_bytes, "starting empty: %s", why);
 		r = pool_new_table(m, cfg);
@@ -208,6 +211,13 @@ void mem_tell_room(struct mem *m)
 		return;
 	m->wanting = false;
 	m->ops->room(m->ctx);
+}
+
+void mem_tick(struct mem *m)
+{
+	m->freed |= m->grow_failed;
+	m->grow_failed = false;
+	mem_tell_room(m);
 }
 
 uint64_t mem_epoch(const struct mem *m)

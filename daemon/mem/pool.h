@@ -52,7 +52,7 @@ struct mem {
 	struct list free_pages;		/* of those touched */
 
 	struct list tenants;
-	struct list writers;		/* with pages that wait for them */
+	struct list writers;		/* processes that are waited for */
 	struct list unclaimed;		/* restored, sealed, unnamed */
 	struct mem_space **spaces;	/* [nr_spaces], by record number */
 	struct map segments;		/* id -> struct segment */

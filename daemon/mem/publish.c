@@ -6,6 +6,7 @@
  * pages of one name the first stays: the second is sealed for its owner and
  * the owner gets a hold on the first. Two prefixes of one name (they would
  * need the tenant's key to be made) are told apart: the second is not shared.
+ * Neither is one more of a bucket that is crowded.
  */
 #include <errno.h>
 #include <string.h>
@@ -115,7 +116,8 @@ static int publish_named(struct mem_client *c, struct mem_space *s,
 	struct prefix prefix = publish_prefix(s, b);
 	uint32_t block = index_find(&s->index, &prefix.name);
 
-	if (block && !index_same(&s->index, block, &prefix))
+	if (block ? !index_same(&s->index, block, &prefix) :
+		    index_is_crowded(&s->index, &prefix.name))
 		return -EEXIST;
 	if (publish_renames(s, block, pages))
 		return -EINVAL;

@@ -50,6 +50,24 @@ static struct size_class *tenant_coldest(const struct tenant *t,
 	return coldest;
 }
 
+/* The same over all tenants. */
+static struct size_class *pool_coldest(const struct mem *m)
+{
+	struct size_class *coldest = NULL;
+
+	list_for_each(pos, &m->tenants) {
+		struct size_class *sc;
+
+		sc = tenant_coldest(list_entry(pos, struct tenant, link), NULL);
+		if (!sc)
+			continue;
+		if (!coldest ||
+		    class_coldest(sc)->stamp < class_coldest(coldest)->stamp)
+			coldest = sc;
+	}
+	return coldest;
+}
+
 void reclaim_charge(struct tenant *t, uint64_t bytes)
 {
 	uint64_t target = t->charged > bytes ? t->charged - bytes : 0;
@@ -58,14 +76,34 @@ void reclaim_charge(struct tenant *t, uint64_t bytes)
 		page_evict(class_coldest(tenant_coldest(t, NULL)));
 }
 
+void reclaim_pages(struct tenant *t, uint64_t nr)
+{
+	while (nr--)
+		page_evict(class_coldest(tenant_coldest(t, NULL)));
+}
+
+void reclaim_space(struct mem_space *s)
+{
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		list_for_each_safe(pos, &s->sizes[i]->lru) {
+			struct page *p = list_entry(pos, struct page, link);
+
+			if (p->space == s)
+				page_evict(p);
+		}
+}
+
 bool reclaim_numbers(struct tenant *t, uint32_t nr)
 {
 	struct mem *m = t->m;
 
-	if (m->nr_free + t->tally.pages[PAGE_CACHED] < nr)
-		return m->nr_free >= nr;
-	while (m->nr_free < nr)
-		page_evict(class_coldest(tenant_coldest(t, NULL)));
+	if (m->nr_free + m->tally.pages[PAGE_CACHED] < nr)
+		return false;
+	while (m->nr_free < nr) {
+		struct size_class *sc = tenant_coldest(t, NULL);
+
+		page_evict(class_coldest(sc ? sc : pool_coldest(m)));
+	}
 	return true;
 }
 
@@ -178,8 +216,9 @@ static struct segment *segment_cheapest(const struct tenant *t)
 
 bool reclaim_segment(struct tenant *t)
 {
-	struct segment *seg = segment_cheapest(t);
+	struct segment *seg;
 
+	seg = segment_is_allowed(t) ? segment_cheapest(t) : NULL;
 	if (!seg)
 		return false;
 	for (uint32_t i = 0; i < seg->nr_granules; i++)

@@ -18,7 +18,16 @@ void page_evict(struct page *p);
 /* Gives up coldest pages of @t, of any size, until @bytes are uncharged. */
 void reclaim_charge(struct tenant *t, uint64_t bytes);
 
-/* The same until @nr page numbers are free; false: not to be had. */
+/* Gives up @nr coldest pages of @t, which has them. */
+void reclaim_pages(struct tenant *t, uint64_t nr);
+
+/* Gives up all that @s has cached. */
+void reclaim_space(struct mem_space *s);
+
+/*
+ * Until @nr page numbers are free: pages of @t, then of others, because all
+ * tenants share the numbers. Return: false, and nothing done: not to be had.
+ */
 bool reclaim_numbers(struct tenant *t, uint32_t nr);
 
 /*

@@ -31,6 +31,7 @@ int restore_table(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 		  const char **ret_why)
 {
 	struct mem_fd *f = fd_find(fds, nr_fds, MEM_FD_TABLE);
+	int r;
 
 	*ret_why = "nothing was kept";
 	if (!f)
@@ -38,24 +39,56 @@ int restore_table(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 	*ret_why = "pages of this device do not outlive the daemon";
 	if (!dev_ops(m->dev)->survives)
 		return -ENOENT;
-	*ret_why = "out of memory";
-	if (table_adopt(&m->table, f->fd, dev_spec(m->dev), ret_why) < 0)
-		return -ENOENT;
+	r = table_adopt(&m->table, f->fd, dev_spec(m->dev), ret_why);
+	if (r < 0)
+		return r == -ENOMEM ? r : -ENOENT;
 	f->fd = -1;
 	return 0;
 }
 
-void restore_drop_unused(const struct mem *m, const struct mem_fd *fds,
+static bool fd_is_ours(const struct mem_fd *f)
+{
+	return strcmp(f->name, MEM_FD_TABLE) == 0 ||
+	       strncmp(f->name, MEM_FD_SEGMENT, strlen(MEM_FD_SEGMENT)) == 0;
+}
+
+/* The one that was taken over under @name, or -1. */
+static int restored_fd(const struct mem *m, const char *name)
+{
+	unsigned id;
+
+	if (strcmp(name, MEM_FD_TABLE) == 0)
+		return m->table.fd;
+	if (sscanf(name, MEM_FD_SEGMENT "%u", &id) != 1 ||
+	    !segment_find(m, id))
+		return -1;
+	return segment_find(m, id)->dev.fd;
+}
+
+static bool fd_was_used(const struct mem_fd *fds, size_t nr, const char *name)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (fds[i].fd < 0 && strcmp(fds[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* What a name stands for goes together: what we use of it is kept anew. */
+void restore_drop_unused(const struct mem *m, struct mem_fd *fds,
 			 size_t nr_fds)
 {
 	if (!m->ops->drop_fd)
 		return;
-	for (size_t i = 0; i < nr_fds; i++)
-		if (fds[i].fd >= 0 &&
-		    (strcmp(fds[i].name, MEM_FD_TABLE) == 0 ||
-		     strncmp(fds[i].name, MEM_FD_SEGMENT,
-			     strlen(MEM_FD_SEGMENT)) == 0))
-			m->ops->drop_fd(m->ctx, fds[i].name);
+	for (size_t i = 0; i < nr_fds; i++) {
+		const char *name = fds[i].name;
+
+		if (fds[i].fd < 0 || !fd_is_ours(&fds[i]) ||
+		    fd_find(fds, nr_fds, name) != &fds[i])
+			continue;
+		m->ops->drop_fd(m->ctx, name);
+		if (m->ops->keep_fd && fd_was_used(fds, nr_fds, name))
+			m->ops->keep_fd(m->ctx, name, restored_fd(m, name));
+	}
 }
 
 /* ---- records ---- */
@@ -99,7 +132,7 @@ static int restore_spaces(struct mem *m)
 }
 
 /* One without descriptor, or of no use, is forgotten with its pages. */
-static void restore_segments(struct restore *re)
+static int restore_segments(struct restore *re)
 {
 	struct mem *m = re->m;
 	char name[32];
@@ -107,16 +140,22 @@ static void restore_segments(struct restore *re)
 	for (uint32_t i = 0; i < TABLE_NR_SEGMENTS; i++) {
 		struct table_segment *rec = &m->table.segments[i];
 		struct mem_fd *f;
+		int r = -ENOENT;
 
 		if (!rec->used)
 			continue;
 		snprintf(name, sizeof(name), MEM_FD_SEGMENT "%u", rec->id);
 		f = fd_find(re->fds, re->nr_fds, name);
-		if (f && segment_adopt(m, (int)i, f->fd) == 0)
+		if (f)
+			r = segment_adopt(m, (int)i, f->fd);
+		if (r == -ENOMEM)
+			return r;
+		if (r == 0)
 			f->fd = -1;
 		else
 			rec->used = 0;
 	}
+	return 0;
 }
 
 /* ---- pages ---- */
@@ -170,7 +209,7 @@ static bool restore_name_fits(const struct mem_space *s,
 	if (!name_equal(&name, &p->name) || id->state != PAGE_SEALED)
 		return false;
 	if (!block)
-		return true;
+		return !index_is_crowded(&s->index, &p->name);
 	return index_same(&s->index, block, p) &&
 	       !index_page(&s->index, block, s->classes[id->class].group);
 }
@@ -286,7 +325,7 @@ int restore_pages(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 	if (r == 0)
 		r = restore_spaces(m);
 	if (r == 0)
-		restore_segments(&re);
+		r = restore_segments(&re);
 	for (uint32_t nr = 1; r == 0 && nr <= m->table.h->nr_used; nr++)
 		r = restore_page(&re, nr);
 	restore_finish(m);

@@ -16,7 +16,7 @@
 /**
  * restore_table() - the page table among @fds
  * @ret_why:	static text why there is none
- * Return: 0 with m->table set, or -ENOENT.
+ * Return: 0 with m->table set, -ENOENT, or -ENOMEM.
  */
 int restore_table(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 		  const char **ret_why);
@@ -29,7 +29,7 @@ int restore_pages(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 		  char *note, size_t note_bytes);
 
 /* Tells the service manager to drop what is ours and was not used. */
-void restore_drop_unused(const struct mem *m, const struct mem_fd *fds,
+void restore_drop_unused(const struct mem *m, struct mem_fd *fds,
 			 size_t nr_fds);
 
 #endif

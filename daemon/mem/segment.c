@@ -119,6 +119,16 @@ static uint64_t segment_room(const struct mem *m)
 	return room < m->segment_bytes ? room : m->segment_bytes;
 }
 
+/* Pages of many sizes leave holes: a segment more than the limit needs. */
+bool segment_is_allowed(const struct tenant *t)
+{
+	uint64_t each = t->m->segment_bytes;
+
+	if (!t->max_bytes)
+		return true;
+	return t->segment_bytes / each <= (t->max_bytes - 1) / each + 1;
+}
+
 int segment_make(struct tenant *t, uint32_t granules)
 {
 	struct mem *m = t->m;
@@ -128,7 +138,8 @@ int segment_make(struct tenant *t, uint32_t granules)
 	if (t->making)
 		return 0;
 	if (bytes < (uint64_t)granules * DEV_GRANULE || m->grow_failed ||
-	    m->segments.nr + m->nr_making >= TABLE_NR_SEGMENTS)
+	    m->segments.nr + m->nr_making >= TABLE_NR_SEGMENTS ||
+	    !segment_is_allowed(t))
 		return -ENOSPC;
 	if (map_reserve(&m->segments, m->nr_making + 1) < 0)
 		return -ENOMEM;

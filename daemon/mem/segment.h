@@ -41,10 +41,13 @@ struct segment {
  * segment_make() - have a segment made for @t
  * @granules:	it must have at least as many
  *
- * Return: 0 it is on its way; -ENOSPC the pool, the table or the device has
- * no room; -ENOMEM.
+ * Return: 0 it is on its way; -ENOSPC the pool, the table, the device or the
+ * tenant's limit has no room; -ENOMEM.
  */
 int segment_make(struct tenant *t, uint32_t granules);
+
+/* May @t have one more segment under its limit? */
+bool segment_is_allowed(const struct tenant *t);
 
 /* Has one made before it is needed, when little is left. */
 void segment_make_ahead(struct tenant *t);

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/reclaim.h"
 #include "daemon/mem/segment.h"
 #include "daemon/util/memfd.h"
 #include "kernels/page.h"
@@ -119,13 +120,18 @@ void space_free(struct mem_space *s)
 	free(s);
 }
 
-static bool space_is_unused(const struct mem_space *s)
+static uint64_t space_nr_pages(const struct mem_space *s)
 {
 	uint64_t pages = 0;
 
 	for (int i = 0; i < PAGE_NR_STATES; i++)
 		pages += s->tally.pages[i];
-	return s->nr_clients == 0 && pages == 0;
+	return pages;
+}
+
+static bool space_is_unused(const struct mem_space *s)
+{
+	return s->nr_clients == 0 && space_nr_pages(s) == 0;
 }
 
 void space_destroy(struct mem_space *s)
@@ -179,20 +185,61 @@ int space_restore(struct mem *m, uint32_t nr, struct tenant *t)
 	return space_new(m, t, nr, &key, &s, &why);
 }
 
-/* Number of a free record, taken from an unused space if need be. */
-static int space_find_record(struct mem *m)
+/* Nobody has it open, nobody holds what it has. */
+static bool space_is_idle(const struct mem_space *s)
 {
-	uint32_t nr = m->table.h->nr_spaces;
+	return s->nr_clients == 0 && space_nr_pages(s) ==
+					     s->tally.pages[PAGE_CACHED];
+}
 
-	for (uint32_t i = 0; i < nr; i++)
-		if (!m->spaces[i])
-			return (int)i;
-	for (uint32_t i = 0; i < nr; i++)
-		if (space_is_unused(m->spaces[i])) {
-			space_destroy(m->spaces[i]);
-			return (int)i;
-		}
-	return -ENOSPC;
+/* The idle space of @t, or of all if NULL, that has the fewest pages. */
+static struct mem_space *space_cheapest(const struct mem *m,
+					const struct tenant *t)
+{
+	struct mem_space *best = NULL;
+
+	for (uint32_t i = 0; i < m->table.h->nr_spaces; i++) {
+		struct mem_space *s = m->spaces[i];
+
+		if (!s || (t && s->tenant != t) || !space_is_idle(s) ||
+		    (m->in_grace && !space_is_unused(s)))
+			continue;
+		if (!best || space_nr_pages(s) < space_nr_pages(best))
+			best = s;
+	}
+	return best;
+}
+
+/* So that no tenant has them all. */
+static uint32_t space_max(const struct mem *m)
+{
+	uint32_t nr = m->table.h->nr_spaces / 4;
+
+	return nr ? nr : 1;
+}
+
+/*
+ * Number of a free record for @t, taken from an idle space if need be: its
+ * pages are lost. That takes as long as there are cached pages, but only
+ * where keys of spaces come and go by the hundred.
+ */
+static int space_find_record(struct tenant *t)
+{
+	struct mem *m = t->m;
+	bool full = t->nr_spaces >= space_max(m);
+	struct mem_space *s;
+	uint32_t nr;
+
+	for (nr = 0; !full && nr < m->table.h->nr_spaces; nr++)
+		if (!m->spaces[nr])
+			return (int)nr;
+	s = space_cheapest(m, full ? t : NULL);
+	if (!s)
+		return -ENOSPC;
+	nr = s->id - 1;
+	reclaim_space(s);
+	space_destroy(s);
+	return (int)nr;
 }
 
 static struct mem_space *space_find(const struct tenant *t,
@@ -220,7 +267,7 @@ static int space_find_or_new(struct tenant *t, const struct mem_space_key *key,
 	*ret = space_find(t, key);
 	if (*ret)
 		return 0;
-	nr = space_find_record(t->m);
+	nr = space_find_record(t);
 	if (nr < 0)
 		return nr;
 	r = space_new(t->m, t, (uint32_t)nr, key, ret, ret_why);
@@ -254,6 +301,7 @@ int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		map_put(&c->spaces, s->id, 1);
 		s->nr_clients++;
 	}
+	c->opened = true;
 	segment_make_ahead(c->tenant);
 	*ret = s;
 	return 0;

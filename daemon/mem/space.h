@@ -3,8 +3,9 @@
  * space.h - where a prefix may be shared: tenant x model x geometry x rank.
  *
  * A space has an index and statistics that its tenant's clients map, and one
- * size class per page class. It outlives its clients; one without clients and
- * pages may be recycled when there are too many.
+ * size class per page class. It outlives its clients; one without clients
+ * whose pages are all CACHED is recycled when there are too many, the one with
+ * the fewest pages first. A tenant may have a quarter of them.
  */
 #ifndef DAEMON_MEM_SPACE_H
 #define DAEMON_MEM_SPACE_H

@@ -103,6 +103,27 @@ int tenant_get(struct mem *m, const char *name,
 	return 0;
 }
 
+uint32_t tenant_max_pages(const struct tenant *t)
+{
+	uint32_t all = t->m->table.h->nr_entries;
+	uint64_t each = t->m->pool_bytes / all;
+	uint64_t nr;
+
+	if (!t->max_bytes || t->max_bytes >= t->m->pool_bytes || !each)
+		return all;
+	nr = (t->max_bytes + each - 1) / each;
+	return nr < all ? (uint32_t)nr : all;
+}
+
+uint64_t tenant_nr_pages(const struct tenant *t)
+{
+	uint64_t nr = 0;
+
+	for (int i = PAGE_FREE + 1; i < PAGE_NR_STATES; i++)
+		nr += t->tally.pages[i];
+	return nr;
+}
+
 void tenant_free(struct tenant *t)
 {
 	assert(t->charged == 0 && t->nr_spaces == 0 && t->nr_writers == 0);

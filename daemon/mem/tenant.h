@@ -48,6 +48,13 @@ int tenant_get(struct mem *m, const char *name,
 
 /* Made from record @nr of an adopted table. 0, -ENOMEM. */
 int tenant_restore(struct mem *m, int nr);
+
+/* Page numbers are shared by all: its limit's part of the pool's. */
+uint32_t tenant_max_pages(const struct tenant *t);
+
+/* Those that are not FREE. */
+uint64_t tenant_nr_pages(const struct tenant *t);
+
 void tenant_free(struct tenant *t);
 
 /* Might a process that is no client any more still map its segments? */

@@ -37,17 +37,17 @@ static void client_spaces_free(struct client *c)
 	}
 }
 
-void client_release(struct client *c, bool quiesced)
+void client_release(struct client *c, enum mem_end end)
 {
 	struct proc *p = c->proc;
 
 	waiters_cancel(c);
 	client_spaces_free(c);
-	mem_client_free(c->mem, quiesced);
+	mem_client_free(c->mem, end);
 	c->mem = NULL;
 	c->proc = NULL;
 	if (p)
-		proc_put(p, !quiesced);
+		proc_put(p, end != MEM_END_DEAD);
 }
 
 static void client_unlink(struct client *c)
@@ -66,8 +66,12 @@ static void client_on_gone(struct conn *conn, bool hung_up)
 	struct client *c = (struct client *)conn;
 
 	client_unlink(c);
-	if (c->state == CLIENT_READY)
-		client_release(c, hung_up && proc_quiesced(c->proc));
+	if (c->state != CLIENT_READY)
+		return;
+	if (!hung_up)
+		proc_unseen(c->proc);
+	client_release(c, proc_quiesced(c->proc) ? MEM_END_DEAD :
+						   MEM_END_UNKNOWN);
 }
 
 static void client_on_closed(struct conn *conn)
@@ -133,6 +137,7 @@ void client_on_accept(void *ctx, int fd)
 	c->admin = is_admin(s, &c->peer);
 	c->since_ms = uv_now(&s->loop);
 	LIST_INIT(&c->spaces);
+	LIST_INIT(&c->waiters);
 	TAILQ_INSERT_TAIL(&s->greeting, c, link);
 	s->nr_clients++;
 	s->nr_refused += c->refused != 0;

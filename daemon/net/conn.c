@@ -71,13 +71,21 @@ static void conn_msg_free(struct conn *c, struct conn_msg *m)
 
 static void conn_on_poll(uv_poll_t *poll, int status, int events);
 
+/* While it does not read, it is not read from either. */
 static void conn_listen(struct conn *c)
 {
-	int events = UV_READABLE;
+	uv_poll_start(&c->poll, c->nr_queued > 0 ? UV_WRITABLE : UV_READABLE,
+		      conn_on_poll);
+}
 
-	if (c->nr_queued > 0)
-		events |= UV_WRITABLE;
-	uv_poll_start(&c->poll, events, conn_on_poll);
+/*
+ * A frame is gone, sent or not. When the peer has closed its end, its last
+ * requests are still to be read; any other loss would leave it waiting.
+ */
+static void conn_sent(struct conn *c, int r)
+{
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+		conn_drop(c);
 }
 
 static int conn_enqueue(struct conn *c, const uint8_t *buf, size_t size,
@@ -109,15 +117,17 @@ void conn_send(struct conn *c, const uint8_t *buf, size_t size, const int *fds,
 	int r = -EAGAIN;
 
 	assert(size <= WIRE_MAX_FRAME && nr_fds <= WIRE_MAX_FDS);
-	if (!c->dropped && c->nr_queued == 0)
+	if (c->dropped)
+		goto out;
+	if (c->nr_queued == 0)
 		r = send_frame(c->fd, buf, size, fds, nr_fds);
-	if (!c->dropped && r == -EAGAIN) {
+	if (r == -EAGAIN) {
 		r = conn_enqueue(c, buf, size, fds, nr_fds);
 		if (r == 0)
 			return;
-		conn_drop(c);
 	}
-	/* Sent, or the peer is gone: its hangup is on the way. */
+	conn_sent(c, r);
+out:
 	close_fds(fds, nr_fds);
 }
 
@@ -131,6 +141,7 @@ static void conn_flush(struct conn *c)
 		if (r == -EAGAIN)
 			return;
 		conn_msg_free(c, m);
+		conn_sent(c, r);
 	}
 	conn_listen(c);
 }

@@ -4,8 +4,12 @@
  *
  * Knows bytes, not what they mean. At most one message is received per wake,
  * so that busy clients take turns. Replies are sent at once; what the socket
- * does not take waits in a queue bounded in number and bytes, and a peer that
- * lets it fill is dropped: nobody else waits for it.
+ * does not take waits in a queue, and until that is empty nothing more is
+ * received. So the queue holds, with its descriptors, what one request may
+ * answer, and events and late answers besides; it is bounded in number and
+ * bytes, and a peer that lets it fill is dropped. One to whom a frame cannot
+ * be sent (the system is out of memory or descriptors in flight) is dropped
+ * too: it would wait for ever.
  *
  * A connection ends in exactly one way: its poll callback finds the socket
  * hung up. conn_drop() therefore only shuts the socket down and may be called
@@ -75,7 +79,7 @@ int conn_init(struct conn *c, uv_loop_t *loop, int fd, struct conn_io *io,
 	      const struct conn_ops *ops);
 
 /**
- * conn_send() - send a frame, or queue it, or drop a peer that never reads
+ * conn_send() - send a frame, or queue it, or drop the peer
  * @buf:	whole frame
  * @size:	its length, at most WIRE_MAX_FRAME
  * @fds:	go with it; owned by the connection from here on

@@ -23,7 +23,7 @@ static const struct error_row rows[] = {
 	  "the tenant's limit is reached: release pages, or have its max "
 	  "raised in kvd.conf" },
 	{ EBUSY, EBUSY,
-	  "too many requests of this client wait: read replies first" },
+	  "too many requests wait: read replies first, or ask again later" },
 	{ ENOMEM, ENOMEM, "kvd is out of memory; try again later" },
 	{ EMFILE, ENOMEM,
 	  "kvd is out of file descriptors: raise LimitNOFILE= or lower "

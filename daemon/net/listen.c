@@ -14,12 +14,16 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 #include "daemon/net/listen.h"
 #include "daemon/net/log.h"
 
 /* Accepted in one wake, so that a storm of them does not starve clients. */
 #define LISTEN_BURST 16
+
+/* Of the directory's lock, in tenths of a second. */
+#define LOCK_TRIES 50
 
 static int sockaddr_make(const char *path, struct sockaddr_un *ret)
 {
@@ -63,11 +67,27 @@ static int remove_stale(const struct sockaddr_un *addr)
 	return unlink(addr->sun_path) < 0 ? -errno : 0;
 }
 
+/* Others hold it for as long as they make a socket. -EBUSY: for longer. */
+static int lock_fd(int fd)
+{
+	const struct timespec pause = { .tv_nsec = 100000000 };
+	int i;
+
+	for (i = 0; i < LOCK_TRIES; i++) {
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+			return 0;
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return -errno;
+		nanosleep(&pause, NULL);
+	}
+	return -EBUSY;
+}
+
 /* The directory of @path, made if it is the last part that is missing. */
 static int lock_dir(const char *path)
 {
 	char buf[108], *dir;
-	int fd;
+	int fd, r;
 
 	snprintf(buf, sizeof(buf), "%s", path);
 	dir = dirname(buf);
@@ -76,12 +96,10 @@ static int lock_dir(const char *path)
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	while (flock(fd, LOCK_EX) < 0)
-		if (errno != EINTR) {
-			close(fd);
-			return -errno;
-		}
-	return fd;
+	r = lock_fd(fd);
+	if (r < 0)
+		close(fd);
+	return r < 0 ? r : fd;
 }
 
 static int bind_file(int fd, const struct sockaddr_un *addr, mode_t mode,
@@ -140,6 +158,9 @@ static const char *why_not(int r)
 	if (r == -EEXIST)
 		return "there is a file that is not a socket; remove it, or "
 		       "give another --socket";
+	if (r == -EBUSY)
+		return "another process keeps a lock on its directory; end "
+		       "that one, or give another --socket";
 	return strerror(-r);
 }
 

@@ -40,10 +40,19 @@ void procs_fini(struct procs *ps)
 		proc_free(p);
 }
 
+/* Has all that @p did ended? */
+static bool proc_ended(const struct proc *p)
+{
+	if (!p->exited)
+		return false;
+	return !p->unseen ||
+	       uv_now(p->procs->loop) - p->exited_ms >= PROC_UNSEEN_MS;
+}
+
 /* Frees @p when nothing can come of it any more. */
 static void proc_settle(struct proc *p)
 {
-	if (p->nr_conns > 0 || (p->quarantined && !p->exited))
+	if (p->nr_conns > 0 || (p->quarantined && !proc_ended(p)))
 		return;
 	if (p->quarantined)
 		mem_reap_writer(p->procs->mem, p->pid, p->start_time);
@@ -56,6 +65,7 @@ static void proc_on_exit(uv_poll_t *poll, int status, int events)
 
 	uv_poll_stop(poll);
 	p->exited = true;
+	p->exited_ms = uv_now(p->procs->loop);
 	proc_settle(p);
 }
 
@@ -114,7 +124,7 @@ int proc_get(struct procs *ps, int pidfd, pid_t pid, uint64_t start_time,
 
 bool proc_quiesced(const struct proc *p)
 {
-	return p->nr_conns == 1 && peer_exited(p->pidfd);
+	return p->nr_conns == 1 && !p->unseen && peer_exited(p->pidfd);
 }
 
 void proc_put(struct proc *p, bool quarantined)
@@ -122,6 +132,21 @@ void proc_put(struct proc *p, bool quarantined)
 	p->nr_conns--;
 	p->quarantined |= quarantined;
 	proc_settle(p);
+}
+
+void proc_unseen(struct proc *p)
+{
+	p->unseen = true;
+}
+
+void procs_tick(struct procs *ps)
+{
+	struct proc *p, *next;
+
+	for (p = LIST_FIRST(&ps->list); p; p = next) {
+		next = LIST_NEXT(p, link);
+		proc_settle(p);
+	}
 }
 
 bool procs_watch(struct procs *ps, pid_t pid, uint64_t start_time)
@@ -141,5 +166,6 @@ bool procs_watch(struct procs *ps, pid_t pid, uint64_t start_time)
 		}
 	}
 	p->quarantined = true;
+	p->unseen = true;
 	return true;
 }

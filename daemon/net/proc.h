@@ -6,7 +6,10 @@
  * its pidfd is readable: either alone can come hundreds of milliseconds
  * before the kernel has let go of its memory. One struct proc per process
  * counts its connections; pages of a connection that ended without a bye are
- * quarantined until the process is gone and its last connection too.
+ * quarantined until the process is gone and its last connection too, and so
+ * long its tenant keeps its segments, bye or not. A hangup that nobody can see
+ * (we closed our end first, or a predecessor did) is made up for by time: such
+ * a process is settled PROC_UNSEEN_MS after its end.
  */
 #ifndef DAEMON_NET_PROC_H
 #define DAEMON_NET_PROC_H
@@ -16,6 +19,8 @@
 #include <sys/queue.h>
 #include <sys/types.h>
 #include <uv.h>
+
+#define PROC_UNSEEN_MS 1000
 
 struct mem;
 struct procs;
@@ -29,7 +34,9 @@ struct proc {
 	uint64_t start_time;
 	unsigned nr_conns;
 	bool exited;
-	bool quarantined;	/* left pages that wait for its end */
+	bool unseen;		/* a hangup of it was not, or cannot be, seen */
+	uint64_t exited_ms;	/* uv_now() */
+	bool quarantined;	/* left what waits for its end in mem */
 };
 
 struct procs {
@@ -52,8 +59,14 @@ int proc_get(struct procs *ps, int pidfd, pid_t pid, uint64_t start_time,
 /* Has all work of @p ended, apart from one connection that has hung up? */
 bool proc_quiesced(const struct proc *p);
 
-/* A connection less; @quarantined: mem has put pages of it in quarantine. */
+/* A connection less; @quarantined: mem waits for the end of the process. */
 void proc_put(struct proc *p, bool quarantined);
+
+/* Before proc_put(): the connection has not hung up, we have ended it. */
+void proc_unseen(struct proc *p);
+
+/* About once a second: settles those that time had to pass for. */
+void procs_tick(struct procs *ps);
 
 /**
  * procs_watch() - watch a writer that has no connection, for its quarantine

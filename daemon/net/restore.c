@@ -18,20 +18,9 @@
 
 /* ---- callbacks of mem ---- */
 
-static void on_room_idle(uv_idle_t *idle)
-{
-	struct server *s = idle->data;
-
-	uv_idle_stop(idle);
-	waiters_retry(s);
-}
-
 static void on_room(void *ctx)
 {
-	struct server *s = ctx;
-
-	if (!TAILQ_EMPTY(&s->waiters.queue))
-		uv_idle_start(&s->room, on_room_idle);
+	waiters_retry(ctx);
 }
 
 static void on_keep_fd(void *ctx, const char *name, int fd)

@@ -84,6 +84,8 @@ static void on_tick(uv_timer_t *timer)
 
 	check_device(s);
 	clients_expire(s);
+	procs_tick(&s->procs);
+	mem_tick(s->mem);
 	listener_tick(&s->listener);
 	update_status(s);
 	if (!s->stuck)

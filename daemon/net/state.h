@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <uv.h>
+#include "daemon/mem/mem.h"
 #include "daemon/net/arena.h"
 #include "daemon/net/conn.h"
 #include "daemon/net/listen.h"
@@ -53,7 +54,8 @@ struct client {
 	struct tenant *tenant;
 	struct mem_client *mem;	/* READY only */
 	LIST_HEAD(, client_space) spaces;
-	unsigned nr_waiting;	/* allocations in the waiters' queue */
+	LIST_HEAD(, waiter) waiters;	/* its allocations that wait */
+	unsigned nr_waiting;
 	uint64_t since_ms;	/* uv_now() when it connected */
 	uint64_t nr_requests;
 	char program[CLIENT_PROGRAM_BYTES];
@@ -101,7 +103,7 @@ struct server {
 void client_on_accept(void *ctx, int fd);
 
 /* Gives back what @c holds; its requests are refused from here on. */
-void client_release(struct client *c, bool quiesced);
+void client_release(struct client *c, enum mem_end end);
 
 /* Drops those that have connected and said nothing. */
 void clients_expire(struct server *s);

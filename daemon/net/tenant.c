@@ -65,6 +65,7 @@ static int key_write(const struct tenants *ts, const char *path,
 	int fd, r = 0;
 
 	snprintf(tmp, sizeof(tmp), "%s.%d.new", path, (int)getpid());
+	unlink(tmp); /* of one with our pid that was killed right here */
 	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;

@@ -34,6 +34,7 @@ struct tenant {
 	bool configured;
 	char key_file[256];	/* empty: STATE_DIR/NAME.key */
 	unsigned pass;		/* of the waiters' queue, see wait.c */
+	unsigned nr_waiting;	/* in it */
 	TAILQ_ENTRY(tenant) link;
 };
 

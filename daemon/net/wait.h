@@ -28,7 +28,9 @@ struct alloc_args {
 
 struct waiters {
 	TAILQ_HEAD(waiter_queue, waiter) queue;
-	uv_timer_t timer;	/* of the earliest deadline */
+	unsigned nr;
+	uv_timer_t timer;
+	uint64_t next_ms;	/* when it fires; UINT64_MAX: never */
 	unsigned pass;
 };
 
@@ -46,7 +48,7 @@ bool waiter_may_wait(int err);
  * @err:		why it was refused
  * @need_bytes:		what was missing
  *
- * Return: 0, -ENOMEM, -EBUSY too many of this client wait.
+ * Return: 0, -ENOMEM, -EBUSY too many wait.
  */
 int waiter_add(struct client *c, const struct alloc_args *args,
 	       uint64_t deadline_ms, int err, uint64_t need_bytes);
@@ -54,7 +56,7 @@ int waiter_add(struct client *c, const struct alloc_args *args,
 /* Forgets the requests of a client that is going. */
 void waiters_cancel(struct client *c);
 
-/* Tries them again, in order. */
+/* Tries them again, in order, at the loop's next turn. */
 void waiters_retry(struct server *s);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "client-lib/device.h"
+#include "client-lib/seq.h"
 #include "client-lib/space.h"
 #include "tests/client/toy.h"
 #include "tests/support/check.h"
@@ -38,11 +39,14 @@ static int late_append(struct device *d, struct kv_append_args *a,
 	return r;
 }
 
+static kvd_stream last_stream; /* that an event was recorded on */
+
 static int late_record(struct device *d, kvd_stream stream,
 		       struct device_event **ret)
 {
 	uint64_t *e = malloc(sizeof(*e));
 
+	last_stream = stream;
 	CHECK(e, "out of memory");
 	*e = ++recorded;
 	nr_live++;
@@ -203,6 +207,94 @@ static void test_nan(struct toy *t, uint32_t *tokens)
 	kvd_seq_free(child);
 }
 
+/* What truncate forgets of one branch, the other has not forgotten. */
+static void test_nan_truncate(struct toy *t, uint32_t *tokens)
+{
+	struct kvd_seq *seq, *child;
+	uint64_t nr = blocks(t);
+
+	tokens[0]++;
+	toy_nan_token = tokens[10];
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 31, 31, NULL), "run");
+	CHECK(!kvd_fork(seq, NULL, &child), "fork");
+	toy_nan_token = UINT32_MAX;
+	complete();
+	CHECK(!kvd_truncate(seq, 0, NULL), "truncate");
+	CHECK(!toy_run(t, child, tokens + 31, 40, 40, NULL), "run");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr, "a NaN was published");
+	kvd_seq_free(child);
+	/* A verdict on rows that are gone, come late, is not on the new. */
+	toy_nan_token = tokens[10];
+	CHECK(!toy_run(t, seq, tokens, 31, 31, NULL), "run");
+	toy_nan_token = UINT32_MAX;
+	CHECK(!kvd_truncate(seq, 0, NULL), "truncate");
+	CHECK(!toy_run(t, seq, tokens, 32, 32, NULL), "run");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr + 1, "not published");
+	kvd_seq_free(seq);
+}
+
+/* A page that a fork copies is in use on the fork's stream. */
+static void test_fork_stream(struct toy *t, uint32_t *tokens)
+{
+	struct kvd_seq *seq, *child;
+	int stream;
+
+	tokens[0]++;
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 10, 10, NULL), "run");
+	CHECK(!kvd_fork(seq, &stream, &child), "fork");
+	last_stream = NULL;
+	kvd_seq_free(seq);
+	CHECK(last_stream == &stream, "retired on another stream");
+	kvd_seq_free(child);
+	complete();
+	CHECK(!kvd_process(t->k), "process");
+}
+
+/* A sequence that is freed right after its commit is still published. */
+static void test_free(struct toy *t, uint32_t *tokens, const char *socket)
+{
+	struct daemon_stat before, st;
+	struct kvd_seq *seq;
+	uint64_t nr = blocks(t);
+	int stream;
+
+	daemon_stat(socket, &before);
+	tokens[0]++;
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 40, 40, NULL), "run");
+	CHECK(!toy_run(t, seq, tokens + 40, 30, 30, NULL), "run");
+	seq->stream = &stream;
+	kvd_seq_free(seq);
+	CHECK(last_stream == &stream, "no mark of its own");
+	last_stream = NULL;
+	CHECK(!kvd_process(t->k) && blocks(t) == nr, "too early");
+	complete();
+	CHECK(!kvd_process(t->k) && blocks(t) == nr + 2, "not published");
+	CHECK(!last_stream, "a freed sequence's stream");
+	daemon_stat(socket, &st);
+	CHECK(st.sealed == before.sealed, "not given back");
+}
+
+/* Closing waits for the device, and publishes what that ends. */
+static void test_close(struct toy *t, uint32_t *tokens, const char *socket)
+{
+	struct kvd_seq *seq;
+	size_t hit;
+
+	tokens[0]++;
+	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "seq");
+	CHECK(!toy_run(t, seq, tokens, 70, 70, NULL), "run");
+	toy_close(t);
+	CHECK(!nr_live, "%llu events left", (unsigned long long)nr_live);
+	open_late(t, socket);
+	kvd_seq_free(toy_match(t, tokens, 70, &hit));
+	CHECK(hit == 64, "hit %zu", hit);
+}
+
 int main(void)
 {
 	uint64_t seed = toy_seed();
@@ -217,6 +309,10 @@ int main(void)
 	test_release(&t, tokens, d.socket);
 	test_truncate(&t, tokens);
 	test_nan(&t, tokens);
+	test_nan_truncate(&t, tokens);
+	test_fork_stream(&t, tokens);
+	test_free(&t, tokens, d.socket);
+	test_close(&t, tokens, d.socket);
 	toy_close(&t);
 	CHECK(!nr_live, "%llu events left", (unsigned long long)nr_live);
 	daemon_assert_idle(&d);

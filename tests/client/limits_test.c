@@ -8,7 +8,7 @@
 #include "tests/support/check.h"
 #include "tests/support/daemon.h"
 
-#define N 300u
+#define N 620u
 
 static struct daemon d;
 static struct toy toy;
@@ -45,12 +45,35 @@ static void test_open(void)
 	toy_opts(&o, 1);
 	o.tp_rank = 1;
 	refused(o, "tp_rank");
+	toy_opts(&o, 1);
+	o.nr_threads = 1025;
+	refused(o, "nr_threads");
 	memset(&longer, 0, sizeof(longer));
 	toy_opts(&longer.o, 1);
 	longer.o.size = sizeof(longer);
 	longer.more = 1;
 	CHECK(kvd_space_open(toy.k, &longer.o, (struct kvd_space **)&k) ==
 	      -EINVAL, "a field of the future");
+}
+
+/* A space opens once a connection; the one that is open stays whole. */
+static void test_twice(void)
+{
+	struct kvd_space_opts o = toy.opts;
+	struct kvd_space *sp;
+	struct kvd_page page;
+
+	refused(o, "opened twice");
+	o.read_only = 1;
+	refused(o, "opened twice, read-only");
+	CHECK(!kvd_page_alloc(toy.sp, 0, 1, &page), "%s", kvd_error(toy.k));
+	CHECK(!kvd_page_free(toy.sp, &page, 1), "%s", kvd_error(toy.k));
+	toy_opts(&o, 9);
+	CHECK(!kvd_space_open(toy.k, &o, &sp), "%s", kvd_error(toy.k));
+	refused(o, "the second space twice");
+	kvd_space_close(sp);
+	CHECK(!kvd_space_open(toy.k, &o, &sp), "once closed");
+	kvd_space_close(sp);
 }
 
 static void test_append_args(void)
@@ -167,6 +190,41 @@ static size_t drain(struct toy *t, struct kvd_page *pages, size_t max)
 	return n;
 }
 
+/* What was stored and not committed is in no match's way. */
+static void test_match_again(void)
+{
+	struct kvd_seq *seq;
+	size_t nr, hit;
+
+	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "seq");
+	CHECK(!toy_run(&toy, seq, tokens, 100, 100, NULL), "run");
+	kvd_seq_free(seq);
+	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "seq");
+	CHECK(!kvd_seq_reserve(seq, 200), "reserve");
+	CHECK(!kvd_seq_match(seq, tokens, 100, &hit) && hit == 96, "%s",
+	      kvd_error(toy.k));
+	CHECK(!kvd_seq_pages(seq, 0, NULL, 0, &nr) && nr == 3, "pages %zu",
+	      nr);
+	CHECK(kvd_commit(seq, tokens + 96, 1, NULL) == -EINVAL,
+	      "nothing is stored after a match");
+	CHECK(!toy_run(&toy, seq, tokens + 96, 4, 4, NULL), "run");
+	kvd_seq_free(seq);
+}
+
+/* A request too large for the pool takes nothing away from others. */
+static void test_too_much(void)
+{
+	struct daemon_stat st;
+	struct kvd_seq *seq;
+
+	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "seq");
+	CHECK(full(kvd_seq_reserve(seq, 4000 * TOY_PAGE)), "%s",
+	      kvd_error(toy.k));
+	daemon_stat(d.socket, &st);
+	CHECK(st.open <= 64, "%llu pages", (unsigned long long)st.open);
+	kvd_seq_free(seq);
+}
+
 static void test_full(void)
 {
 	enum { MAX = 20000 };
@@ -246,10 +304,10 @@ static void test_read_only(void)
 	toy_open(&ro, d.socket, &o);
 	CHECK(kvd_page_alloc(ro.sp, 0, 1, &page) == -EACCES, "alloc");
 	seq = toy_match(&ro, tokens, N, &hit);
-	CHECK(hit == 288, "hit %zu", hit);
+	CHECK(hit == 608, "hit %zu", hit);
 	CHECK(!kvd_space_bases(ro.sp, &bases) && bases.nr &&
 	      !bases.writable[0], "writable");
-	CHECK(toy_run(&ro, seq, tokens + 288, 1, 1, NULL) == -EACCES,
+	CHECK(toy_run(&ro, seq, tokens + 608, 1, 1, NULL) == -EACCES,
 	      "append");
 	CHECK(!kvd_fork(seq, NULL, &fork), "%s", kvd_error(ro.k));
 	CHECK(!kvd_truncate(seq, 250, NULL), "%s", kvd_error(ro.k));
@@ -257,7 +315,14 @@ static void test_read_only(void)
 	      kvd_error(ro.k));
 	CHECK(!memcmp(out, ref + 250 * all, 38 * all * sizeof(float)),
 	      "a read-only attend");
-	CHECK(kvd_commit(seq, tokens + 250, 1, NULL) == -EACCES, "commit");
+	kvd_seq_free(fork);
+	CHECK(!kvd_truncate(seq, 10, NULL), "%s", kvd_error(ro.k));
+	CHECK(!kvd_fork(seq, NULL, &fork), "%s", kvd_error(ro.k));
+	CHECK(kvd_seq_tokens(fork) == 10, "tokens of the fork");
+	CHECK(!kvd_truncate(seq, 0, NULL), "%s", kvd_error(ro.k));
+	CHECK(!kvd_seq_match(seq, tokens, N, &hit) && hit == 608, "%s",
+	      kvd_error(ro.k));
+	CHECK(kvd_commit(seq, tokens + 10, 1, NULL) == -EACCES, "commit");
 	CHECK(kvd_seq_reserve(seq, 1) == -EACCES, "reserve");
 	toy_close(&ro);
 	free(ref);
@@ -284,7 +349,7 @@ static void test_stock(void)
 
 int main(void)
 {
-	static const char *const args[] = { "--pool", "16M", "--segment", "4M",
+	static const char *const args[] = { "--pool", "32M", "--segment", "4M",
 					    NULL };
 	struct kvd_space_opts o;
 
@@ -294,8 +359,11 @@ int main(void)
 	toy_opts(&o, 1);
 	toy_open(&toy, d.socket, &o);
 	test_open();
+	test_twice();
 	test_append_args();
 	test_view();
+	test_match_again();
+	test_too_much();
 	test_full();
 	test_recall();
 	test_read_only();

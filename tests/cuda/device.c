@@ -409,6 +409,39 @@ static void flags(int socket)
 	bench_fini(&b);
 }
 
+/* When the context is broken, nothing is written to flags any more. */
+static void broken(int socket)
+{
+	const struct kv_seq seq = { 0, 0, 1, 0 };
+	uint32_t flag = 0;
+	uint32_t *const to[] = { &flag };
+	struct kv_append_args a = { .seqs = &seq,
+				    .nr_seqs = 1,
+				    .nr_rows = 1,
+				    .k_stride = HEADS * DIM,
+				    .v_stride = HEADS * DIM };
+	struct device_event *after;
+	const float nan = NAN;
+	struct bench b;
+
+	setenv("FAKECUDA_FAIL", "cuEventQuery:1+:700", 1);
+	bench_init(&b, NR_PAGES);
+	REQUIRE(b.cu->cuMemcpyHtoDAsync((uintptr_t)b.k, &nan, sizeof(nan),
+					NULL) == CU_OK);
+	a.layouts[0] = b.layout;
+	a.pages = b.pages;
+	a.k = a.v = b.k;
+	REQUIRE(b.d->ops->append(b.d, &a, b.nr_pages, to, NULL) == 0);
+	REQUIRE(b.d->ops->event_record(b.d, NULL, &after) == 0);
+	REQUIRE(b.cu->cuStreamSynchronize(NULL) == CU_OK);
+	REQUIRE(b.d->ops->event_done(b.d, after) == -EIO);
+	b.d->ops->event_free(b.d, after);
+	flag = 0; /* its owner has put it to another use */
+	REQUIRE(b.d->ops->sync(b.d) == 0);
+	REQUIRE(!flag);
+	bench_fini(&b);
+}
+
 /* More calls under way than the ring has slots, and copies between pages. */
 static void pile(int socket)
 {
@@ -451,6 +484,7 @@ static void pile(int socket)
 static void test_calls(void **state)
 {
 	both(flags);
+	both(broken);
 	both(pile);
 }
 

@@ -117,6 +117,7 @@ static void test_export(void **state)
 	assert_int_equal(dev_export(d, &c.seg, true, &rw), 0);
 	assert_int_equal(dev_export(d, &c.seg, false, &ro), 0);
 	assert_int_equal(rw.kind, DEV_EXPORT_MMAP);
+	assert_int_equal(fcntl(rw.fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE), -1);
 	assert_true(fcntl(rw.fd, F_GETFD) & FD_CLOEXEC);
 	p = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, rw.fd, 0);
 	assert_true(p != MAP_FAILED);

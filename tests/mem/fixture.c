@@ -36,14 +36,16 @@ static void fx_keep(void *ctx, const char *name, int fd)
 static void fx_drop(void *ctx, const char *name)
 {
 	struct fx *f = ctx;
+	bool found = false;
 
 	for (int i = 0; i < MAX_KEPT; i++)
 		if (strcmp(f->kept[i].name, name) == 0) {
 			close(f->kept[i].fd);
 			f->kept[i].name[0] = '\0';
-			return;
+			found = true;
 		}
-	fail_msg("%s was not kept", name);
+	if (!found)
+		fail_msg("%s was not kept", name);
 }
 
 static void fx_recall(void *ctx, struct mem_client *client)

@@ -64,9 +64,9 @@ static void test_life(void **state)
 	fx_release(a, none);
 	assert_int_equal(mem_release(a, &none, 1, &nr), -ESTALE);
 	assert_int_equal(fx_pages(&f, PAGE_OPEN), 0);
-	mem_client_free(a, true);
-	mem_client_free(b, true);
-	mem_client_free(NULL, true);
+	mem_client_free(a, MEM_END_DEAD);
+	mem_client_free(b, MEM_END_DEAD);
+	mem_client_free(NULL, MEM_END_DEAD);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 1);
 	fx_fini(&f);
 }
@@ -221,6 +221,54 @@ static void test_groups(void **state)
 	fx_fini(&f);
 }
 
+/* Tokens by @i, and what they are named; in bucket 0 when it says so. */
+static bool in_bucket_0(const struct mem_space *s, uint32_t i,
+			uint32_t nr_buckets, uint32_t *tokens)
+{
+	struct name none = { { 0 } };
+	struct name_key key;
+	struct name name;
+
+	for (uint32_t t = 0; t < 64; t++)
+		tokens[t] = i + t;
+	name_key_init(&key, mem_space_name_key(s));
+	name = name_block(&key, &none, &none, tokens, 64);
+	return name_hash(&name) % nr_buckets == 0;
+}
+
+/* Whoever knows the key can name blocks of one bucket: so many, no more. */
+static void test_crowded(void **state)
+{
+	handle_t h[SHM_MAX_CHAIN + 1], out[KVD_MAX_GROUPS];
+	place_t places[KVD_MAX_GROUPS];
+	struct mem_client *c;
+	struct mem_space *s;
+	struct mem_stat st;
+	uint32_t tokens[64];
+	struct fx f;
+
+	fx_init(&f, 8 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, one_group);
+	for (uint32_t i = 0, n = 0; n <= SHM_MAX_CHAIN; i++) {
+		struct mem_block b = { .tokens = tokens };
+
+		if (!in_bucket_0(s, i, 128, tokens))
+			continue;
+		h[n] = b.pages[0] = fx_page(&f, c, s, 0);
+		assert_int_equal(mem_publish(c, s, &b, false, out, places), 0);
+		assert_int_equal(out[0], h[n++]);
+	}
+	mem_stat(f.m, &st);
+	assert_int_equal(st.published, SHM_MAX_CHAIN);
+	for (uint32_t n = 0; n <= SHM_MAX_CHAIN; n++)
+		fx_release(c, h[n]);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), SHM_MAX_CHAIN);
+	fx_restart(&f);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), SHM_MAX_CHAIN);
+	fx_fini(&f);
+}
+
 static void test_private(void **state)
 {
 	struct mem_client *c;
@@ -370,30 +418,65 @@ static void test_spaces(void **state)
 	fx_fini(&f);
 }
 
+/* @nr cached pages in space @model of @c, which closes it. */
+static uint32_t cache_and_close(struct fx *f, struct mem_client *c,
+				uint8_t model, uint32_t nr)
+{
+	struct mem_space *s = fx_space(c, model, one_group);
+
+	for (uint32_t i = 0; i < nr; i++) {
+		handle_t h = fx_page(f, c, s, 0);
+
+		fx_publish(c, s, 1, i, 0, h);
+		fx_release(c, h);
+	}
+	mem_space_close(c, s); /* opened twice */
+	mem_space_close(c, s);
+	return mem_space_id(s);
+}
+
 static void test_too_many_spaces(void **state)
 {
-	struct mem_client *c;
+	static const char *const names[] = { "t", "u", "v", "w" };
+	struct mem_client *c, *d[4];
 	struct mem_space *s;
-	struct mem_space_key key;
+	struct mem_space_key key = fx_key(4, one_group);
 	const char *why;
 	struct fx f;
+	uint32_t id;
 
-	memset(&f, 0, sizeof(f));
-	f.cfg.max_spaces = 4;
-	fx_init(&f, 8 * MIB, 4 * MIB);
+	fx_init(&f, 32 * MIB, 4 * MIB);
 	mem_free(f.m);
 	fx_forget(&f);
-	f.cfg.max_spaces = 4;
+	f.cfg.max_spaces = 16;
 	assert_int_equal(fx_new(&f), 0);
-	c = fx_client(&f, 1, "t", 0);
-	for (uint8_t i = 0; i < 4; i++)
-		fx_space(c, i, one_group);
-	key = fx_key(4, one_group);
+	for (int t = 0; t < 4; t++) {
+		d[t] = fx_client(&f, 1 + t, names[t], 0);
+		for (uint8_t i = 0; i < 4; i++)
+			fx_space(d[t], i, one_group);
+		/* A tenant may have a quarter of them. */
+		assert_int_equal(mem_space_open(d[t], &key, &s, &why),
+				 -ENOSPC);
+	}
+	/* One that nobody has open makes place, the emptiest first. */
+	cache_and_close(&f, d[0], 1, 3);
+	id = cache_and_close(&f, d[0], 2, 1);
+	cache_and_close(&f, d[0], 3, 2);
+	assert_int_equal(mem_space_open(d[0], &key, &s, &why), 0);
+	assert_int_equal(mem_space_id(s), id);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), 5);
+	fx_verify(&f);
+	/* For another tenant too, but not what somebody holds. */
+	c = fx_client(&f, 9, "x", 0);
+	fx_space(c, 1, one_group);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), 3);
+	fx_space(c, 2, one_group);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
 	assert_int_equal(mem_space_open(c, &key, &s, &why), -ENOSPC);
-	/* One that nobody has open and that is empty makes place. */
-	mem_space_close(c, mem_space_get(c, 2));
-	assert_int_equal(mem_space_open(c, &key, &s, &why), 0);
-	assert_int_equal(mem_space_id(s), 2);
+	s = mem_space_get(d[3], 16);
+	fx_page(&f, d[3], s, 0);
+	mem_space_close(d[3], s);
+	assert_int_equal(mem_space_open(c, &key, &s, &why), -ENOSPC);
 	dev_drain(f.dev);
 	fx_fini(&f);
 }
@@ -412,7 +495,7 @@ static void test_quarantine(void **state)
 	s = fx_space(c, 1, one_group);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 3, h), 0);
 	fx_publish(c, s, 1, 0, 0, h[2]);
-	mem_client_free(c, false);
+	mem_client_free(c, MEM_END_UNKNOWN);
 	assert_int_equal(fx_pages(&f, PAGE_QUARANTINED), 2);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 1);
 	fx_verify(&f);
@@ -433,8 +516,8 @@ static void test_quarantine(void **state)
 	assert_int_equal(mem_claim(c, s, h[0], 1), 0);
 	assert_int_equal(mem_release(e, h, 1, &nr), -ESTALE);
 	fx_verify(&f);
-	mem_client_free(e, false);
-	mem_client_free(c, false);
+	mem_client_free(e, MEM_END_UNKNOWN);
+	mem_client_free(c, MEM_END_UNKNOWN);
 	fx_verify(&f);
 	assert_int_equal(fx_pages(&f, PAGE_QUARANTINED), 2);
 	mem_reap_writer(f.m, 1, 999);
@@ -482,6 +565,7 @@ int main(void)
 		cmocka_unit_test(test_stale),
 		cmocka_unit_test(test_bad_arguments),
 		cmocka_unit_test(test_groups),
+		cmocka_unit_test(test_crowded),
 		cmocka_unit_test(test_private),
 		cmocka_unit_test(test_tenants),
 		cmocka_unit_test(test_places),

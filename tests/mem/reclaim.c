@@ -44,7 +44,7 @@ static void test_full_pool(void **state)
 	fx_init(&f, 8 * MIB, 4 * MIB);
 	c = fx_client(&f, 1, "t", 0);
 	s = fx_space(c, 1, small);
-	assert_int_equal(fx_alloc(&f, c, s, 0, 129, h), -ENOSPC);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 129, h), -EINVAL);
 	assert_int_equal(fx_pages(&f, PAGE_OPEN), 0);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 128, h), 0);
 	assert_int_equal(mem_alloc(c, s, 0, 3, h, p, &need), -ENOSPC);
@@ -152,7 +152,7 @@ static void test_quota(void **state)
 	fx_init(&f, 16 * MIB, 4 * MIB);
 	c = fx_client(&f, 1, "t", 8 * 64 * 1024);
 	s = fx_space(c, 1, small);
-	assert_int_equal(fx_alloc(&f, c, s, 0, 9, h), -EDQUOT);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 9, h), -EINVAL);
 	cache_chain(&f, c, s, 1, 4, cached);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 5, h), 0);
 	/* At the limit: its own cached page went, the coldest. */
@@ -165,14 +165,39 @@ static void test_quota(void **state)
 	/* A second client of the tenant pays from the same purse. */
 	d = fx_client(&f, 2, "t", 8 * 64 * 1024);
 	fx_space(d, 1, small);
+	assert_int_equal(f.recalls, 0);
 	assert_int_equal(fx_alloc(&f, d, s, 0, 4, h + 5), -EDQUOT);
+	assert_ptr_equal(f.recalled, c);
+	assert_int_equal(f.recalls, 1);
 	assert_int_equal(fx_alloc(&f, d, s, 0, 3, h + 5), 0);
 	f.rooms = 0;
-	mem_client_free(c, true);
+	mem_client_free(c, MEM_END_DEAD);
 	assert_int_equal(f.rooms, 1);
 	assert_int_equal(fx_alloc(&f, d, s, 0, 6, h), -EDQUOT);
-	mem_client_free(d, true);
+	mem_client_free(d, MEM_END_DEAD);
 	assert_int_equal(f.rooms, 2);
+	fx_fini(&f);
+}
+
+/* A page of every size pins a slab each, but not the pool. */
+static void test_quota_of_segments(void **state)
+{
+	struct mem_client *c;
+	struct mem_stat st;
+	struct fx f;
+	handle_t h;
+
+	fx_init(&f, 64 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 6 * MIB);
+	for (uint32_t i = 0; i < 10; i++) {
+		const uint32_t layers[] = { i + 1, 0 };
+		struct mem_space *s = fx_space(c, 1, layers);
+		int r = fx_alloc(&f, c, s, 0, 1, &h);
+
+		assert_int_equal(r, i < 6 ? 0 : -ENOSPC);
+	}
+	mem_stat(f.m, &st);
+	assert_int_equal(st.segments, 3);
 	fx_fini(&f);
 }
 
@@ -232,7 +257,7 @@ static void test_pinned(void **state)
 }
 
 /* A tenant whose processes are gone gives its segments up. */
-static void test_other_tenant(void **state)
+static void other_tenant(enum mem_end end)
 {
 	const struct dev_segment *seg;
 	struct mem_client *a, *b;
@@ -256,7 +281,8 @@ static void test_other_tenant(void **state)
 	sb = fx_space(b, 1, small);
 	/* Alice may have them mapped, and so may her dying process. */
 	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, h), -ENOSPC);
-	mem_client_free(a, false);
+	mem_space_close(a, sa);
+	mem_client_free(a, end);
 	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, h), -ENOSPC);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 128);
 	f.rooms = 0;
@@ -268,6 +294,13 @@ static void test_other_tenant(void **state)
 	assert_int_equal(fx_alloc(&f, b, sb, 0, 64, h), 0);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
 	fx_fini(&f);
+}
+
+/* A bye does not unmap anything. */
+static void test_other_tenant(void **state)
+{
+	other_tenant(MEM_END_UNKNOWN);
+	other_tenant(MEM_END_BYE);
 }
 
 /* What waits in other clients' stock is asked for, once. */
@@ -300,7 +333,7 @@ static void test_recall(void **state)
 	/* Nobody else has any: asking oneself is no use. */
 	assert_int_equal(mem_alloc(a, s, 0, 1, &x, &p, &need), -EAGAIN);
 	assert_ptr_equal(f.recalled, b);
-	mem_client_free(b, true);
+	mem_client_free(b, MEM_END_DEAD);
 	assert_int_equal(mem_alloc(a, s, 0, 2, &x, &p, &need), -ENOSPC);
 	fx_fini(&f);
 }
@@ -330,6 +363,42 @@ static void test_numbers(void **state)
 	fx_fini(&f);
 }
 
+/* They are all tenants': what another has cached goes, and none has all. */
+static void test_numbers_shared(void **state)
+{
+	static const uint32_t tiny[] = { 1, 0 };
+	struct mem_client *a, *b;
+	struct mem_space *sa, *sb;
+	struct fx f;
+	handle_t h[64], more[40];
+
+	fx_init(&f, 16 * MIB, 4 * MIB);
+	mem_free(f.m);
+	fx_forget(&f);
+	f.cfg.max_pages = 64;
+	assert_int_equal(fx_new(&f), 0);
+	a = fx_client(&f, 1, "alice", 0);
+	sa = fx_space(a, 1, tiny);
+	cache_chain(&f, a, sa, 1, 64, h);
+	b = fx_client(&f, 2, "bob", 4 * MIB);
+	sb = fx_space(b, 1, tiny);
+	assert_int_equal(fx_alloc(&f, b, sb, 0, 16, more), 0);
+	assert_int_equal(in_index(sa, 1, 64), 48);
+	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, more), -EDQUOT);
+	cache_chain(&f, a, sa, 2, 48, h);
+	fx_release(b, more[0]);
+	cache_chain(&f, b, sb, 1, 1, more);
+	assert_int_equal(fx_alloc(&f, b, sb, 0, 1, more), 0);
+	assert_int_equal(in_index(sb, 1, 1), 0);
+	assert_int_equal(in_index(sa, 2, 48), 48);
+	/* What another tenant's client has in stock is asked for. */
+	assert_int_equal(fx_alloc(&f, a, sa, 0, 49, h), -EAGAIN);
+	assert_int_equal(f.recalls, 1);
+	assert_ptr_equal(f.recalled, b);
+	assert_int_equal(fx_alloc(&f, a, sa, 0, 49, h), -ENOSPC);
+	fx_fini(&f);
+}
+
 /* One empty slab stays cut, so that a page may come and go cheaply. */
 static void test_spare_slab(void **state)
 {
@@ -337,7 +406,7 @@ static void test_spare_slab(void **state)
 	struct mem_space *s;
 	struct mem_stat st;
 	struct fx f;
-	handle_t h[120];
+	handle_t h[128];
 	uint32_t released;
 
 	fx_init(&f, 8 * MIB, 4 * MIB);
@@ -350,9 +419,10 @@ static void test_spare_slab(void **state)
 	assert_int_equal(st.pages.total, 32);
 	assert_int_equal(st.segments, 2);
 	/* Slabs cut in vain are joined again. */
-	assert_int_equal(fx_alloc(&f, c, s, 0, 1024, h), -ENOSPC);
+	fx_page(&f, c, s, 0);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 128, h), -ENOSPC);
 	mem_stat(f.m, &st);
-	assert_int_equal(st.pages.total, 32);
+	assert_int_equal(st.pages.total, 64);
 	fx_fini(&f);
 }
 
@@ -390,10 +460,18 @@ static void test_no_memory(void **state)
 	s = fx_space(c, 1, small);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 65, h), -ENOSPC);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 64, h), 0);
-	/* Tried again when something has changed. */
+	/* Tried again when something has changed, or a while later. */
 	poor.left = 1;
 	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
-	mem_client_free(d, true);
+	mem_client_free(d, MEM_END_DEAD);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 64, h), 0);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
+	poor.left = 1;
+	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), -ENOSPC);
+	f.rooms = 0;
+	mem_tick(f.m);
+	mem_tick(f.m);
+	assert_int_equal(f.rooms, 1);
 	assert_int_equal(fx_alloc(&f, c, s, 0, 1, h), 0);
 	f.dev->ops = poor.real;
 	fx_fini(&f);
@@ -407,11 +485,13 @@ int main(void)
 		cmocka_unit_test(test_order_of_release),
 		cmocka_unit_test(test_in_vain),
 		cmocka_unit_test(test_quota),
+		cmocka_unit_test(test_quota_of_segments),
 		cmocka_unit_test(test_other_size),
 		cmocka_unit_test(test_pinned),
 		cmocka_unit_test(test_other_tenant),
 		cmocka_unit_test(test_recall),
 		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_numbers_shared),
 		cmocka_unit_test(test_spare_slab),
 		cmocka_unit_test(test_no_memory),
 	};

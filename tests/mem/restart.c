@@ -148,7 +148,7 @@ static void test_grace(void **state)
 	s = fx_space(c, 1, one);
 	/* Nothing is reclaimed, not even for the limit: wait. */
 	assert_int_equal(mem_alloc(c, s, 0, 1, h, p, &need), -EAGAIN);
-	mem_client_free(c, true);
+	mem_client_free(c, MEM_END_DEAD);
 	c = fx_client(&f, 2, "t", 0);
 	s = fx_space(c, 1, one);
 	assert_int_equal(mem_alloc(c, s, 0, 1, h, p, &need), -EAGAIN);
@@ -423,6 +423,33 @@ static void test_config(void **state)
 	mem_free(NULL);
 }
 
+/* A store that has two of a name drops both: what is used stays kept. */
+static void test_twice_kept(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	struct fx f;
+	handle_t h;
+	int nr;
+
+	fx_init(&f, 16 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, groups);
+	h = fx_page(&f, c, s, 0);
+	fx_publish(c, s, 1, 0, 0, h);
+	nr = nr_kept(&f);
+	for (int i = 0; i < nr; i++) {
+		f.kept[nr + i] = f.kept[i];
+		f.kept[nr + i].fd = fcntl(f.kept[i].fd, F_DUPFD_CLOEXEC, 0);
+	}
+	fx_restart(&f);
+	assert_int_equal(nr_kept(&f), nr);
+	fx_restart(&f);
+	assert_int_equal(nr_kept(&f), nr);
+	assert_int_equal(fx_pages(&f, PAGE_CACHED), 1);
+	fx_fini(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -438,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_twins),
 		cmocka_unit_test(test_smaller_pool),
 		cmocka_unit_test(test_config),
+		cmocka_unit_test(test_twice_kept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

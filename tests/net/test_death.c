@@ -179,6 +179,32 @@ static void test_close_without_bye(void **state)
 	reap(pid);
 }
 
+static void work_empty_message(int fd)
+{
+	uint8_t b[1] = { 0 };
+
+	CHECK(raw_send_bytes(fd, b, 0, NULL, 0) == 0, "send");
+	CHECK(raw_at_end(fd), "still connected"); /* and stays open here */
+}
+
+/* We hung up first, so it cannot be seen that it does: time has to pass. */
+static void test_cut_off(void **state)
+{
+	pid_t pid = start_worker(work_empty_message);
+	struct daemon_stat st;
+	int64_t t;
+
+	WAIT_STAT(quarantined, NR_PAGES);
+	t = now_ms();
+	kill(pid, SIGKILL);
+	reap(pid);
+	daemon_stat(d.socket, &st);
+	if (now_ms() - t < 800)
+		assert_int_equal(st.quarantined, NR_PAGES);
+	daemon_assert_idle(&d);
+	assert_true(now_ms() - t >= 990);
+}
+
 static void work_bye(int fd)
 {
 	raw_bye(fd);
@@ -266,6 +292,7 @@ int main(void)
 		cmocka_unit_test(test_sigkill),
 		cmocka_unit_test(test_forked_child),
 		cmocka_unit_test(test_close_without_bye),
+		cmocka_unit_test(test_cut_off),
 		cmocka_unit_test(test_bye),
 		cmocka_unit_test(test_two_connections),
 		cmocka_unit_test(test_published_stays),

@@ -160,7 +160,7 @@ static void test_spaces(void **state)
 	uint32_t sa = (uint32_t)raw_open_space(a, 1);
 	Kvd__CloseSpaceRequest close_req = KVD__CLOSE_SPACE_REQUEST__INIT;
 	Kvd__MapRequest map = KVD__MAP_REQUEST__INIT;
-	uint32_t segment = UINT32_MAX;
+	uint32_t segments[] = { UINT32_MAX, UINT32_MAX };
 	uint64_t h;
 
 	assert_int_equal(raw_alloc(b, sa, 1, 0, &h, NULL), -ENOENT);
@@ -171,11 +171,14 @@ static void test_spaces(void **state)
 				  NULL, NULL), -ENOENT);
 	map.space = sa;
 	map.n_segments = 1;
-	map.segments = &segment;
+	map.segments = segments;
 	assert_int_equal(raw_call(b, WIRE_MAP, &map.base, NULL, NULL, NULL),
 			 -ENOENT);
 	assert_int_equal(raw_call(a, WIRE_MAP, &map.base, NULL, NULL, NULL),
 			 -ENOENT);
+	map.n_segments = 2; /* the same twice */
+	assert_int_equal(raw_call(a, WIRE_MAP, &map.base, NULL, NULL, NULL),
+			 -EINVAL);
 	map.n_segments = 0;
 	assert_int_equal(raw_call(a, WIRE_MAP, &map.base, NULL, NULL, NULL),
 			 -EINVAL);
@@ -227,6 +230,41 @@ static void test_blocks(void **state)
 	close(fd);
 }
 
+/* A request that fails half-way leaves no holds that nobody knows of. */
+static void test_half_published(void **state)
+{
+	Kvd__PublishRequest req = KVD__PUBLISH_REQUEST__INIT;
+	Kvd__Block block[2] = { KVD__BLOCK__INIT, KVD__BLOCK__INIT };
+	Kvd__Block *blocks[] = { &block[0], &block[1] };
+	uint8_t name[16] = { 0 };
+	uint32_t tokens[32], i;
+	uint64_t h[3];
+	int fd = raw_open(d.socket);
+
+	req.space = (uint32_t)raw_open_space(fd, 1);
+	assert_int_equal(raw_alloc(fd, req.space, 2, 1000, h, NULL), 0);
+	assert_int_equal(raw_publish(fd, req.space, h[0], 5), 0);
+	h[2] = h[1] + 1; /* not ours */
+	for (i = 0; i < 32; i++)
+		tokens[i] = 5 * 32 + i;
+	for (i = 0; i < 2; i++) {
+		block[i].parent.data = name;
+		block[i].parent.len = sizeof(name);
+		block[i].n_tokens = 32;
+		block[i].tokens = tokens;
+		block[i].n_handles = 1;
+		block[i].handles = &h[1 + i];
+	}
+	req.n_blocks = 2;
+	req.blocks = blocks;
+	assert_int_equal(raw_call(fd, WIRE_PUBLISH, &req.base, NULL, NULL, &f),
+			 -ESTALE);
+	assert_non_null(strstr(raw_error(&f), "block 1 of 2"));
+	assert_int_equal(raw_release(fd, h, 2), 0);
+	assert_int_equal(raw_release(fd, h, 1), -ESTALE);
+	close(fd);
+}
+
 static void test_read_only(void **state)
 {
 	Kvd__OpenSpaceRequest req = KVD__OPEN_SPACE_REQUEST__INIT;
@@ -270,6 +308,7 @@ int main(void)
 		cmocka_unit_test(test_foreign),
 		cmocka_unit_test(test_spaces),
 		cmocka_unit_test(test_blocks),
+		cmocka_unit_test(test_half_published),
 		cmocka_unit_test(test_read_only),
 	};
 

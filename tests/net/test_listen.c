@@ -2,12 +2,14 @@
 /*
  * test_listen.c - what may be at the socket's path when kvd starts.
  */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -66,6 +68,25 @@ static void test_no_socket(void **state)
 	daemon_remove(&d);
 }
 
+/* Somebody who keeps the directory locked does not keep us silent. */
+static void test_locked_directory(void **state)
+{
+	struct daemon d;
+	char *slash;
+	int fd;
+
+	daemon_prepare(&d);
+	slash = strrchr(d.socket, '/');
+	*slash = '\0';
+	fd = open(d.socket, O_RDONLY | O_DIRECTORY);
+	*slash = '/';
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	refused(&d, "keeps a lock");
+	close(fd);
+	daemon_remove(&d);
+}
+
 static void test_mode(void **state)
 {
 	const char *const args[] = { "--set", "socket-mode=0612", NULL };
@@ -112,6 +133,7 @@ int main(void)
 		cmocka_unit_test(test_live_socket),
 		cmocka_unit_test(test_stale_socket),
 		cmocka_unit_test(test_no_socket),
+		cmocka_unit_test(test_locked_directory),
 		cmocka_unit_test(test_mode),
 		cmocka_unit_test(test_long_path),
 		cmocka_unit_test(test_foreign_socket_stays),

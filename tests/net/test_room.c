@@ -180,6 +180,48 @@ static void test_waiter_dies(void **state)
 	close(b);
 }
 
+/* One whose deadline comes makes way for those behind it. */
+static void test_waiter_expires(void **state)
+{
+	int fd = raw_open(d.socket), a = raw_open(d.socket);
+	int b = raw_open(d.socket);
+	uint32_t space = (uint32_t)raw_open_space(fd, 1);
+	int64_t t = now_ms();
+
+	raw_open_space(a, 1);
+	raw_open_space(b, 1);
+	fill(fd, space);
+	send_alloc(a, 1, space, 64, 300);
+	assert_int_equal(raw_ping(a), 0);
+	send_alloc(b, 2, space, 1, 15000);
+	assert_int_equal(raw_ping(b), 0);
+	assert_int_equal(raw_release(fd, handles, 1), 0);
+	assert_int_equal(expect(a, 1), ENOSPC);
+	assert_int_equal(expect(b, 2), 0);
+	assert_true(now_ms() - t < 10000);
+	raw_bye(fd);
+	raw_bye(a);
+	raw_bye(b);
+	close(fd);
+	close(a);
+	close(b);
+}
+
+/* What can never be had does not wait, and is waited behind by nobody. */
+static void test_never_fits(void **state)
+{
+	int fd = raw_open(d.socket);
+	uint32_t space = (uint32_t)raw_open_space(fd, 1);
+
+	send_alloc(fd, 1, space, WIRE_MAX_PAGES, 15000);
+	assert_int_equal(expect(fd, 1), EINVAL);
+	assert_non_null(strstr(raw_error(&f), "can ever hold"));
+	send_alloc(fd, 2, space, 1, 5000);
+	assert_int_equal(expect(fd, 2), 0);
+	raw_bye(fd);
+	close(fd);
+}
+
 static void test_many_waiting(void **state)
 {
 	int fd = raw_open(d.socket);
@@ -247,6 +289,8 @@ int main(void)
 		cmocka_unit_test(test_deadline),
 		cmocka_unit_test(test_first_come),
 		cmocka_unit_test(test_waiter_dies),
+		cmocka_unit_test(test_waiter_expires),
+		cmocka_unit_test(test_never_fits),
 		cmocka_unit_test(test_many_waiting),
 		cmocka_unit_test(test_space_closed),
 		cmocka_unit_test(test_quota),

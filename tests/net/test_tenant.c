@@ -98,6 +98,26 @@ static void test_key_stays(void **state)
 	tenants_fini(&ts);
 }
 
+/* A daemon that died while it wrote a key, and whose pid is ours now. */
+static void test_key_half_made(void **state)
+{
+	struct tenant_list list = TAILQ_HEAD_INITIALIZER(list);
+	struct peer p = { .uid = 31 };
+	struct tenants ts;
+	char tmp[300];
+	FILE *f;
+
+	snprintf(tmp, sizeof(tmp), "%s/uid-31.key.%d.new", state_dir,
+		 (int)getpid());
+	f = fopen(tmp, "w");
+	assert_non_null(f);
+	fclose(f);
+	init(&ts, &list);
+	assert_string_equal(name_of(&ts, &p), "uid-31");
+	assert_int_not_equal(access(tmp, F_OK), 0);
+	tenants_fini(&ts);
+}
+
 static void test_bad_key_files(void **state)
 {
 	struct tenant_list list = TAILQ_HEAD_INITIALIZER(list);
@@ -149,6 +169,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_choice),
 		cmocka_unit_test(test_key_stays),
+		cmocka_unit_test(test_key_half_made),
 		cmocka_unit_test(test_bad_key_files),
 		cmocka_unit_test(test_names),
 	};

@@ -152,7 +152,7 @@ const char *kvd_default_socket(void);
 
 struct kvd_space_opts {
 	uint32_t size;
-	uint32_t nr_threads;	/* of host kernels; 0: all */
+	uint32_t nr_threads;	/* of host kernels, at most 1024; 0: all */
 	uint8_t model[32];	/* digest of what decides K and V: weights,
 				 * revision, RoPE scaling */
 	struct kvd_geometry geometry;
@@ -169,7 +169,11 @@ struct kvd_space_opts {
 /**
  * kvd_space_open() - open the space of this model and geometry
  *
- * Return: 0; -EINVAL with kvd_error() naming the field; -ENOSPC; -ENODEV.
+ * A connection opens a space once, for writing or read-only; what needs it
+ * twice connects twice.
+ *
+ * Return: 0; -EINVAL with kvd_error() naming the field, or that the space is
+ * already open; -ENOSPC; -ENODEV.
  */
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret);
@@ -202,7 +206,11 @@ struct kvd_seq_opts {
 int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 		struct kvd_seq **ret);
 
-/* Gives back its pages. NULL is fine. */
+/*
+ * Gives back its pages once the device work recorded so far is done. Full
+ * pages of committed tokens are still published then: by kvd_process(), a
+ * later commit, or closing. NULL is fine.
+ */
 void kvd_seq_free(struct kvd_seq *seq);
 
 /* Committed tokens. */
@@ -210,7 +218,7 @@ size_t kvd_seq_tokens(const struct kvd_seq *seq);
 
 /**
  * kvd_seq_match() - start an empty sequence with the longest known prefix
- * @seq:	must have no tokens
+ * @seq:	must have no committed tokens; others, and its pages, are dropped
  * @tokens:	the prompt
  * @n:		how many may be taken: pass one less than the prompt has, so
  *		that a token is left to compute logits from
@@ -269,7 +277,8 @@ struct kvd_attend_args {
 	const float *sinks;	/* [q heads] one more logit in each softmax's
 				 * sum, or NULL */
 	const void *q;		/* [rows][q heads][k_dim] */
-	void *out;		/* [rows][q heads][v_dim] */
+	void *out;		/* [rows][q heads][v_dim]; k_dim where the
+				 * group has v_dim 0 */
 	float *lse;		/* [rows][q heads] log-sum-exp, or NULL */
 	size_t q_stride;	/* elements from row to row; 0: dense */
 	size_t out_stride;
@@ -295,10 +304,11 @@ int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args);
  * meanwhile been published by someone else, the sequence goes on with that
  * page and gives its own back.
  *
- * Return: 0; -EINVAL (more tokens than were appended in some layer), -EACCES
- * (read-only), -ENOMEM, -ESTALE: nothing is committed; -ENOTCONN: the tokens
- * are committed, publishing is tried again by later commits and by
- * kvd_process().
+ * Return: 0: the tokens are committed. -ENOTCONN: they are too, do not repeat
+ * the call; publishing is tried again by later commits and by kvd_process().
+ * -EINVAL (more tokens than were appended in some layer), -EACCES (read-only),
+ * -ENOMEM, -ESTALE: nothing is committed. Pages found lost, or a device found
+ * broken, after the tokens were committed show in the next call's result.
  */
 int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 	       kvd_stream stream);
@@ -330,7 +340,9 @@ int kvd_fork(struct kvd_seq *seq, kvd_stream stream, struct kvd_seq **ret);
  * Address of byte b of a page = base of its segment + offset + b. Sealed
  * pages are read through read_only[], open pages written through writable[]
  * (the same where the device cannot map twice). On CUDA these are device
- * addresses. Bases move never, and grow in number only.
+ * addresses. Bases move never, and grow in number only; the arrays they are in
+ * may move in any call that maps a segment: alloc, reserve, append, match,
+ * commit, truncate, fork, process. Ask again after those.
  */
 struct kvd_bases {
 	uint32_t size;

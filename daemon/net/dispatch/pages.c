@@ -78,6 +78,11 @@ int alloc_try(struct client *c, const struct alloc_args *args,
 		return -ENOMEM;
 	err = mem_alloc(c->mem, space, args->page_class, args->count,
 			a->handles, a->places, &r->need_bytes);
+	if (err == -EINVAL)
+		return reply_fail(r, err, "%u pages of class %u: no such "
+				  "class, or more than the pool or the tenant's "
+				  "max can ever hold", args->count,
+				  args->page_class);
 	if (err == 0)
 		r->msg = &a->base;
 	return err;

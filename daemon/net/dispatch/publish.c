@@ -4,7 +4,8 @@
  *
  * Every block of a request is checked against the space before the first is
  * published, so that a malformed one changes nothing. Blocks are then
- * published in order, up to the first that mem refuses.
+ * published in order, up to the first that mem refuses. An error names no
+ * pages, so holds that the client would have learned of are then dropped.
  */
 #include <errno.h>
 #include <string.h>
@@ -71,6 +72,21 @@ static const char *refusal(int err)
 	}
 }
 
+/* Drops the holds gained on pages that were kept in place of @m's. */
+static void drop_kept(struct client *c, const struct client_space *sp,
+		      const Kvd__PublishRequest *m, size_t nr_blocks,
+		      Kvd__PublishReply *a)
+{
+	uint32_t nr = 0, released;
+	size_t i;
+
+	for (i = 0; i < nr_blocks * sp->nr_groups; i++)
+		if (a->handles[i] != m->blocks[i / sp->nr_groups]->handles
+					     [i % sp->nr_groups])
+			a->handles[nr++] = a->handles[i];
+	mem_release(c->mem, a->handles, nr, &released);
+}
+
 static int publish_blocks(struct client *c, struct mem_space *space,
 			  const struct client_space *sp,
 			  const Kvd__PublishRequest *m,
@@ -85,11 +101,12 @@ static int publish_blocks(struct client *c, struct mem_space *space,
 		get_block(m->blocks[i], &b);
 		err = mem_publish(c->mem, space, &b, m->private_,
 				  a->handles + at, a->places + at);
-		/* A full index: sealed and held, only not to be found. */
-		if (err < 0 && err != -ENOSPC)
-			return reply_fail(r, err, "block %zu of %zu: %s; those "
-					  "before it were published", i,
-					  m->n_blocks, refusal(err));
+		if (err == 0)
+			continue;
+		drop_kept(c, sp, m, i, a);
+		return reply_fail(r, err, "block %zu of %zu: %s; those before "
+				  "it were published", i, m->n_blocks,
+				  refusal(err));
 	}
 	return 0;
 }

@@ -153,7 +153,7 @@ int do_hello(struct client *c, const struct request *req, struct reply *r)
 int do_bye(struct client *c, const struct request *req, struct reply *r)
 {
 	if (c->state == CLIENT_READY)
-		client_release(c, true);
+		client_release(c, MEM_END_BYE);
 	c->state = CLIENT_BYE;
 	return 0;
 }

@@ -179,12 +179,12 @@ int do_open_space(struct client *c, const struct request *req,
 		return reply_fail(r, err, "too many spaces: close some");
 	if (err < 0)
 		return err;
-	err = note_space(c, mem_space_id(space), &key, m->read_only);
-	if (err < 0) {
+	err = put_space(c, space, r);
+	if (err == 0)
+		err = note_space(c, mem_space_id(space), &key, m->read_only);
+	if (err < 0)
 		mem_space_close(c->mem, space);
-		return err;
-	}
-	return put_space(c, space, r);
+	return err;
 }
 
 /* ---- close ---- */
@@ -255,6 +255,23 @@ static int put_segment(struct client *c, struct mem_space *space, uint32_t id,
 	return 0;
 }
 
+/* Each once. */
+static int check_segments(const Kvd__MapRequest *m, struct reply *r)
+{
+	size_t i, j;
+
+	if (m->n_segments == 0 || m->n_segments > WIRE_MAX_FDS)
+		return reply_fail(r, -EINVAL, "segments: %zu, not 1 to %u",
+				  m->n_segments, WIRE_MAX_FDS);
+	for (i = 1; i < m->n_segments; i++)
+		for (j = 0; j < i; j++)
+			if (m->segments[j] == m->segments[i])
+				return reply_fail(r, -EINVAL,
+						  "segment %u is asked for "
+						  "twice", m->segments[i]);
+	return 0;
+}
+
 int do_map(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__MapRequest *m = (const Kvd__MapRequest *)req->msg;
@@ -265,9 +282,9 @@ int do_map(struct client *c, const struct request *req, struct reply *r)
 	size_t i;
 	int err;
 
-	if (m->n_segments == 0 || m->n_segments > WIRE_MAX_FDS)
-		return reply_fail(r, -EINVAL, "segments: %zu, not 1 to %u",
-				  m->n_segments, WIRE_MAX_FDS);
+	err = check_segments(m, r);
+	if (err < 0)
+		return err;
 	err = find_space(c, m->space, &sp, &space, r);
 	if (err < 0)
 		return err;
