@@ -9,6 +9,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <string.h>
+#define XXH_FORCE_MEMORY_ACCESS 0 /* by memcpy: no aliasing */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 #include "kernels/page.h"

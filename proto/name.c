@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <endian.h>
+#define XXH_FORCE_MEMORY_ACCESS 0 /* by memcpy: no aliasing */
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 

@@ -190,9 +190,9 @@ struct mem_class {
  * mem_space_open() - the space of this key in the client's tenant
  *
  * Found or made. Clients keep a space alive; the last to go leaves it with
- * its cached pages, until its record is needed for another. Opened twice, it is to be closed twice. Return: 0;
- * -EINVAL bad geometry, with *ret_why a static text; -ENOSPC too many
- * spaces, or of the tenant; -ENOMEM.
+ * its cached pages, until its record is needed for another. Opened twice, it
+ * is to be closed twice. Return: 0; -EINVAL bad geometry, with *ret_why a
+ * static text; -ENOSPC too many spaces, or of the tenant; -ENOMEM.
  */
 int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		   struct mem_space **ret, const char **ret_why);

@@ -248,6 +248,8 @@ static void test_cold(void)
 
 int main(int argc, char **argv)
 {
+	static const char *const files[] = { "logits", "window", "chunks",
+					     "first", "follow", "ask", "cold" };
 	const char *const device[] = { "--device", argv[1], NULL };
 	struct daemon d;
 	size_t bytes;
@@ -274,9 +276,7 @@ int main(int argc, char **argv)
 	daemon_assert_idle(&d);
 	daemon_stop(&d);
 	free(valid);
-	for (size_t i = 0; i < 8; i++)
-		unlink(in_dir((const char *[]){ "logits", "window", "chunks",
-						"first", "follow", "cold",
-						"x", "y" }[i]));
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		unlink(in_dir(files[i]));
 	return rmdir(dir) ? 1 : 0;
 }
