@@ -89,6 +89,10 @@ static void put_geometry(const struct kvd_geometry *g, Kvd__Geometry *m,
 	m->v_format = g->v_format;
 	m->rope_order = g->rope_order;
 	m->tile_order = g->tile_order;
+	m->open_format = g->open_format;
+	m->exact_pages = g->exact_pages;
+	m->v_group = g->v_group;
+	m->profile = g->profile;
 	m->n_groups = g->nr_groups;
 	m->groups = list;
 	for (uint32_t i = 0; i < g->nr_groups; i++) {
@@ -99,6 +103,7 @@ static void put_geometry(const struct kvd_geometry *g, Kvd__Geometry *m,
 		groups[i].k_dim = g->groups[i].k_dim;
 		groups[i].v_dim = g->groups[i].v_dim;
 		groups[i].window = g->groups[i].window;
+		groups[i].exact = g->groups[i].exact;
 		list[i] = &groups[i];
 	}
 }

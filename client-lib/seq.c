@@ -134,6 +134,22 @@ size_t kvd_seq_tokens(const struct kvd_seq *seq)
 	return seq->nr_tokens;
 }
 
+int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info)
+{
+	struct kvd_space *sp = seq->sp;
+	int r = fail_size(sp->k, info, sizeof(*info));
+
+	if (r)
+		return r;
+	*info = (struct kvd_seq_info){ .size = info->size,
+				       .nr_tokens = seq->nr_tokens };
+	for (uint32_t g = 0; g < space_nr_groups(sp); g++)
+		for (uint32_t i = 0; i < seq->tables[g].nr; i++)
+			if (seq->tables[g].holds[i])
+				info->sealed_bytes += sp->layouts[g].page_bytes;
+	return 0;
+}
+
 int seq_usable(struct kvd_seq *seq)
 {
 	if (seq->stale)

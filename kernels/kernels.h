@@ -13,12 +13,17 @@
  * depends on its position and its pages alone, never on which rows come in
  * the same call nor on the number of threads: results are bit-identical for
  * any chunking of a prompt.
+ *
+ * Rows reach pages in the page's basis (format.h): append transforms K and V,
+ * attend the query and its result. Where keys are stored before RoPE, attend
+ * rotates them; queries come rotated.
  */
 #ifndef KERNELS_KERNELS_H
 #define KERNELS_KERNELS_H
 
 #include <stdint.h>
 #include "kernels/page.h"
+#include "kernels/tables.h"
 
 #define KV_MAX_LAYOUTS 4
 
@@ -31,14 +36,28 @@ struct kv_page_ref {
 
 #define KV_NO_SEGMENT UINT32_MAX
 
-/* One sequence of a batch: its rows in k, v, q and out, and its pages. */
+/*
+ * Rows of one sequence of a batch, and its pages. Page n of a sequence holds
+ * positions n * page_tokens and up. Pages from overlay_from on are not those
+ * of the block table but of a second one: the open and exact pages that these
+ * rows see, where later rows see sealed ones. kv_seq_page() finds either.
+ */
 struct kv_seq {
-	uint32_t first_page;	/* of its block table in pages[]; the entry at
-				 * first_page holds positions 0..page_tokens-1 */
+	uint32_t first_page;	/* of its block table in pages[] */
 	uint32_t first_row;
 	uint32_t nr_rows;	/* tokens of this call */
 	uint32_t pos;		/* position of first_row */
+	uint32_t overlay_from;	/* page number; 0: there is none */
+	uint32_t overlay_page;	/* in pages[], of page overlay_from */
 };
+
+/* Entry in pages[] of page @n of a sequence. */
+KV_INLINE uint32_t kv_seq_page(const struct kv_seq *s, uint32_t n)
+{
+	return s->overlay_from && n >= s->overlay_from ?
+		       s->overlay_page + (n - s->overlay_from) :
+		       s->first_page + n;
+}
 
 struct kv_append_args {
 	struct page_layout layouts[KV_MAX_LAYOUTS];
@@ -53,6 +72,7 @@ struct kv_append_args {
 	const void *v;			/* [row][kv head][v_dim] */
 	uint64_t k_stride;		/* elements from row to row */
 	uint64_t v_stride;
+	const struct kv_tables *tables;	/* NULL where no format needs any */
 	uint32_t *nonfinite;		/* [nr_seqs], set to 1 where a row of
 					 * the sequence holds NaN or Inf, or a
 					 * value the format cannot reach;
@@ -85,6 +105,33 @@ struct kv_attend_args {
 					 * softmax's sum, or NULL */
 	uint64_t q_stride;		/* elements from row to row */
 	uint64_t out_stride;
+	const struct kv_tables *tables;	/* NULL where no format needs any */
+	uint32_t nr_threads;		/* host only; 0: all */
+};
+
+/* One full page to be stored once more, in another layout. */
+struct kv_convert_page {
+	struct kv_page_ref from, to;	/* layouts of the same basis */
+	uint32_t nr_tokens;		/* page_tokens; less only where to's
+					 * formats are appended in place */
+};
+
+/*
+ * Stores pages once more in another format: sealing, and back. Values are
+ * those that the source's codes stand for.
+ */
+struct kv_convert_args {
+	struct page_layout layouts[KV_MAX_LAYOUTS];
+	void *const *bases;		/* writable segment bases */
+	const struct kv_convert_page *pages;
+	uint32_t nr_pages;
+	uint32_t first_layer;		/* within the group */
+	uint32_t nr_layers;
+	const struct kv_tables *tables;
+	uint32_t *nonfinite;		/* [nr_pages], set to 1 where the page
+					 * holds NaN or Inf, or what the format
+					 * cannot reach: its bytes are then
+					 * defined but useless. Never cleared */
 	uint32_t nr_threads;		/* host only; 0: all */
 };
 

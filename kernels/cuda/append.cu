@@ -65,7 +65,7 @@ DEVICE uint8_t int8_code(float x, float min, float inv)
 DEVICE bool int8_store(const struct part &p, const struct row &r)
 {
 	uint8_t *codes = p.codes + (uint64_t)r.token * p.dim;
-	struct int8_meta *meta = p.meta + r.token;
+	struct affine_meta *meta = p.meta + r.token;
 	float min = INFINITY, max = -INFINITY, scale, inv = 0.0f;
 	bool bad = false;
 
@@ -109,7 +109,7 @@ kv_append(const __grid_constant__ struct kv_append_args a)
 	const uint32_t pos = s->pos + (row - s->first_row);
 	const uint32_t page_tokens = a.layouts[0].page_tokens;
 	const struct kv_page_ref *ref =
-		&a.pages[s->first_page + pos / page_tokens];
+		&a.pages[kv_seq_page(s, pos / page_tokens)];
 	const struct part p = page_part(
 		&a.layouts[ref->layout],
 		(uint8_t *)a.bases[ref->segment] + ref->offset, a.layer, head,

@@ -57,7 +57,7 @@ DEVICE uint32_t window_begin(const struct kv_attend_args *a, uint32_t end)
 
 DEVICE struct part part_at(const struct block &b, uint32_t page, bool v)
 {
-	const struct kv_page_ref *ref = &b.a->pages[b.seq->first_page + page];
+	const struct kv_page_ref *ref = &b.a->pages[kv_seq_page(b.seq, page)];
 	uint8_t *base = (uint8_t *)(uintptr_t)b.a->bases[ref->segment];
 
 	return page_part(&b.a->layouts[ref->layout], base + ref->offset,

@@ -66,7 +66,7 @@ DEVICE void element_store(uint32_t dtype, void *p, uint64_t i, float x)
 /* K or V of one head in one page. */
 struct part {
 	uint8_t *codes;
-	struct int8_meta *meta;	/* int8 only */
+	struct affine_meta *meta;	/* int8 only */
 	uint32_t format;
 	uint32_t dim;
 };
@@ -80,7 +80,7 @@ DEVICE struct part page_part(const struct page_layout *l, uint8_t *page,
 	struct part p;
 
 	p.codes = record + (own ? l->v_codes : 0);
-	p.meta = (struct int8_meta *)(record + (own ? l->v_meta : l->k_meta));
+	p.meta = (struct affine_meta *)(record + (own ? l->v_meta : l->k_meta));
 	p.format = own ? l->v_format : l->k_format;
 	p.dim = own ? l->v_dim : l->k_dim;
 	return p;
@@ -91,7 +91,7 @@ struct affine {
 	float scale, min;
 };
 
-DEVICE struct affine affine_load(const struct int8_meta *m)
+DEVICE struct affine affine_load(const struct affine_meta *m)
 {
 	struct affine a;
 

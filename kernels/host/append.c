@@ -19,7 +19,7 @@ static int token_store(const struct kv_append_args *a, const struct kv_seq *s,
                        uint32_t i, uint32_t head, row_store_fn *store)
 {
 	uint32_t pt = a->layouts[0].page_tokens, pos = s->pos + i;
-	const struct kv_page_ref *ref = &a->pages[s->first_page + pos / pt];
+	const struct kv_page_ref *ref = &a->pages[kv_seq_page(s, pos / pt)];
 	const struct page_layout *l = &a->layouts[ref->layout];
 	uint32_t t = pos % pt, size = dtype_bytes(a->dtype);
 	uint64_t row = (uint64_t)s->first_row + i;
@@ -35,7 +35,7 @@ static int token_store(const struct kv_append_args *a, const struct kv_seq *s,
 	r.src = (const uint8_t *)a->k +
 	        (row * a->k_stride + (uint64_t)head * l->k_dim) * size;
 	r.codes = rec + (uint64_t)t * l->k_dim * page_code_bytes(l->k_format);
-	r.meta = (struct int8_meta *)(rec + l->k_meta) + t;
+	r.meta = (struct affine_meta *)(rec + l->k_meta) + t;
 	bad = store(&r);
 	if (!l->v_dim)
 		return bad;
@@ -45,7 +45,7 @@ static int token_store(const struct kv_append_args *a, const struct kv_seq *s,
 	        (row * a->v_stride + (uint64_t)head * l->v_dim) * size;
 	r.codes = rec + l->v_codes +
 	          (uint64_t)t * l->v_dim * page_code_bytes(l->v_format);
-	r.meta = (struct int8_meta *)(rec + l->v_meta) + t;
+	r.meta = (struct affine_meta *)(rec + l->v_meta) + t;
 	return bad | store(&r);
 }
 

@@ -138,7 +138,7 @@ static void tile_init(struct tile *t, const struct plan *p, uint32_t i)
 	token = i / a->layouts[0].nr_heads * p->tile_tokens;
 	*t = (struct tile){
 		.a = a,
-		.pages = a->pages + s->first_page,
+		.seq = s,
 		.kv_head = i % a->layouts[0].nr_heads,
 		.group = p->group,
 		.row = s->first_row + token,

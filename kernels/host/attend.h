@@ -24,7 +24,7 @@
 
 struct tile {
 	const struct kv_attend_args *a;
-	const struct kv_page_ref *pages; /* of the sequence */
+	const struct kv_seq *seq;
 	uint32_t kv_head;
 	uint32_t group; /* query heads per kv head */
 	uint32_t row;   /* first query token, in q and out */

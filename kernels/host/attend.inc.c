@@ -470,7 +470,7 @@ static void block_attend(const struct tile *t, struct strip *s, struct block *b,
 static const char *page_at(const struct tile *t, uint32_t page,
                            const struct page_layout **ret)
 {
-	const struct kv_page_ref *ref = &t->pages[page];
+	const struct kv_page_ref *ref = &t->a->pages[kv_seq_page(t->seq, page)];
 	const struct page_layout *l = &t->a->layouts[ref->layout];
 
 	assert(ref->segment != KV_NO_SEGMENT);
@@ -515,10 +515,10 @@ static void strip_init(struct strip *s, const struct tile *t, uint32_t page,
 	s->k = rec + base * s->k_row;
 	s->v = rec + v_codes + base * s->v_row;
 	for (i = 0; i < s->nr_tokens && s->k_format == KVD_INT8; i += OCTET)
-		v8_meta((const struct int8_meta *)(rec + l->k_meta) + base + i,
+		v8_meta((const struct affine_meta *)(rec + l->k_meta) + base + i,
 		        &s->k_scale[i], &s->k_min[i]);
 	for (i = 0; i < s->nr_tokens && s->v_format == KVD_INT8; i += OCTET)
-		v8_meta((const struct int8_meta *)(rec + v_meta) + base + i,
+		v8_meta((const struct affine_meta *)(rec + v_meta) + base + i,
 		        &s->v_scale[i], &s->v_min[i]);
 	strip_ahead(s, t, page, base);
 }

@@ -18,6 +18,9 @@ struct host_kernels {
 	/* Quantizes and stores rows of K and V at their positions. */
 	void (*append)(const struct kv_append_args *a);
 
+	/* Stores pages once more: seals them, or opens them again. */
+	void (*convert)(const struct kv_convert_args *a);
+
 	/* softmax(scale * q K^T) V over pages. Return: 0 or -ENOMEM. */
 	int (*attend)(const struct kv_attend_args *a);
 
@@ -27,7 +30,8 @@ struct host_kernels {
 	 */
 	void (*dequant)(const struct page_layout *l, const void *page,
 			uint32_t layer, uint32_t head, int is_v,
-			uint32_t nr_tokens, float *out);
+			uint32_t nr_tokens, const struct kv_tables *tables,
+			float *out);
 };
 
 extern const struct host_kernels host_kernels_ref;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ref.c - the definition of f16, bf16 and int8, in scalar C.
+ * ref.c - how rows of f16, bf16 and int8 are stored: the definition, in
+ * scalar C.
  *
  * f16, bf16: each element rounded to nearest even.
  *
@@ -79,7 +80,7 @@ static int int8_row_store(const struct row *r)
 
 		if (!isfinite(x)) {
 			memset(codes, 0, r->dim);
-			*r->meta = (struct int8_meta){ 0, INT8_NAN_MIN };
+			*r->meta = (struct affine_meta){ 0, INT8_NAN_MIN };
 			return 1;
 		}
 		mn = x < mn ? x : mn;
@@ -114,43 +115,6 @@ int ref_row_store(const struct row *r)
 	default:
 		return int8_row_store(r);
 	}
-}
-
-static float code_value(uint32_t format, const void *codes,
-                        const struct int8_meta *meta, uint64_t i, uint32_t t)
-{
-	switch (format) {
-	case KVD_F16:
-		return f16_to_f32(((const uint16_t *)codes)[i]);
-	case KVD_BF16:
-		return bf16_to_f32(((const uint16_t *)codes)[i]);
-	default:
-		return ((const uint8_t *)codes)[i] * f16_to_f32(meta[t].scale) +
-		       f16_to_f32(meta[t].min);
-	}
-}
-
-/**
- * ref_dequant() - the values of the first @nr_tokens of one record's K or V
- * @out:	[nr_tokens][k_dim], or [v_dim] with @is_v
- *
- * With v_dim 0 the values of V are those of K.
- */
-void ref_dequant(const struct page_layout *l, const void *page, uint32_t layer,
-                 uint32_t head, int is_v, uint32_t nr_tokens, float *out)
-{
-	const uint8_t *rec =
-		(const uint8_t *)page + page_record(l, layer, head);
-	int v = is_v && l->v_dim;
-	uint32_t dim = v ? l->v_dim : l->k_dim, t, d;
-	uint32_t format = v ? l->v_format : l->k_format;
-	const void *codes = rec + (v ? l->v_codes : 0);
-	const void *meta = rec + (v ? l->v_meta : l->k_meta);
-
-	for (t = 0; t < nr_tokens; t++)
-		for (d = 0; d < dim; d++)
-			*out++ = code_value(format, codes, meta,
-			                    (uint64_t)t * dim + d, t);
 }
 
 static void ref_append(const struct kv_append_args *a)

@@ -56,7 +56,7 @@ static void query_add(struct query *u, double s, const float *v, uint32_t dim)
 static void query_page(struct query *u, uint32_t page, uint64_t q)
 {
 	const struct kv_attend_args *a = u->a;
-	const struct kv_page_ref *ref = &a->pages[u->seq->first_page + page];
+	const struct kv_page_ref *ref = &a->pages[kv_seq_page(u->seq, page)];
 	const struct page_layout *l = &a->layouts[ref->layout];
 	uint64_t base = (uint64_t)page * l->page_tokens;
 	uint32_t dim = page_value_dim(l), t;
@@ -67,8 +67,10 @@ static void query_page(struct query *u, uint32_t page, uint64_t q)
 
 	assert(ref->segment != KV_NO_SEGMENT);
 	p = (const uint8_t *)a->bases[ref->segment] + ref->offset;
-	ref_dequant(l, p, a->layer, u->kv_head, 0, n, u->k);
-	ref_dequant(l, p, a->layer, u->kv_head, 1, n, u->v);
+	ref_dequant(l, p, a->layer, u->kv_head, 0, n,
+	            a->tables, u->k);
+	ref_dequant(l, p, a->layer, u->kv_head, 1, n,
+	            a->tables, u->v);
 	for (t = lo; t < n; t++)
 		query_add(u, score(u, u->k + t * l->k_dim, q), u->v + t * dim,
 		          dim);

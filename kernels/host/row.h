@@ -17,7 +17,7 @@ struct row {
 	uint32_t dim;    /* elements; a multiple of 8 */
 	const void *src;
 	void *codes;
-	struct int8_meta *meta; /* int8 only */
+	struct affine_meta *meta; /* int8 only */
 };
 
 /* Return: 1 when the row holds what the format cannot, else 0. */
@@ -31,6 +31,7 @@ void append_rows(const struct kv_append_args *a, row_store_fn *store);
 
 /* host_kernels.dequant: the same for every set. */
 void ref_dequant(const struct page_layout *l, const void *page, uint32_t layer,
-                 uint32_t head, int is_v, uint32_t nr_tokens, float *out);
+                 uint32_t head, int is_v, uint32_t nr_tokens,
+                 const struct kv_tables *tables, float *out);
 
 #endif

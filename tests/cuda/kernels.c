@@ -549,7 +549,7 @@ static void test_dequant(void **state)
 
 			host_kernels_ref.dequant(&w.layouts[0],
 						 w.host[0] + w.pages[0].offset,
-						 1, 1, (int)v, 32, want);
+						 1, 1, (int)v, 32, NULL, want);
 			assert_int_equal(kv_cuda_dequant(kc, &d, NULL), 0);
 			to_host(got, out, sizeof(got));
 			assert_memory_equal(got, want,

@@ -43,10 +43,15 @@ static void test_bad(void **state)
 		{ offsetof(struct kvd_geometry, page_tokens), 48, "page_tokens" },
 		{ offsetof(struct kvd_geometry, page_tokens), 0, "page_tokens" },
 		{ offsetof(struct kvd_geometry, page_tokens), 256, "page_tokens" },
-		{ offsetof(struct kvd_geometry, k_format), 3, "k_format" },
-		{ offsetof(struct kvd_geometry, v_format), 3, "v_format" },
-		{ offsetof(struct kvd_geometry, rope_order), 2, "rope_order" },
+		{ offsetof(struct kvd_geometry, k_format), KVD_NR_FORMATS, "k_format" },
+		{ offsetof(struct kvd_geometry, v_format), KVD_NR_FORMATS, "v_format" },
+		{ offsetof(struct kvd_geometry, rope_order), KVD_NR_ROPE_ORDERS, "rope_order" },
 		{ offsetof(struct kvd_geometry, tile_order), 1, "tile_order" },
+		{ offsetof(struct kvd_geometry, open_format), KVD_INT8, "open_format" },
+		{ offsetof(struct kvd_geometry, exact_pages), 17, "exact_pages" },
+		{ offsetof(struct kvd_geometry, v_group), 48, "v_group" },
+		{ offsetof(struct kvd_geometry, k_format), KVD_OSCAR2, "calibrate" },
+		{ offsetof(struct kvd_geometry, groups[1].exact), 2, "exact" },
 		{ offsetof(struct kvd_geometry, nr_groups), 0, "nr_groups" },
 		{ offsetof(struct kvd_geometry, nr_groups), 9, "nr_groups" },
 		{ offsetof(struct kvd_geometry, nr_groups), UINT32_MAX, "nr_groups" },
@@ -86,8 +91,8 @@ static void test_too_big(void **state)
 	assert_int_equal(page_layout_init(&l, &g, 0, KVD_F16, KVD_F16), -E2BIG);
 	g = good;
 	assert_int_equal(page_layout_init(&l, &g, 2, KVD_F16, KVD_F16), -EINVAL);
-	assert_int_equal(page_layout_init(&l, &g, 0, 3, KVD_F16), -EINVAL);
-	assert_int_equal(page_layout_init(&l, &g, 0, KVD_F16, 3), -EINVAL);
+	assert_int_equal(page_layout_init(&l, &g, 0, KVD_NR_FORMATS, KVD_F16), -EINVAL);
+	assert_int_equal(page_layout_init(&l, &g, 0, KVD_F16, KVD_NR_FORMATS), -EINVAL);
 }
 
 /* Every field counts, and nothing past the groups in use. */
@@ -97,7 +102,7 @@ static void test_fingerprint(void **state)
 	size_t i, used = offsetof(struct kvd_geometry, groups[2]) / 4;
 	struct kvd_geometry g;
 
-	assert_int_equal(was, 0x438c8bd50d64ea47);
+	assert_int_equal(was, 0xc4490797cf22288d);
 	for (i = 1; i < used; i++) {
 		uint32_t f;
 

@@ -205,7 +205,7 @@ static float *world_values(struct world *w, uint32_t seq, uint32_t n,
 		host_kernels_ref.dequant(
 			&w->layouts[r->layout],
 			w->segments[r->segment] + r->offset, WORLD_LAYER, head,
-			is_v, n - t < pt ? n - t : pt, x + (size_t)t * dim);
+			is_v, n - t < pt ? n - t : pt, NULL, x + (size_t)t * dim);
 	return x;
 }
 

@@ -125,7 +125,7 @@ static size_t step_bytes(const struct run *r)
 	size_t token = 2 * (size_t)l->k_dim * page_code_bytes(l->k_format);
 
 	if (l->k_format == KVD_INT8)
-		token += 2 * sizeof(struct int8_meta);
+		token += 2 * sizeof(struct affine_meta);
 	return token * l->nr_heads * r->o->ctx * r->o->batch;
 }
 

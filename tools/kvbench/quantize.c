@@ -98,7 +98,7 @@ static size_t step_bytes(const struct run *r)
 	size_t row = (size_t)l->k_dim * page_code_bytes(l->k_format);
 
 	if (l->k_format == KVD_INT8)
-		row += sizeof(struct int8_meta);
+		row += sizeof(struct affine_meta);
 	return rows_bytes(r) + 2 * row * l->nr_heads * r->o->tokens;
 }
 

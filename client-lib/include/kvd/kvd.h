@@ -150,6 +150,20 @@ const char *kvd_default_socket(void);
 
 /* ---- spaces ---- */
 
+/*
+ * RoPE of a space whose keys are stored before it (KVD_ROPE_PRE): pair i of
+ * the key at position p is turned by p * freq[i], in radians. Pairs are
+ * (i, i + nr_pairs), or (2 i, 2 i + 1) when interleaved; elements past
+ * 2 * nr_pairs are left alone.
+ */
+struct kvd_rope {
+	const double *freq;	/* [nr_pairs], copied */
+	uint32_t nr_pairs;	/* at most k_dim / 2 */
+	uint32_t interleaved;
+};
+
+struct kvd_profile;	/* kvd/profile.h */
+
 struct kvd_space_opts {
 	uint32_t size;
 	uint32_t nr_threads;	/* of host kernels, at most 1024; 0: all */
@@ -164,6 +178,12 @@ struct kvd_space_opts {
 				 * is being made; 0: 1000 */
 	uint64_t stock_bytes;	/* of free pages kept at hand; 0: the daemon's
 				 * default, at most what it allows */
+	const struct kvd_profile *profile; /* geometry.profile's; must outlive
+				 * the space. NULL where that is 0 */
+	const uint32_t *layers;	/* which of the profile's layers those of the
+				 * groups are, group after group; copied.
+				 * NULL: 0, 1, 2, ... */
+	struct kvd_rope rope;	/* KVD_ROPE_PRE only */
 };
 
 /**
@@ -185,7 +205,8 @@ struct kvd_space_info {
 	uint32_t size;
 	uint32_t page_tokens;
 	uint64_t fingerprint;
-	uint64_t bytes_per_token;	/* of K and V, all groups, sealed */
+	uint64_t bytes_per_token;	/* of K and V, all groups, sealed;
+					 * rounded up */
 	uint64_t stock_bytes;
 	uint64_t hit_tokens;		/* of all clients of the space */
 	uint64_t miss_tokens;
@@ -215,6 +236,20 @@ void kvd_seq_free(struct kvd_seq *seq);
 
 /* Committed tokens. */
 size_t kvd_seq_tokens(const struct kvd_seq *seq);
+
+struct kvd_seq_info {
+	uint32_t size;
+	uint32_t inexact_lag;	/* 1: kvd_seq_match() found the newest page in
+				 * its sealed form alone, where who computed it
+				 * attended over the exact one: what follows
+				 * differs by that page's quantization error */
+	uint64_t nr_tokens;
+	uint64_t open_bytes;	/* of its pages in open_format: the tail, and
+				 * those kept exact */
+	uint64_t sealed_bytes;	/* of all others */
+};
+
+int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
 
 /**
  * kvd_seq_match() - start an empty sequence with the longest known prefix

@@ -34,6 +34,10 @@ static int get_geometry(const Kvd__Geometry *m, struct kvd_geometry *g,
 	g->v_format = m->v_format;
 	g->rope_order = m->rope_order;
 	g->tile_order = m->tile_order;
+	g->open_format = m->open_format;
+	g->exact_pages = m->exact_pages;
+	g->v_group = m->v_group;
+	g->profile = m->profile;
 	g->nr_groups = (uint32_t)m->n_groups;
 	for (i = 0; i < m->n_groups; i++)
 		g->groups[i] = (struct kvd_group){
@@ -43,6 +47,7 @@ static int get_geometry(const Kvd__Geometry *m, struct kvd_geometry *g,
 			.k_dim = m->groups[i]->k_dim,
 			.v_dim = m->groups[i]->v_dim,
 			.window = m->groups[i]->window,
+			.exact = m->groups[i]->exact,
 		};
 	return 0;
 }

@@ -244,6 +244,7 @@ static Kvd__Group *put_group(const struct kvd_group *g, struct arena *arena)
 	a->k_dim = g->k_dim;
 	a->v_dim = g->v_dim;
 	a->window = g->window;
+	a->exact = g->exact;
 	return a;
 }
 
@@ -261,6 +262,10 @@ static Kvd__Geometry *put_geometry(const struct kvd_geometry *g,
 	a->v_format = g->v_format;
 	a->rope_order = g->rope_order;
 	a->tile_order = g->tile_order;
+	a->open_format = g->open_format;
+	a->exact_pages = g->exact_pages;
+	a->v_group = g->v_group;
+	a->profile = g->profile;
 	a->groups = arena_array(arena, g->nr_groups, sizeof(*a->groups));
 	if (!a->groups)
 		return NULL;

@@ -26,11 +26,28 @@ extern "C" {
 #define KVD_MAX_PAGE_TOKENS 128
 #define KVD_MAX_PAGE_BYTES (64u << 20)
 
-/* How the codes of K or V are stored. Numbers are wire format: never reuse. */
+/*
+ * How the codes of K or V are stored; kernels/FORMATS.md has every byte.
+ * Numbers are wire format: never reuse. "Whole": tokens cannot be appended in
+ * place; a page is filled in 16 bits and quantized when it is full.
+ */
 enum kvd_format {
-	KVD_F16 = 0,	/* IEEE binary16, exact */
-	KVD_BF16 = 1,	/* bfloat16, exact */
-	KVD_INT8 = 2,	/* asymmetric, f16 scale and min per token and head */
+	KVD_F16 = 0,	  /* IEEE binary16, exact */
+	KVD_BF16 = 1,	  /* bfloat16, exact */
+	KVD_INT8 = 2,	  /* asymmetric, f16 scale and min per token and head */
+	KVD_FP8_E4M3 = 3, /* OCP E4M3FN, one scale per kv head */
+	KVD_FP8_E5M2 = 4, /* OCP E5M2, one scale per kv head */
+	KVD_INT4 = 5,	  /* as int8 with 4 bits */
+	KVD_INT4H = 6,	  /* int4 of the Hadamard transform */
+	KVD_KIVI4 = 7,	  /* whole; K per channel, V per token and v_group */
+	KVD_KIVI2 = 8,
+	KVD_KVQUANT4 = 9, /* whole; codebook, sparse outliers, K before RoPE */
+	KVD_KVQUANT3 = 10,
+	KVD_KVQUANT2 = 11,
+	KVD_KVARN4 = 12,  /* whole; Hadamard, variance-normalised tile */
+	KVD_KVARN3 = 13,
+	KVD_KVARN2 = 14,
+	KVD_OSCAR2 = 15,  /* whole; calibrated rotation, 2 bits per token */
 	KVD_NR_FORMATS
 };
 
@@ -46,6 +63,8 @@ enum kvd_dtype {
 enum kvd_rope_order {
 	KVD_ROPE_POST = 0, /* keys are stored after RoPE */
 	KVD_ROPE_NONE = 1, /* the model has no RoPE on these layers */
+	KVD_ROPE_PRE = 2,  /* keys are stored before RoPE; attention rotates
+			    * them (queries come rotated) */
 	KVD_NR_ROPE_ORDERS
 };
 
@@ -68,6 +87,7 @@ struct kvd_group {
 	uint32_t v_dim;		/* elements of one value; a multiple of 8;
 				 * 0: K serves as V */
 	uint32_t window;	/* tokens a query sees, itself included; 0: all */
+	uint32_t exact;		/* 1: these layers stay in open_format */
 };
 
 struct kvd_geometry {
@@ -77,7 +97,16 @@ struct kvd_geometry {
 	uint32_t v_format;	/* enum kvd_format; any pair is allowed */
 	uint32_t rope_order;	/* enum kvd_rope_order */
 	uint32_t tile_order;	/* enum kvd_tile_order */
+	uint32_t open_format;	/* KVD_F16 or KVD_BF16: of pages that are being
+				 * filled, where the format is sealed whole,
+				 * and of exact ones */
+	uint32_t exact_pages;	/* first pages of a sequence (attention sinks)
+				 * that stay in open_format; 0 to 16 */
+	uint32_t v_group;	/* channels of V that share a scale in kivi:
+				 * 32, 64 or 128; 0 is 64 */
 	uint32_t nr_groups;
+	uint64_t profile;	/* kvd_profile_digest() of the calibration the
+				 * pages are made with; 0: none */
 	struct kvd_group groups[KVD_MAX_GROUPS];
 };
 
@@ -97,7 +126,7 @@ const char *kvd_geometry_check(const struct kvd_geometry *g);
 uint64_t kvd_geometry_fingerprint(const struct kvd_geometry *g);
 
 /**
- * kvd_format_name() - "f16", "bf16", "int8"; "?" for an unknown number.
+ * kvd_format_name() - "f16", "int8", "kivi2", ...; "?" for an unknown number.
  */
 const char *kvd_format_name(uint32_t format);
 
@@ -105,6 +134,33 @@ const char *kvd_format_name(uint32_t format);
  * kvd_format_parse() - the number of a format's name, or -EINVAL.
  */
 int kvd_format_parse(const char *name);
+
+/**
+ * kvd_formats_parse() - the formats of K and V from one text
+ * @text:	"int8" (both), "kvarn42" (K 4 bits, V 2), "k=int8,v=int4"
+ *
+ * Return: 0, or -EINVAL with nothing written.
+ */
+int kvd_formats_parse(const char *text, uint32_t *ret_k, uint32_t *ret_v);
+
+#define KVD_FORMATS_TEXT 32
+
+/**
+ * kvd_formats_name() - the shortest text that kvd_formats_parse() takes
+ * @text:	[KVD_FORMATS_TEXT]
+ *
+ * Return: @text.
+ */
+const char *kvd_formats_name(uint32_t k_format, uint32_t v_format, char *text);
+
+/* Is a page of these formats sealed whole, rather than appended in place? */
+int kvd_formats_whole(uint32_t k_format, uint32_t v_format);
+
+/*
+ * Does the owner of a sequence keep the newest full page exact, and attend
+ * over that? With 2 and 3 bits: the last tokens matter most.
+ */
+int kvd_formats_lag(uint32_t k_format, uint32_t v_format);
 
 #ifdef __GNUC__
 #pragma GCC visibility pop
