@@ -44,7 +44,8 @@ cat >"$tmp/program.c" <<'end'
 int main(void)
 {
 	struct kvd_geometry g = { sizeof(struct kvd_geometry), 64, KVD_F16,
-				  KVD_F16, 0, 0, 1, { { 1, 1, 0, 64, 64, 0 } } };
+				  KVD_F16, 0, 0, 0, 0, 0, 1, 0,
+				  { { 1, 1, 0, 64, 64, 0, 0 } } };
 	printf("%s %d\n", kvd_format_name(KVD_BF16),
 	       kvd_geometry_check(&g) == NULL);
 	kvd_close(NULL);
