@@ -45,7 +45,7 @@ static int append_run(struct kvd_space *sp, const struct kvd_append_args *args)
 	const struct page_layout *l = &sp->layouts[args->group];
 	struct batch *b = &sp->batch;
 	struct kv_append_args a = {
-		.layouts = { *l },
+		.layouts = { *l, sp->layouts[sp->sealed_class[args->group]] },
 		.pages = b->pages,
 		.seqs = b->seqs,
 		.nr_seqs = b->nr_seqs,
@@ -64,6 +64,9 @@ static int append_run(struct kvd_space *sp, const struct kvd_append_args *args)
 		a.k_stride = (uint64_t)l->nr_heads * l->k_dim;
 	if (!a.v_stride)
 		a.v_stride = (uint64_t)l->nr_heads * l->v_dim;
+	r = tables_get(sp, args->group, 0, &a.tables);
+	if (r)
+		return r;
 	r = sp->device->ops->append(sp->device, &a, b->nr_pages, b->nonfinite,
 				    args->stream);
 	if (r)
@@ -85,9 +88,11 @@ int kvd_append(struct kvd_space *sp, const struct kvd_append_args *args)
 	if (!r)
 		r = append_reserve(sp, &b);
 	if (!r)
-		r = batch_build(sp, &b);
+		r = batch_append(sp, &b);
 	if (!r && sp->batch.nr_rows)
 		r = append_run(sp, args);
+	if (!r)
+		r = seal_append(sp, &b, args->stream);
 	for (size_t i = 0; !r && i < b.nr_items; i++) {
 		struct kvd_seq *seq = b.items[i].seq;
 

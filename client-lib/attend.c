@@ -52,12 +52,23 @@ static int attend_check(struct kvd_space *sp, const struct kvd_attend_args *a,
 	return r;
 }
 
+/* Positions of the batch's rows end here. */
+static uint32_t batch_end(const struct batch *b)
+{
+	uint32_t end = 0;
+
+	for (uint32_t i = 0; i < b->nr_seqs; i++)
+		if (b->seqs[i].pos + b->seqs[i].nr_rows > end)
+			end = b->seqs[i].pos + b->seqs[i].nr_rows;
+	return end;
+}
+
 static int attend_run(struct kvd_space *sp, const struct kvd_attend_args *args)
 {
 	const struct page_layout *l = &sp->layouts[args->group];
 	struct batch *b = &sp->batch;
 	struct kv_attend_args a = {
-		.layouts = { *l },
+		.layouts = { *l, sp->layouts[sp->sealed_class[args->group]] },
 		.pages = b->pages,
 		.seqs = b->seqs,
 		.nr_seqs = b->nr_seqs,
@@ -84,6 +95,9 @@ static int attend_run(struct kvd_space *sp, const struct kvd_attend_args *args)
 		a.q_stride = (uint64_t)a.nr_q_heads * l->k_dim;
 	if (!a.out_stride)
 		a.out_stride = (uint64_t)a.nr_q_heads * out_dim(l);
+	r = tables_get(sp, args->group, batch_end(b), &a.tables);
+	if (r)
+		return r;
 	r = sp->device->ops->attend(sp->device, &a, b->nr_pages, args->stream);
 	if (r)
 		return fail(sp->k, r, "attend failed on the device");
@@ -102,7 +116,7 @@ int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args)
 				 args->items, args->nr_items };
 	r = attend_check(sp, args, &b);
 	if (!r)
-		r = batch_build(sp, &b);
+		r = batch_attend(sp, &b);
 	if (!r && sp->batch.nr_rows)
 		r = attend_run(sp, args);
 	for (size_t i = 0; !r && i < b.nr_items; i++)

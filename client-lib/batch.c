@@ -78,44 +78,152 @@ static int batch_room(struct batch *b, size_t nr_seqs, size_t nr_pages)
 	return 0;
 }
 
-/* Entries of the block table that positions below the item's end are in. */
-static uint32_t item_pages(const struct kvd_space *sp,
-			   const struct kvd_item *it)
+/* Of one item: its blocks, and where they are in the batch's pages. */
+struct extent {
+	struct kvd_seq *seq;
+	const struct table *t;
+	uint32_t group;
+	uint32_t pos, end;	/* of its rows */
+	uint32_t first, last;	/* blocks of these */
+	uint32_t from;		/* block that the overlay begins with */
+	uint32_t pages;		/* the table's entry in pages[] */
+	uint32_t overlay;	/* the overlay's */
+};
+
+static struct extent extent_of(const struct kvd_space *sp, uint32_t group,
+			       const struct kvd_item *it)
 {
-	return blocks_of(sp, it->seq->nr_tokens + it->nr_tokens);
+	uint32_t p = space_page_tokens(sp);
+	struct extent x = {
+		.seq = it->seq,
+		.t = &it->seq->tables[group],
+		.group = group,
+		.pos = it->seq->nr_tokens,
+		.end = it->seq->nr_tokens + it->nr_tokens,
+	};
+
+	x.first = x.pos / p;
+	x.last = (x.end - 1) / p;
+	x.from = x.first - (x.first && sp->lag);
+	return x;
 }
 
-int batch_build(struct kvd_space *sp, const struct batch_args *a)
+/* Do rows see other pages than the table's? */
+static bool has_overlay(const struct kvd_space *sp, uint32_t group)
 {
-	struct batch *b = &sp->batch;
-	size_t pages = 0;
+	return sp->whole && space_has_two(sp, group);
+}
 
-	for (size_t i = 0; i < a->nr_items; i++)
-		pages += item_pages(sp, &a->items[i]);
-	if (pages > UINT32_MAX / 2 || a->nr_items > UINT32_MAX / 2 ||
-	    batch_room(b, a->nr_items, pages))
-		return fail(sp->k, -ENOMEM, "out of memory");
-	b->nr_seqs = b->nr_pages = b->nr_rows = 0;
+/* Room for all items, however many sequences and pages they become. */
+static int batch_grow(struct kvd_space *sp, const struct batch_args *a)
+{
+	size_t seqs = 0, pages = 0;
+
 	for (size_t i = 0; i < a->nr_items; i++) {
 		const struct kvd_item *it = &a->items[i];
-		struct kvd_seq *seq = it->seq;
-		uint32_t nr = item_pages(sp, it);
+		uint32_t end = it->seq->nr_tokens + it->nr_tokens;
+		uint32_t blocks = blocks_of(sp, end) -
+				  it->seq->nr_tokens / space_page_tokens(sp);
 
-		if (!it->nr_tokens)
+		pages += blocks_of(sp, end) + blocks + 1;
+		seqs += has_overlay(sp, a->group) ? blocks + 1 : 1;
+	}
+	if (pages > UINT32_MAX / 2 || seqs > UINT32_MAX / 2 ||
+	    batch_room(&sp->batch, seqs, pages))
+		return fail(sp->k, -ENOMEM, "out of memory");
+	sp->batch.nr_seqs = sp->batch.nr_pages = sp->batch.nr_rows = 0;
+	return 0;
+}
+
+/* The table, then what lies over it. */
+static void put_pages(struct batch *b, struct extent *x, bool overlay)
+{
+	const struct table *t = x->t;
+
+	x->pages = b->nr_pages;
+	memcpy(b->pages + b->nr_pages, t->refs,
+	       (x->last + 1) * sizeof(*b->pages));
+	b->nr_pages += x->last + 1;
+	x->overlay = b->nr_pages;
+	for (uint32_t i = x->from; overlay && i <= x->last; i++)
+		b->pages[b->nr_pages++] = page_ref(x->group,
+						   table_append(t, i));
+}
+
+/* Rows [pos, end) of the item, for which pages from block @from on differ. */
+static void put_seq(struct batch *b, const struct extent *x, uint32_t pos,
+		    uint32_t end, uint32_t from)
+{
+	struct kv_seq *s = &b->seqs[b->nr_seqs];
+
+	*s = (struct kv_seq){
+		.first_page = x->pages,
+		.first_row = b->nr_rows,
+		.nr_rows = end - pos,
+		.pos = pos,
+		.overlay_from = from,
+		.overlay_page = x->overlay + (from - x->from),
+	};
+	if (!from)
+		s->first_page = s->overlay_page;
+	b->nonfinite[b->nr_seqs++] = &x->seq->flag->word;
+	b->nr_rows += end - pos;
+}
+
+/* All rows of the item, which see the table as it is. */
+static void put_table(struct batch *b, const struct extent *x)
+{
+	put_seq(b, x, x->pos, x->end, x->from);
+	b->seqs[b->nr_seqs - 1].overlay_from = 0;
+	b->seqs[b->nr_seqs - 1].first_page = x->pages;
+}
+
+/* One sequence per block that the rows are in. */
+static void put_blocks(struct kvd_space *sp, const struct extent *x)
+{
+	uint32_t p = space_page_tokens(sp), pos = x->pos;
+
+	for (uint32_t i = x->first; i <= x->last; i++) {
+		uint32_t end = (i + 1) * p < x->end ? (i + 1) * p : x->end;
+
+		put_seq(&sp->batch, x, pos, end, i - (i && sp->lag));
+		pos = end;
+	}
+}
+
+static int batch_build(struct kvd_space *sp, const struct batch_args *a,
+		       bool by_block)
+{
+	bool overlay = has_overlay(sp, a->group);
+	int r = batch_grow(sp, a);
+
+	if (r)
+		return r;
+	for (size_t i = 0; i < a->nr_items; i++) {
+		struct extent x;
+
+		if (!a->items[i].nr_tokens)
 			continue;
-		b->seqs[b->nr_seqs] = (struct kv_seq){
-			.first_page = b->nr_pages,
-			.first_row = b->nr_rows,
-			.nr_rows = it->nr_tokens,
-			.pos = seq->nr_tokens,
-		};
-		b->nonfinite[b->nr_seqs++] = &seq->flag->word;
-		memcpy(b->pages + b->nr_pages, seq->tables[a->group].refs,
-		       nr * sizeof(*b->pages));
-		b->nr_pages += nr;
-		b->nr_rows += it->nr_tokens;
+		x = extent_of(sp, a->group, &a->items[i]);
+		put_pages(&sp->batch, &x, overlay);
+		if (overlay && by_block)
+			put_blocks(sp, &x);
+		else if (overlay)
+			put_seq(&sp->batch, &x, x.pos, x.end, x.from);
+		else
+			put_table(&sp->batch, &x);
 	}
 	return 0;
+}
+
+int batch_append(struct kvd_space *sp, const struct batch_args *a)
+{
+	return batch_build(sp, a, false);
+}
+
+int batch_attend(struct kvd_space *sp, const struct batch_args *a)
+{
+	return batch_build(sp, a, true);
 }
 
 void batch_fini(struct batch *b)

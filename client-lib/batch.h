@@ -41,11 +41,21 @@ struct batch_args {
 int batch_check(struct kvd_space *sp, const struct batch_args *a);
 
 /**
- * batch_build() - fill @sp's batch from items that batch_check() passed
+ * batch_append() - fill @sp's batch from items that batch_check() passed
  *
- * The tables must reach to the last position. Return: 0 or -ENOMEM.
+ * With the pages that tokens are appended to. The tables must reach to the
+ * last position. Return: 0 or -ENOMEM.
  */
-int batch_build(struct kvd_space *sp, const struct batch_args *a);
+int batch_append(struct kvd_space *sp, const struct batch_args *a);
+
+/**
+ * batch_attend() - the same with the pages that tokens see
+ *
+ * Where pages are sealed whole an item becomes one struct kv_seq for each
+ * block that its tokens are in: those see their own block's open page, where
+ * the tokens after them see the sealed one.
+ */
+int batch_attend(struct kvd_space *sp, const struct batch_args *a);
 void batch_fini(struct batch *b);
 
 #endif

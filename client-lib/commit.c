@@ -41,6 +41,9 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		return r;
 	if (seq_room(seq, seq->nr_tokens + (uint32_t)n))
 		return fail(k, -ENOMEM, "out of memory");
+	r = seal_upto(seq, seq->nr_tokens + (uint32_t)n, stream);
+	if (r)
+		return r;
 	if (n)
 		memcpy(seq->tokens + seq->nr_tokens, tokens,
 		       n * sizeof(*tokens));
@@ -51,6 +54,7 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 	conn_serve(k);
 	seqs_close(seq->sp, false);
 	retire_poll(seq->sp, false);
+	seal_trim(seq);
 	r = seq_settle(seq);
 	hold_flush_many(k);
 	/* The tokens are committed: what else is wrong, the next call says. */

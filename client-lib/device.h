@@ -100,6 +100,21 @@ struct device_ops {
 	int (*attend)(struct device *d, struct kv_attend_args *a,
 		      uint32_t nr_pages, kvd_stream stream);
 
+	/**
+	 * convert() - run or record kernels.h's convert
+	 * @a:		pages is a host array that need not outlive the call;
+	 *		bases is filled in here; nonfinite is the host's, set
+	 *		before the call returns where the device works at once.
+	 *		NULL where knows() refuses what needs it
+	 *
+	 * Return: 0, -ENOMEM, -EIO.
+	 */
+	int (*convert)(struct device *d, struct kv_convert_args *a,
+		       kvd_stream stream);
+
+	/* Have the kernels of this device what @g asks for? */
+	bool (*knows)(const struct kvd_geometry *g);
+
 	/* Copy bytes of one page to another, in stream order. 0 or -EIO. */
 	int (*copy)(struct device *d, struct device_place dst,
 		    struct device_place src, uint64_t bytes,

@@ -427,6 +427,13 @@ static int cuda_attend(struct device *d, struct kv_attend_args *a,
 	return r == -ENOMEM ? r : r ? -EIO : end;
 }
 
+/* What append.cu and attend.cu have: 8 and 16 bits, rows as they come. */
+static bool cuda_knows(const struct kvd_geometry *g)
+{
+	return g->k_format <= KVD_INT8 && g->v_format <= KVD_INT8 &&
+	       g->rope_order != KVD_ROPE_PRE;
+}
+
 static int cuda_copy(struct device *d, struct device_place dst,
 		     struct device_place src, uint64_t bytes,
 		     kvd_stream stream)
@@ -517,6 +524,7 @@ const struct device_ops device_cuda_ops = {
 	.map = cuda_map,
 	.append = cuda_append,
 	.attend = cuda_attend,
+	.knows = cuda_knows,
 	.copy = cuda_copy,
 	.event_record = cuda_event_record,
 	.event_done = cuda_event_done,

@@ -19,11 +19,11 @@
 
 /* A block's bytes at most: names, depth, tokens of 5 bytes, handles, tags. */
 #define BLOCK_MAX_BYTES \
-	(64u + 5u * KVD_MAX_PAGE_TOKENS + 8u * KVD_MAX_GROUPS)
+	(64u + 5u * KVD_MAX_PAGE_TOKENS + 8u * PAGE_MAX_CLASSES)
 
 _Static_assert(PUBLISH_MAX_BLOCKS * BLOCK_MAX_BYTES + 64u < WIRE_MAX_FRAME,
 	       "a full publish request fits a frame");
-_Static_assert(PUBLISH_MAX_BLOCKS * KVD_MAX_GROUPS <= WIRE_MAX_PAGES,
+_Static_assert(PUBLISH_MAX_BLOCKS * PAGE_MAX_CLASSES <= WIRE_MAX_PAGES,
 	       "a full publish request has no more pages than allowed");
 
 static int bad_reply(struct kvd *k, const char *what)
@@ -116,7 +116,7 @@ static int get_grant(struct kvd *k, struct call *c, struct space_grant *ret)
 		return bad_reply(k, "index and statistics missing");
 	if (m->name_key.len != NAME_KEY_BYTES)
 		return bad_reply(k, "name key");
-	if (m->n_classes > KVD_MAX_GROUPS * 2)
+	if (m->n_classes > PAGE_MAX_CLASSES)
 		return bad_reply(k, "page classes");
 	ret->id = m->space;
 	memcpy(ret->name_key, m->name_key.data, NAME_KEY_BYTES);
@@ -331,7 +331,7 @@ int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 }
 
 static void put_block(const struct publish_block *b, uint32_t page_tokens,
-		      handle_t *handles, uint32_t nr_groups, Kvd__Block *m)
+		      handle_t *handles, uint32_t nr_classes, Kvd__Block *m)
 {
 	kvd__block__init(m);
 	m->parent.data = (uint8_t *)b->parent->b;
@@ -341,7 +341,7 @@ static void put_block(const struct publish_block *b, uint32_t page_tokens,
 	m->n_tokens = page_tokens;
 	m->tokens = (uint32_t *)b->tokens;
 	m->depth = b->depth;
-	m->n_handles = nr_groups;
+	m->n_handles = nr_classes;
 	m->handles = handles;
 }
 
@@ -349,8 +349,8 @@ int request_publish(struct kvd_space *sp, struct publish *p)
 {
 	Kvd__PublishRequest m = KVD__PUBLISH_REQUEST__INIT;
 	Kvd__Block blocks[PUBLISH_MAX_BLOCKS], *list[PUBLISH_MAX_BLOCKS];
-	uint32_t nr_groups = sp->opts.geometry.nr_groups;
-	uint32_t nr = p->nr_blocks * nr_groups;
+	uint32_t nr_classes = sp->nr_classes;
+	uint32_t nr = p->nr_blocks * nr_classes;
 	struct call c = {
 		.type = WIRE_PUBLISH,
 		.request = &m.base,
@@ -361,7 +361,7 @@ int request_publish(struct kvd_space *sp, struct publish *p)
 
 	for (uint32_t i = 0; i < p->nr_blocks; i++) {
 		put_block(&p->blocks[i], sp->opts.geometry.page_tokens,
-			  p->handles + i * nr_groups, nr_groups, &blocks[i]);
+			  p->handles + i * nr_classes, nr_classes, &blocks[i]);
 		list[i] = &blocks[i];
 	}
 	m.space = sp->id;

@@ -27,8 +27,8 @@ struct space_grant {
 	uint64_t fingerprint;
 	uint64_t stock_bytes;
 	uint32_t nr_classes;
-	uint32_t page_bytes[KVD_MAX_GROUPS * 2];
-	uint32_t group[KVD_MAX_GROUPS * 2];
+	uint32_t page_bytes[PAGE_MAX_CLASSES];
+	uint32_t group[PAGE_MAX_CLASSES];
 	int index_fd;	/* the caller's on success */
 	int stats_fd;
 };
@@ -66,7 +66,7 @@ struct publish {
 	uint32_t nonfinite;
 	uint32_t nr_blocks;
 	const struct publish_block *blocks;
-	handle_t *handles;	/* [nr_blocks][nr_groups]; in: the pages, out:
+	handle_t *handles;	/* [nr_blocks][nr_classes]; in: the pages, out:
 				 * those now under the names */
 	place_t *places;	/* out */
 };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* seq.c - sequences: making, freeing, pages for more tokens. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,9 @@ static void seq_destroy(struct kvd_seq *seq)
 	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
 		free(seq->tables[g].refs);
 		free(seq->tables[g].holds);
+		free(seq->tables[g].opens);
 		free(seq->tables[g].stored);
+		free(seq->tables[g].sealed);
 	}
 	free(seq->tokens);
 	free(seq->names);
@@ -28,12 +31,14 @@ static struct kvd_seq *seq_alloc(struct kvd_space *sp)
 		return NULL;
 	seq->sp = sp;
 	seq->flag = flag_new();
+	seq->private_block = UINT32_MAX;
 	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
+		uint32_t layers = sp->opts.geometry.groups[g].nr_layers;
 		struct table *t = &seq->tables[g];
 
-		t->stored = calloc(sp->opts.geometry.groups[g].nr_layers,
-				   sizeof(*t->stored));
-		if (!t->stored)
+		t->stored = calloc(layers, sizeof(*t->stored));
+		t->sealed = calloc(layers, sizeof(*t->sealed));
+		if (!t->stored || !t->sealed)
 			goto err;
 	}
 	if (seq->flag)
@@ -134,6 +139,17 @@ size_t kvd_seq_tokens(const struct kvd_seq *seq)
 	return seq->nr_tokens;
 }
 
+static void info_add(struct kvd_seq_info *info, uint32_t group,
+		     const struct hold *h)
+{
+	uint64_t bytes = h ? h->space->layouts[h->page_class].page_bytes : 0;
+
+	if (h && space_has_two(h->space, group) && h->page_class == group)
+		info->open_bytes += bytes;
+	else
+		info->sealed_bytes += bytes;
+}
+
 int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info)
 {
 	struct kvd_space *sp = seq->sp;
@@ -142,11 +158,16 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info)
 	if (r)
 		return r;
 	*info = (struct kvd_seq_info){ .size = info->size,
+				       .inexact_lag = seq->inexact_lag,
 				       .nr_tokens = seq->nr_tokens };
-	for (uint32_t g = 0; g < space_nr_groups(sp); g++)
-		for (uint32_t i = 0; i < seq->tables[g].nr; i++)
-			if (seq->tables[g].holds[i])
-				info->sealed_bytes += sp->layouts[g].page_bytes;
+	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
+		const struct table *t = &seq->tables[g];
+
+		for (uint32_t i = t->nr_gone; i < t->nr; i++) {
+			info_add(info, g, t->holds[i]);
+			info_add(info, g, t->opens[i]);
+		}
+	}
 	return 0;
 }
 
@@ -164,7 +185,8 @@ void seq_check_stale(struct kvd_seq *seq)
 		const struct table *t = &seq->tables[g];
 
 		for (uint32_t i = t->nr_gone; i < t->nr; i++)
-			if (t->holds[i] && t->holds[i]->stale)
+			if ((t->holds[i] && t->holds[i]->stale) ||
+			    (t->opens[i] && t->opens[i]->stale))
 				seq->stale = true;
 	}
 }
@@ -201,14 +223,22 @@ int seq_room(struct kvd_seq *seq, uint32_t tokens)
 	return 0;
 }
 
-void table_set(struct table *t, uint32_t i, struct hold *h)
+struct kv_page_ref page_ref(uint32_t group, const struct hold *h)
 {
+	if (!h)
+		return (struct kv_page_ref){ .segment = KV_NO_SEGMENT };
+	return (struct kv_page_ref){ .offset = h->offset,
+				     .segment = h->segment,
+				     .layout = h->page_class != group };
+}
+
+void table_set(struct kvd_seq *seq, uint32_t group, uint32_t i,
+	       struct hold *h)
+{
+	struct table *t = &seq->tables[group];
+
 	t->holds[i] = h;
-	t->refs[i] = (struct kv_page_ref){ .segment = KV_NO_SEGMENT };
-	if (h) {
-		t->refs[i].segment = h->segment;
-		t->refs[i].offset = h->offset;
-	}
+	t->refs[i] = page_ref(group, h);
 }
 
 int table_room(struct table *t, uint32_t nr)
@@ -227,41 +257,109 @@ int table_room(struct table *t, uint32_t nr)
 	if (!holds)
 		return -ENOMEM;
 	t->holds = holds;
+	holds = realloc(t->opens, room * sizeof(struct hold *));
+	if (!holds)
+		return -ENOMEM;
+	t->opens = holds;
 	t->room = room;
 	return 0;
 }
 
 void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr)
 {
-	if (nr < t->nr)
-		retire(seq->sp, &(struct retire){ .holds = t->holds + nr,
-						  .nr = t->nr - nr,
-						  .idle = seq->closing },
-		       seq->stream);
-	if (nr < t->nr)
-		t->nr = nr;
+	if (nr >= t->nr)
+		return;
+	retire(seq->sp, &(struct retire){ .holds = t->holds + nr,
+					  .nr = t->nr - nr,
+					  .idle = seq->closing },
+	       seq->stream);
+	retire(seq->sp, &(struct retire){ .holds = t->opens + nr,
+					  .nr = t->nr - nr,
+					  .idle = seq->closing },
+	       seq->stream);
+	t->nr = nr;
 	if (nr < t->nr_gone)
 		t->nr_gone = nr;
+	if (nr < t->open_from)
+		t->open_from = nr;
+}
+
+/* Is block @i, whose last token is before @tokens, yet to have its page? */
+static bool block_unsealed(const struct kvd_seq *seq, uint32_t group,
+			   uint32_t i)
+{
+	const struct table *t = &seq->tables[group];
+
+	return space_seals(seq->sp, group, i) &&
+	       (i >= t->nr || (t->opens[i] && !t->holds[i]));
+}
+
+/* Has the stock what blocks up to @tokens need? */
+static int reserve_want(struct kvd_seq *seq, uint32_t group, uint32_t tokens)
+{
+	struct kvd_space *sp = seq->sp;
+	uint32_t first = seq->nr_tokens / space_page_tokens(sp);
+	uint32_t full = tokens / space_page_tokens(sp);
+	uint32_t nr[2] = { 0, 0 };
+	int r;
+
+	for (uint32_t i = seq->tables[group].nr; i < blocks_of(sp, tokens); i++)
+		nr[!space_seals(sp, group, i) &&
+		   space_class(sp, group, i) != group]++;
+	for (uint32_t i = first; i < full; i++)
+		nr[1] += block_unsealed(seq, group, i);
+	r = nr[0] ? stock_want(sp, group, nr[0]) : 0;
+	if (!r && nr[1])
+		r = stock_want(sp, sp->sealed_class[group], nr[1]);
+	return r;
+}
+
+/* A page of the stock, which has it. */
+static struct hold *reserve_take(struct kvd_space *sp, uint32_t page_class)
+{
+	struct hold *h = NULL;
+	int r = stock_take(sp, page_class, 1, &h);
+
+	assert(!r);
+	return h;
+}
+
+/* One more block: the page that its tokens are appended to. */
+static void reserve_block(struct kvd_seq *seq, uint32_t group)
+{
+	struct table *t = &seq->tables[group];
+	uint32_t i = t->nr++;
+	struct hold *h = NULL;
+
+	t->opens[i] = NULL;
+	if (space_seals(seq->sp, group, i))
+		t->opens[i] = reserve_take(seq->sp, group);
+	else
+		h = reserve_take(seq->sp, space_class(seq->sp, group, i));
+	table_set(seq, group, i, h);
 }
 
 int seq_reserve(struct kvd_seq *seq, uint32_t group, uint32_t tokens)
 {
 	struct kvd_space *sp = seq->sp;
 	struct table *t = &seq->tables[group];
-	uint32_t need = blocks_of(sp, tokens);
+	uint32_t i, need = blocks_of(sp, tokens);
 	int r;
 
-	if (need <= t->nr)
-		return 0;
 	r = table_room(t, need);
 	if (r)
 		return fail(sp->k, r, "out of memory");
-	r = stock_take(sp, group, need - t->nr, t->holds + t->nr);
-	if (r)
+	r = reserve_want(seq, group, tokens);
+	if (r) {
+		stock_settle(sp);
 		return r;
-	while (t->nr < need) {
-		table_set(t, t->nr, t->holds[t->nr]);
-		t->nr++;
 	}
+	i = seq->nr_tokens / space_page_tokens(sp);
+	while (t->nr < need)
+		reserve_block(seq, group);
+	for (; i < tokens / space_page_tokens(sp); i++)
+		if (block_unsealed(seq, group, i))
+			table_set(seq, group, i,
+				  reserve_take(sp, sp->sealed_class[group]));
 	return seq_usable(seq);
 }

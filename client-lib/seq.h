@@ -7,6 +7,13 @@
  * it is open and no one else here uses it; entries at and after the position
  * being written are always so (fork and truncate copy what is not).
  *
+ * Where pages are sealed whole, a block that is being filled is in an open
+ * page, opens[i]; when its last token comes the layer is quantized into the
+ * page of the group's other class, holds[i], which is what all later tokens
+ * see (seal.c). The open page goes when the tokens are committed; with a lag
+ * that of the newest full block stays, for the tokens of the next one to see.
+ * A block with NaN or Inf stays in its open page: that is then in holds[i].
+ *
  * Blocks are settled in order. A full block becomes settled when the work
  * that wrote it is done and it is published, or sealed in private, or refused
  * for a NaN. Until then nothing of it leaves the table, whatever the window
@@ -35,11 +42,15 @@
 
 struct table {
 	struct kv_page_ref *refs;	/* [nr] what kernels read */
-	struct hold **holds;		/* [nr] NULL: absent */
+	struct hold **holds;		/* [nr] NULL: absent, or not yet sealed */
+	struct hold **opens;		/* [nr] NULL: none */
 	uint32_t nr;
 	uint32_t room;
 	uint32_t nr_gone;		/* leading entries that left the window */
+	uint32_t open_from;		/* blocks below have no open page */
 	uint32_t *stored;		/* [layers] positions below have K, V */
+	uint32_t *sealed;		/* [layers] positions below, in full
+					 * blocks, are quantized */
 };
 
 struct kvd_seq {
@@ -52,6 +63,9 @@ struct kvd_seq {
 	bool poisoned;		/* nothing is published from the block on that
 				 * was the first unsettled one: */
 	uint32_t poison_block;
+	uint32_t private_block;	/* nothing is published from it on: its tokens
+				 * were quantized twice */
+	bool inexact_lag;	/* the newest page matched has no exact copy */
 	struct flag *flag;
 	uint64_t mark;		/* space's mark of the last batch it was in */
 	kvd_stream stream;	/* last used */
@@ -103,8 +117,18 @@ int seq_room(struct kvd_seq *seq, uint32_t tokens);
 /* Pages of one group for positions below @tokens; as stock_take(). */
 int seq_reserve(struct kvd_seq *seq, uint32_t group, uint32_t tokens);
 
-/* Sets entry @i of a table, within nr. NULL: absent. */
-void table_set(struct table *t, uint32_t i, struct hold *h);
+/* Sets entry @i of the group's table, within nr. NULL: absent. */
+void table_set(struct kvd_seq *seq, uint32_t group, uint32_t i,
+	       struct hold *h);
+
+/* How kernels find page @h of a group; NULL: nowhere. */
+struct kv_page_ref page_ref(uint32_t group, const struct hold *h);
+
+/* The page that block @i of a group is appended to. */
+static inline struct hold *table_append(const struct table *t, uint32_t i)
+{
+	return t->opens[i] ? t->opens[i] : t->holds[i];
+}
 
 /* Room for @nr entries. 0 or -ENOMEM. */
 int table_room(struct table *t, uint32_t nr);
@@ -117,6 +141,34 @@ static inline bool hold_writable(const struct hold *h)
 
 /* Takes entries from @nr on out of the table, into retirement. */
 void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr);
+
+/**
+ * seal_append() - quantize what an append of @args filled
+ * @args:	items whose K and V are in place up to their last token
+ *
+ * Return: 0, -ENOMEM, -EIO.
+ */
+int seal_append(struct kvd_space *sp, const struct batch_args *args,
+		kvd_stream stream);
+
+/*
+ * The same for all layers of full blocks below @tokens: for who writes pages
+ * with kernels of his own.
+ */
+int seal_upto(struct kvd_seq *seq, uint32_t tokens, kvd_stream stream);
+
+/* Block @i of a group, sealed, into open page @to: all of its layers. */
+int seal_undo(struct kvd_seq *seq, uint32_t group, uint32_t i,
+	      const struct hold *to, kvd_stream stream);
+
+/* Lets go of open pages that no token to come will see. */
+void seal_trim(struct kvd_seq *seq);
+
+/* Is of block @i only the sealed page left, which cannot be appended to? */
+bool seal_only(const struct kvd_seq *seq, uint32_t group, uint32_t i);
+
+/* Will the next token see the newest full block other than the law says? */
+bool seal_lag_lost(const struct kvd_seq *seq);
 
 /* Rows from @n on are gone in every layer, and with them their NaNs. */
 void seq_forget(struct kvd_seq *seq, uint32_t n);

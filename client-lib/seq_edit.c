@@ -47,9 +47,23 @@ static void copies_drop(struct kvd_space *sp, struct hold **copies,
 	memset(copies, 0, KVD_MAX_GROUPS * sizeof(struct hold *));
 }
 
+/* An open page with what sealed block @i stands for. */
+static int page_open(struct kvd_seq *seq, uint32_t group, uint32_t i,
+		     kvd_stream stream, struct hold **ret)
+{
+	int r = stock_take(seq->sp, group, 1, ret);
+
+	if (r)
+		return r;
+	seq->stream = stream;
+	r = seal_undo(seq, group, i, *ret, stream);
+	return r ? r : seq_usable(seq);
+}
+
 /*
  * Copies of the page that position @n is in, for each group where @n cuts it
- * and @always or the sequence cannot write to it; NULL for the others.
+ * and @always or the sequence cannot write to it; NULL for the others. Where
+ * only a sealed page is left its values are written to an open one.
  */
 static int copies_make(struct kvd_seq *seq, uint32_t n, bool always,
 		       kvd_stream stream, struct hold **copies)
@@ -61,11 +75,14 @@ static int copies_make(struct kvd_seq *seq, uint32_t n, bool always,
 	if (n % space_page_tokens(seq->sp) == 0)
 		return 0;
 	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
-		const struct hold *h = seq->tables[g].holds[block];
+		const struct hold *h = table_append(&seq->tables[g], block);
 
-		if (!always && hold_writable(h))
+		if (!always && hold_writable(h) && !seal_only(seq, g, block))
 			continue;
-		r = page_copy(seq, h, stream, &copies[g]);
+		if (seal_only(seq, g, block))
+			r = page_open(seq, g, block, stream, &copies[g]);
+		else
+			r = page_copy(seq, h, stream, &copies[g]);
 		if (r) {
 			copies_drop(seq->sp, copies, stream);
 			return r;
@@ -100,6 +117,14 @@ static bool flag_renew(struct kvd_seq *seq)
 	return true;
 }
 
+static void table_forget(struct table *t, uint32_t layer, uint32_t n)
+{
+	if (t->stored[layer] > n)
+		t->stored[layer] = n;
+	if (t->sealed[layer] > n)
+		t->sealed[layer] = n;
+}
+
 void seq_forget(struct kvd_seq *seq, uint32_t n)
 {
 	const struct kvd_geometry *geo = &seq->sp->opts.geometry;
@@ -107,12 +132,54 @@ void seq_forget(struct kvd_seq *seq, uint32_t n)
 
 	for (uint32_t g = 0; g < geo->nr_groups; g++)
 		for (uint32_t l = 0; l < geo->groups[g].nr_layers; l++)
-			if (seq->tables[g].stored[l] > n)
-				seq->tables[g].stored[l] = n;
+			table_forget(&seq->tables[g], l, n);
 	if (n <= clean * geo->page_tokens && flag_renew(seq))
 		seq->poisoned = false;
 	if (seq->nr_settled > n / geo->page_tokens)
 		seq->nr_settled = n / geo->page_tokens;
+	if (n <= (uint64_t)seq->private_block * geo->page_tokens)
+		seq->private_block = UINT32_MAX;
+	for (uint32_t g = 0; g < geo->nr_groups; g++)
+		if (seq->tables[g].open_from > n / geo->page_tokens)
+			seq->tables[g].open_from = n / geo->page_tokens;
+}
+
+/* Is block @i, which would be sealed, in its open page for good? */
+static bool table_bare(const struct kvd_seq *seq, uint32_t g, uint32_t i)
+{
+	const struct hold *h = seq->tables[g].holds[i];
+
+	return h && h->page_class == g;
+}
+
+/*
+ * Block @i, which is the last, is open again, in @copy unless that is NULL:
+ * then in the page it has.
+ */
+static void truncate_open(struct kvd_seq *seq, uint32_t g, uint32_t i,
+			  struct hold *copy)
+{
+	struct table *t = &seq->tables[g];
+	struct hold *old[2] = { NULL };
+
+	if (i >= t->nr)
+		return;
+	if (seal_only(seq, g, i) && i < seq->private_block)
+		seq->private_block = i;
+	if (copy && space_seals(seq->sp, g, i) &&
+	    copy->page_class == g && !table_bare(seq, g, i)) {
+		old[0] = t->opens[i];
+		t->opens[i] = copy;
+	} else if (copy) {
+		old[0] = t->holds[i];
+		table_set(seq, g, i, copy);
+	}
+	if (t->opens[i]) { /* it will be sealed again */
+		old[1] = t->holds[i];
+		table_set(seq, g, i, NULL);
+	}
+	retire(seq->sp, &(struct retire){ .holds = old, .nr = 2 },
+	       seq->stream);
 }
 
 int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
@@ -140,19 +207,13 @@ int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
 	if (r)
 		return r;
 	seq_unwait(seq);
+	seq_forget(seq, n);
 	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
-		struct table *t = &seq->tables[g];
-		uint32_t last = n / space_page_tokens(sp);
-
-		table_cut(seq, t, blocks_of(sp, n));
-		if (!copies[g])
-			continue;
-		retire(sp, &(struct retire){ .holds = &t->holds[last],
-					     .nr = 1 }, stream);
-		table_set(t, last, copies[g]);
+		table_cut(seq, &seq->tables[g], blocks_of(sp, n));
+		truncate_open(seq, g, n / space_page_tokens(sp), copies[g]);
 	}
 	seq->nr_tokens = n;
-	seq_forget(seq, n);
+	seq->inexact_lag = seal_lag_lost(seq);
 	return 0;
 }
 
@@ -167,18 +228,25 @@ static int fork_table(struct kvd_seq *src, struct kvd_seq *seq, uint32_t g,
 	if (table_room(t, nr))
 		return -ENOMEM;
 	for (t->nr = 0; t->nr < nr; t->nr++) {
-		struct hold *h = from->holds[t->nr];
+		uint32_t i = t->nr;
+		bool open = from->opens[i] != NULL;
+		struct hold *h = from->holds[i], *o = from->opens[i];
 
-		if (t->nr == nr - 1 && copy)
-			h = copy;
-		else if (h)
-			hold_get(h);
-		table_set(t, t->nr, h);
+		if (i == nr - 1 && copy) {
+			h = open ? NULL : copy;
+			o = open ? copy : NULL;
+		} else {
+			h = h ? hold_get(h) : NULL;
+			o = o ? hold_get(o) : NULL;
+		}
+		table_set(seq, g, i, h);
+		t->opens[i] = o;
 	}
 	t->nr_gone = from->nr_gone;
+	t->open_from = from->open_from;
 	for (uint32_t l = 0; l < src->sp->opts.geometry.groups[g].nr_layers;
 	     l++)
-		t->stored[l] = src->nr_tokens;
+		t->stored[l] = t->sealed[l] = src->nr_tokens;
 	return 0;
 }
 
@@ -228,6 +296,8 @@ static int fork_fill(struct kvd_seq *src, struct kvd_seq *seq,
 	seq->nr_settled = settled;
 	seq->poisoned = src->poisoned;
 	seq->poison_block = src->poison_block;
+	seq->private_block = src->private_block;
+	seq->inexact_lag = src->inexact_lag;
 	return 0;
 }
 

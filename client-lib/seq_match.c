@@ -20,7 +20,7 @@
 struct match {
 	struct kvd_seq *seq;
 	const uint32_t *tokens;
-	handle_t *pages;	/* [blocks found][nr_groups] */
+	handle_t *pages;	/* [blocks found][nr_classes] */
 	uint32_t nr_max;	/* blocks asked for */
 	uint32_t nr_found;
 };
@@ -45,9 +45,18 @@ static void match_walk(struct match *m)
 		seq->names[i] = name_block(&sp->key, key.parent, key.extra,
 					   key.tokens, p);
 		if (!index_find(&sp->index, &key,
-				m->pages + (size_t)i * space_nr_groups(sp)))
+				m->pages + (size_t)i * sp->nr_classes))
 			break;
 	}
+}
+
+/* The page in which block @i of a group is read; 0: there is none. */
+static handle_t match_page(const struct match *m, uint32_t i, uint32_t group)
+{
+	struct kvd_space *sp = m->seq->sp;
+
+	return m->pages[(size_t)i * sp->nr_classes +
+			space_class(sp, group, i)];
 }
 
 /*
@@ -68,7 +77,7 @@ static uint32_t match_longest(const struct match *m, uint32_t bound)
 		for (uint32_t g = 0; g < nr_groups && !again; g++) {
 			uint32_t i = bound, first = seq_first(sp, g, tokens);
 
-			while (i > first && m->pages[(i - 1) * nr_groups + g])
+			while (i > first && match_page(m, i - 1, g))
 				i--;
 			if (i > first) {
 				bound = i - 1;
@@ -88,61 +97,109 @@ static bool match_needs(const struct match *m, uint32_t nr, uint32_t block,
 	return block >= seq_first(sp, group, nr * space_page_tokens(sp));
 }
 
-/*
- * Blocks [first, first + nr) of a prefix of @all: uses of pages held here
- * already are taken, handles of the others written to @ask.
- * Return: handles to ask for.
- */
-static uint32_t match_local(struct match *m, uint32_t all, uint32_t first,
-			    uint32_t nr, handle_t *ask)
+/* What is asked of the daemon, and where it goes. */
+struct ask {
+	handle_t handles[WIRE_MAX_PAGES];
+	place_t places[WIRE_MAX_PAGES];
+	uint32_t nr;		/* entries; a handle of 0 is not asked for */
+	uint32_t nr_needed;	/* of these, from the front: copies follow */
+	uint32_t count;		/* that are not 0 */
+	uint32_t first;		/* block of the first entries */
+};
+
+/* Entry for @handle, unless it is held here already: then a use of that. */
+static struct hold *ask_add(struct match *m, struct ask *a, handle_t handle)
 {
-	struct kvd_seq *seq = m->seq;
-	uint32_t nr_groups = space_nr_groups(seq->sp), count = 0;
+	struct hold *h = handle ? hold_find(m->seq->sp->k, handle) : NULL;
 
-	for (uint32_t i = 0; i < nr * nr_groups; i++) {
-		uint32_t block = first + i / nr_groups, g = i % nr_groups;
-		struct table *t = &seq->tables[g];
-		struct hold *h = NULL;
-
-		ask[i] = 0;
-		if (match_needs(m, all, block, g)) {
-			ask[i] = m->pages[block * nr_groups + g];
-			h = hold_find(seq->sp->k, ask[i]);
-		}
-		table_set(t, block, h ? hold_get(h) : NULL);
-		t->nr = block + 1;
-		if (h) {
-			h->sealed = true;
-			ask[i] = 0;
-		}
-		count += ask[i] != 0;
-	}
-	return count;
+	a->handles[a->nr++] = h ? 0 : handle;
+	a->count += handle && !h;
+	if (!h)
+		return NULL;
+	h->sealed = true;
+	return hold_get(h);
 }
 
-/* Makes objects of what was granted of @ask. */
-static int match_accept(struct match *m, uint32_t first, const handle_t *ask,
-			const place_t *places, uint32_t granted)
+/*
+ * Blocks [first, first + nr) of a prefix of @all: uses of pages held here
+ * already are taken, the others are to be asked for.
+ */
+static void match_local(struct match *m, uint32_t all, uint32_t nr,
+			struct ask *a)
 {
 	struct kvd_seq *seq = m->seq;
 	uint32_t nr_groups = space_nr_groups(seq->sp);
+
+	a->nr = a->count = 0;
+	for (uint32_t i = 0; i < nr * nr_groups; i++) {
+		uint32_t block = a->first + i / nr_groups, g = i % nr_groups;
+		struct table *t = &seq->tables[g];
+
+		t->opens[block] = NULL;
+		table_set(seq, g, block,
+			  ask_add(m, a, match_needs(m, all, block, g) ?
+						match_page(m, block, g) : 0));
+		t->nr = block + 1;
+	}
+	a->nr_needed = a->nr;
+}
+
+/* With a lag the next token sees the exact copy of the last block, if any. */
+static void match_copies(struct match *m, uint32_t last, struct ask *a)
+{
+	struct kvd_space *sp = m->seq->sp;
+
+	for (uint32_t g = 0; sp->lag && g < space_nr_groups(sp); g++) {
+		handle_t h = space_seals(sp, g, last) ?
+				     m->pages[(size_t)last * sp->nr_classes +
+					      g] : 0;
+
+		m->seq->tables[g].opens[last] = ask_add(m, a, h);
+	}
+}
+
+/* Puts the page of entry @i where it belongs. */
+static void ask_put(struct match *m, const struct ask *a, uint32_t i,
+		    struct hold *h)
+{
+	uint32_t nr_groups = space_nr_groups(m->seq->sp);
+
+	h->sealed = true;
+	if (i < a->nr_needed)
+		table_set(m->seq, i % nr_groups, a->first + i / nr_groups, h);
+	else
+		m->seq->tables[i - a->nr_needed].opens[
+			a->first + a->nr_needed / nr_groups - 1] = h;
+}
+
+static uint32_t ask_class(const struct match *m, const struct ask *a,
+			  uint32_t i)
+{
+	uint32_t nr_groups = space_nr_groups(m->seq->sp);
+
+	if (i >= a->nr_needed)
+		return i - a->nr_needed;
+	return space_class(m->seq->sp, i % nr_groups,
+			   a->first + i / nr_groups);
+}
+
+/* Makes objects of what was granted. */
+static int match_accept(struct match *m, const struct ask *a, uint32_t granted)
+{
+	struct kvd_seq *seq = m->seq;
 	struct hold *h;
 	int r = 0;
 
 	for (uint32_t i = 0; i < granted; i++) {
-		struct table *t = &seq->tables[i % nr_groups];
-
-		if (!ask[i])
+		if (!a->handles[i])
 			continue;
 		if (!r)
-			r = hold_new(seq->sp, ask[i], places[i],
-				     i % nr_groups, &h);
-		if (r) {
-			hold_drop(seq->sp->k, ask[i]);
-			continue;
-		}
-		h->sealed = true;
-		table_set(t, first + i / nr_groups, h);
+			r = hold_new(seq->sp, a->handles[i], a->places[i],
+				     ask_class(m, a, i), &h);
+		if (r)
+			hold_drop(seq->sp->k, a->handles[i]);
+		else
+			ask_put(m, a, i, h);
 	}
 	return r;
 }
@@ -153,26 +210,27 @@ static int match_accept(struct match *m, uint32_t first, const handle_t *ask,
  */
 static int match_take(struct match *m, uint32_t nr, uint32_t *ret_got)
 {
-	handle_t ask[WIRE_MAX_PAGES];
-	place_t places[WIRE_MAX_PAGES];
 	uint32_t nr_groups = space_nr_groups(m->seq->sp);
-	uint32_t chunk = WIRE_MAX_PAGES / nr_groups;
-	uint32_t granted;
+	uint32_t chunk = WIRE_MAX_PAGES / nr_groups - 1;
+	struct ask a;
+	uint32_t granted, n;
 	int r;
 
-	for (uint32_t i = 0; i < nr; i += chunk) {
-		uint32_t n = nr - i < chunk ? nr - i : chunk;
-
-		if (!match_local(m, nr, i, n, ask))
+	for (a.first = 0; a.first < nr; a.first += n) {
+		n = nr - a.first < chunk ? nr - a.first : chunk;
+		match_local(m, nr, n, &a);
+		if (a.first + n == nr)
+			match_copies(m, nr - 1, &a);
+		if (!a.count)
 			continue;
-		r = request_match(m->seq->sp, ask, n * nr_groups, &granted,
-				  places);
+		r = request_match(m->seq->sp, a.handles, a.nr, &granted,
+				  a.places);
 		if (!r)
-			r = match_accept(m, i, ask, places, granted);
+			r = match_accept(m, &a, granted);
 		if (r)
 			return r;
-		if (granted < n * nr_groups) {
-			*ret_got = i + granted / nr_groups;
+		if (granted < a.nr_needed) {
+			*ret_got = a.first + granted / nr_groups;
 			return 0;
 		}
 	}
@@ -231,11 +289,14 @@ static void match_done(struct match *m, uint32_t nr)
 		memcpy(seq->tokens, m->tokens,
 		       seq->nr_tokens * sizeof(*seq->tokens));
 	for (uint32_t g = 0; g < geo->nr_groups; g++) {
-		seq->tables[g].nr_gone = seq_first(seq->sp, g,
-						   seq->nr_tokens);
+		struct table *t = &seq->tables[g];
+
+		t->nr_gone = seq_first(seq->sp, g, seq->nr_tokens);
+		t->open_from = nr ? nr - 1 : 0;
 		for (uint32_t l = 0; l < geo->groups[g].nr_layers; l++)
-			seq->tables[g].stored[l] = seq->nr_tokens;
+			t->stored[l] = t->sealed[l] = seq->nr_tokens;
 	}
+	seq->inexact_lag = seal_lag_lost(seq);
 }
 
 static int match_check(struct kvd_seq *seq, const uint32_t *tokens, size_t n)
@@ -276,7 +337,7 @@ static int match_room(struct match *m)
 		r = table_room(&m->seq->tables[g], m->nr_max);
 	if (r)
 		return r;
-	m->pages = calloc((size_t)m->nr_max * space_nr_groups(sp),
+	m->pages = calloc((size_t)m->nr_max * sp->nr_classes,
 			  sizeof(*m->pages));
 	return m->pages ? 0 : -ENOMEM;
 }

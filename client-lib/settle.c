@@ -33,7 +33,9 @@ static void window_drop(struct kvd_seq *seq, uint32_t tokens)
 
 		while (t->nr_gone < gone) {
 			hold_put(t->holds[t->nr_gone]);
-			table_set(t, t->nr_gone++, NULL);
+			hold_put(t->opens[t->nr_gone]);
+			t->opens[t->nr_gone] = NULL;
+			table_set(seq, g, t->nr_gone++, NULL);
 		}
 	}
 }
@@ -82,61 +84,93 @@ static void refuse(struct kvd_seq *seq, uint32_t upto)
 	report_nonfinite(sp);
 }
 
+/* Where block @i has its page of class @c; NULL: it has none. */
+static struct hold **block_page(struct kvd_seq *seq, uint32_t i, uint32_t c)
+{
+	struct kvd_space *sp = seq->sp;
+	uint32_t g = geometry_class_group(&sp->opts.geometry, c);
+	struct table *t = &seq->tables[g];
+
+	if (t->holds[i] && t->holds[i]->page_class == c)
+		return &t->holds[i];
+	if (c == g && t->opens[i])
+		return &t->opens[i];
+	return NULL;
+}
+
 /*
  * The name has another page already: go on with that, and give up our own.
  * Where it cannot be mapped, ours stays; the bytes are the same.
  */
-static struct hold *keep(struct kvd_seq *seq, struct table *t, uint32_t i,
+static struct hold *keep(struct kvd_seq *seq, uint32_t i, uint32_t c,
 			 handle_t handle, place_t place)
 {
 	struct kvd_space *sp = seq->sp;
-	struct hold *own = t->holds[i], *kept = hold_find(sp->k, handle);
+	uint32_t g = geometry_class_group(&sp->opts.geometry, c);
+	struct hold **at = block_page(seq, i, c);
+	struct hold *own = *at, *kept = hold_find(sp->k, handle);
 
 	if (kept) {
 		hold_get(kept);
 		hold_drop(sp->k, handle);
-	} else if (hold_new(sp, handle, place, own->page_class, &kept)) {
+	} else if (hold_new(sp, handle, place, c, &kept)) {
 		hold_drop(sp->k, handle);
 		return NULL;
 	}
 	kept->sealed = true;
-	table_set(t, i, kept);
+	if (at == &seq->tables[g].holds[i])
+		table_set(seq, g, i, kept);
+	else
+		*at = kept;
 	return own;
 }
 
 /* Blocks [nr_settled, +nr) are sealed; @p says which pages to go on with. */
 static void publish_done(struct kvd_seq *seq, const struct publish *p)
 {
-	uint32_t nr_groups = space_nr_groups(seq->sp), nr = 0;
-	struct hold *given_up[PUBLISH_MAX_BLOCKS * KVD_MAX_GROUPS];
+	uint32_t nr_classes = seq->sp->nr_classes, nr = 0;
+	struct hold *given_up[PUBLISH_MAX_BLOCKS * PAGE_MAX_CLASSES];
 
-	for (uint32_t i = 0; i < p->nr_blocks * nr_groups; i++) {
-		struct table *t = &seq->tables[i % nr_groups];
-		uint32_t block = seq->nr_settled + i / nr_groups;
-		struct hold *own = t->holds[block];
+	for (uint32_t i = 0; i < p->nr_blocks * nr_classes; i++) {
+		uint32_t block = seq->nr_settled + i / nr_classes;
+		struct hold **own = block_page(seq, block, i % nr_classes);
 
-		if (!own)
+		if (!own || !p->handles[i])
 			continue;
-		own->sealed = true;
-		if (p->handles[i] && p->handles[i] != own->handle)
-			given_up[nr++] = keep(seq, t, block, p->handles[i],
-					      p->places[i]);
+		(*own)->sealed = true;
+		if (p->handles[i] != (*own)->handle)
+			given_up[nr++] = keep(seq, block, i % nr_classes,
+					      p->handles[i], p->places[i]);
 	}
 	retire(seq->sp, &(struct retire){ .holds = given_up, .nr = nr,
 					  .idle = seq->closing },
 	       seq->stream);
 }
 
-/* The next @nr blocks in one request. */
-static int publish_some(struct kvd_seq *seq, uint32_t nr)
+/* What block @i is published with: its pages, and exact copies unless private. */
+static void publish_pages(struct kvd_seq *seq, uint32_t i, bool private,
+			  handle_t *handles)
+{
+	for (uint32_t c = 0; c < seq->sp->nr_classes; c++) {
+		struct hold **own = block_page(seq, i, c);
+		uint32_t g = geometry_class_group(&seq->sp->opts.geometry, c);
+		bool copy = own == &seq->tables[g].opens[i];
+
+		handles[c] = own && !(copy && (private || !seq->sp->lag)) ?
+				     (*own)->handle : 0;
+	}
+}
+
+/* The next @nr blocks in one request; @private: sealed, and no more. */
+static int publish_some(struct kvd_seq *seq, uint32_t nr, bool private)
 {
 	struct kvd_space *sp = seq->sp;
 	struct publish_block blocks[PUBLISH_MAX_BLOCKS];
-	handle_t handles[PUBLISH_MAX_BLOCKS * KVD_MAX_GROUPS];
-	place_t places[PUBLISH_MAX_BLOCKS * KVD_MAX_GROUPS];
-	uint32_t nr_groups = space_nr_groups(sp), first = seq->nr_settled;
+	handle_t handles[PUBLISH_MAX_BLOCKS * PAGE_MAX_CLASSES];
+	place_t places[PUBLISH_MAX_BLOCKS * PAGE_MAX_CLASSES];
+	uint32_t first = seq->nr_settled;
 	struct publish p = {
-		.private = seq->no_publish,
+		.private = private,
 		.nonfinite = sp->nonfinite_due,
 		.nr_blocks = nr,
 		.blocks = blocks,
@@ -155,11 +189,7 @@ static int publish_some(struct kvd_seq *seq, uint32_t nr)
 			.tokens = seq->tokens + b * space_page_tokens(sp),
 			.depth = b,
 		};
-		for (uint32_t g = 0; g < nr_groups; g++) {
-			struct hold *h = seq->tables[g].holds[b];
-
-			handles[i * nr_groups + g] = h ? h->handle : 0;
-		}
+		publish_pages(seq, b, private, handles + i * sp->nr_classes);
 	}
 	r = request_publish(sp, &p);
 	if (r)
@@ -176,14 +206,27 @@ static int publish_some(struct kvd_seq *seq, uint32_t nr)
  */
 static void maybe_sealed(struct kvd_seq *seq, uint32_t nr)
 {
-	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++)
+	for (uint32_t c = 0; c < seq->sp->nr_classes; c++)
 		for (uint32_t i = 0; i < nr; i++) {
-			struct hold *h =
-				seq->tables[g].holds[seq->nr_settled + i];
+			struct hold **h =
+				block_page(seq, seq->nr_settled + i, c);
 
 			if (h)
-				h->sealed = true;
+				(*h)->sealed = true;
 		}
+}
+
+/* How many of the next blocks, up to @upto, go together; are they private? */
+static uint32_t publish_span(const struct kvd_seq *seq, uint32_t upto,
+			     bool *ret_private)
+{
+	uint32_t nr = upto - seq->nr_settled;
+
+	*ret_private = seq->no_publish ||
+		       seq->nr_settled >= seq->private_block;
+	if (!*ret_private && upto > seq->private_block)
+		nr = seq->private_block - seq->nr_settled;
+	return nr < PUBLISH_MAX_BLOCKS ? nr : PUBLISH_MAX_BLOCKS;
 }
 
 static int publish(struct kvd_seq *seq, uint32_t upto)
@@ -194,16 +237,15 @@ static int publish(struct kvd_seq *seq, uint32_t upto)
 	if (upto > seq->nr_settled && seq->flag->word)
 		refuse(seq, upto);
 	while (seq->nr_settled < upto) {
-		uint32_t nr = upto - seq->nr_settled;
+		bool private;
+		uint32_t nr = publish_span(seq, upto, &private);
 
-		if (nr > PUBLISH_MAX_BLOCKS)
-			nr = PUBLISH_MAX_BLOCKS;
 		r = conn_ready(k, 0);
 		if (r)
 			return -ENOTCONN;
 		r = seq_usable(seq);
 		if (!r)
-			r = publish_some(seq, nr);
+			r = publish_some(seq, nr, private);
 		if (!r)
 			continue;
 		maybe_sealed(seq, nr);
@@ -240,6 +282,7 @@ int seq_settle(struct kvd_seq *seq)
 			r = publish(seq, seq->event_tokens /
 					 space_page_tokens(seq->sp));
 		window_drop(seq, seq->event_tokens);
+		seal_trim(seq);
 	}
 	return r;
 }

@@ -35,13 +35,15 @@ static int grant_check(struct kvd_space *sp, const struct space_grant *g)
 	if (g->fingerprint != kvd_geometry_fingerprint(geo))
 		return fail(sp->k, -EPROTO, "the daemon's fingerprint of the "
 			    "geometry differs: it is of another version");
-	if (g->nr_classes < geo->nr_groups)
-		return fail(sp->k, -EPROTO, "page classes are missing");
-	for (uint32_t i = 0; i < geo->nr_groups; i++)
-		if (g->group[i] != i ||
+	if (g->nr_classes != sp->nr_classes)
+		return fail(sp->k, -EPROTO, "the daemon has %u page classes "
+			    "for this geometry, not %u", g->nr_classes,
+			    sp->nr_classes);
+	for (uint32_t i = 0; i < sp->nr_classes; i++)
+		if (g->group[i] != geometry_class_group(geo, i) ||
 		    g->page_bytes[i] != sp->layouts[i].page_bytes)
 			return fail(sp->k, -EPROTO, "the daemon's pages of "
-				    "group %u have another size", i);
+				    "class %u have another size", i);
 	return 0;
 }
 
@@ -76,7 +78,7 @@ static int space_attach(struct kvd_space *sp)
 	r = grant_check(sp, &g);
 	if (!r)
 		r = index_map(&sp->index, g.index_fd, space_page_tokens(sp),
-			      space_nr_groups(sp));
+			      sp->nr_classes);
 	if (!r)
 		r = stats_map(sp, g.stats_fd);
 	if (r && r != -EPROTO)
@@ -115,14 +117,15 @@ static int layouts_init(struct kvd_space *sp)
 {
 	const struct kvd_geometry *geo = &sp->opts.geometry;
 
-	for (uint32_t i = 0; i < geo->nr_groups; i++) {
-		int r = page_layout_init(&sp->layouts[i], geo, i,
-					 geo->k_format, geo->v_format);
-
-		if (r)
-			return fail(sp->k, -EINVAL, "pages of group %u would "
-				    "be too large", i);
-	}
+	sp->nr_classes = geometry_nr_classes(geo);
+	sp->whole = kvd_formats_whole(geo->k_format, geo->v_format);
+	sp->lag = sp->whole && kvd_formats_lag(geo->k_format, geo->v_format);
+	for (uint32_t g = 0; g < geo->nr_groups; g++)
+		sp->sealed_class[g] = geometry_sealed_class(geo, g);
+	for (uint32_t c = 0; c < sp->nr_classes; c++)
+		if (page_layout_class(&sp->layouts[c], geo, c))
+			return fail(sp->k, -EINVAL, "pages of class %u would "
+				    "be too large", c);
 	return 0;
 }
 
@@ -146,6 +149,8 @@ static int space_new(struct kvd *k, const struct kvd_space_opts *opts,
 	LIST_INIT(&sp->closing);
 	STAILQ_INIT(&sp->retired);
 	r = layouts_init(sp);
+	if (!r)
+		r = tables_init(sp);
 	if (r) {
 		free(sp);
 		return r;
@@ -158,6 +163,7 @@ static int space_new(struct kvd *k, const struct kvd_space_opts *opts,
 static void space_free(struct kvd_space *sp)
 {
 	batch_fini(&sp->batch);
+	tables_fini(&sp->tables);
 	map_fini(&sp->map);
 	index_unmap(&sp->index);
 	if (sp->stats)
@@ -196,6 +202,20 @@ static int unique_check(const struct kvd_space *sp)
 	return 0;
 }
 
+/* Have the kernels of this pool's device what the geometry asks for? */
+static int device_check(struct kvd_space *sp)
+{
+	const struct kvd_geometry *geo = &sp->opts.geometry;
+	char formats[KVD_FORMATS_TEXT];
+
+	if (sp->device->ops->knows(geo))
+		return 0;
+	return fail(sp->k, -EOPNOTSUPP, "the kernels for %s do not know "
+		    "format %s with these options: use f16, bf16 or int8, or "
+		    "a pool on the host", sp->k->device,
+		    kvd_formats_name(geo->k_format, geo->v_format, formats));
+}
+
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret)
 {
@@ -219,6 +239,9 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		     k->device);
 		goto err_close;
 	}
+	r = device_check(sp);
+	if (r)
+		goto err_close;
 	r = stock_init(sp);
 	if (r) {
 		fail(k, r, "out of memory");
@@ -272,14 +295,14 @@ void kvd_space_close(struct kvd_space *sp)
 
 int kvd_space_info(struct kvd_space *sp, struct kvd_space_info *info)
 {
-	uint64_t page = 0;
+	uint64_t page = space_page_tokens(sp) - 1;
 	int r;
 
 	r = fail_size(sp->k, info, sizeof(*info));
 	if (r)
 		return r;
 	for (uint32_t g = 0; g < space_nr_groups(sp); g++)
-		page += sp->layouts[g].page_bytes;
+		page += sp->layouts[sp->sealed_class[g]].page_bytes;
 	info->page_tokens = space_page_tokens(sp);
 	info->fingerprint = sp->fingerprint;
 	info->bytes_per_token = page / space_page_tokens(sp);

@@ -5,7 +5,8 @@
  * It has the index and the statistics mapped, a device with the segments seen
  * so far (map.h), a stock of free pages per class (stock.h), its sequences,
  * and pages that wait for device work to end (retire.h). Class number g is
- * group g's.
+ * where group g's tokens are appended; kernels/page.h says which group has a
+ * second one.
  */
 #ifndef CLIENT_LIB_SPACE_H
 #define CLIENT_LIB_SPACE_H
@@ -20,6 +21,7 @@
 #include "client-lib/map.h"
 #include "client-lib/retire.h"
 #include "client-lib/stock.h"
+#include "client-lib/tables.h"
 #include "kernels/page.h"
 #include "proto/name.h"
 #include "proto/shm.h"
@@ -34,12 +36,17 @@ struct kvd_space {
 	uint64_t stock_bytes;
 	struct kvd_space_opts opts;
 	struct name_key key;
-	struct page_layout layouts[KVD_MAX_GROUPS];
+	uint32_t nr_classes;
+	struct page_layout layouts[PAGE_MAX_CLASSES];
+	uint32_t sealed_class[KVD_MAX_GROUPS];
+	bool whole;		/* pages are sealed whole, but exact ones */
+	bool lag;		/* and the newest full one is kept exact too */
+	struct tables tables;
 	struct index index;
 	const struct shm_stats *stats;
 	struct device *device;
 	struct map map;
-	struct stock stocks[KVD_MAX_GROUPS];
+	struct stock stocks[PAGE_MAX_CLASSES];
 	struct seq_list seqs;
 	struct seq_list closing;	/* freed, with blocks to be published */
 	struct retired_list retired;
@@ -58,6 +65,28 @@ static inline uint32_t space_page_tokens(const struct kvd_space *sp)
 static inline uint32_t space_nr_groups(const struct kvd_space *sp)
 {
 	return sp->opts.geometry.nr_groups;
+}
+
+/* Has the group a class for exact or open pages besides its own? */
+static inline bool space_has_two(const struct kvd_space *sp, uint32_t group)
+{
+	return sp->sealed_class[group] != group;
+}
+
+/* Is block @i of the group filled in an open page, then sealed whole? */
+static inline bool space_seals(const struct kvd_space *sp, uint32_t group,
+			       uint32_t i)
+{
+	return sp->whole && space_has_two(sp, group) &&
+	       i >= sp->opts.geometry.exact_pages;
+}
+
+/* The class in which block @i of the group ends. */
+static inline uint32_t space_class(const struct kvd_space *sp, uint32_t group,
+				   uint32_t i)
+{
+	return i < sp->opts.geometry.exact_pages ? group :
+						   sp->sealed_class[group];
 }
 
 /* What there is to report of lookups, and that it has been reported. */

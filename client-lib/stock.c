@@ -26,9 +26,9 @@ static int stock_grow(struct stock *s, uint32_t nr)
 
 int stock_init(struct kvd_space *sp)
 {
-	uint64_t bytes = sp->stock_bytes / space_nr_groups(sp);
+	uint64_t bytes = sp->stock_bytes / sp->nr_classes;
 
-	for (uint32_t c = 0; c < space_nr_groups(sp); c++) {
+	for (uint32_t c = 0; c < sp->nr_classes; c++) {
 		uint64_t pages = bytes / sp->layouts[c].page_bytes;
 		struct stock *s = &sp->stocks[c];
 
@@ -43,7 +43,7 @@ int stock_init(struct kvd_space *sp)
 void stock_fini(struct kvd_space *sp)
 {
 	stock_trim(sp, 0);
-	for (uint32_t c = 0; c < space_nr_groups(sp); c++)
+	for (uint32_t c = 0; c < sp->nr_classes; c++)
 		free(sp->stocks[c].holds);
 }
 
@@ -86,8 +86,15 @@ static void trim(struct stock *s, uint32_t limit)
 
 void stock_trim(struct kvd_space *sp, uint32_t limit)
 {
-	for (uint32_t c = 0; c < space_nr_groups(sp); c++)
+	for (uint32_t c = 0; c < sp->nr_classes; c++)
 		trim(&sp->stocks[c], limit);
+}
+
+void stock_settle(struct kvd_space *sp)
+{
+	for (uint32_t c = 0; c < sp->nr_classes; c++)
+		trim(&sp->stocks[c], sp->stocks[c].limit);
+	hold_flush(sp->k); /* others may want them */
 }
 
 /* Puts @nr granted pages into the stock, which has room for them. */
@@ -175,20 +182,27 @@ static int stock_fill(struct kvd_space *sp, uint32_t page_class, uint32_t nr)
 	return r;
 }
 
+int stock_want(struct kvd_space *sp, uint32_t page_class, uint32_t nr)
+{
+	int r;
+
+	if (sp->stocks[page_class].nr >= nr)
+		return 0;
+	r = stock_fill(sp, page_class, nr);
+	if (!r)
+		return 0;
+	stock_settle(sp);
+	return r == -EAGAIN ? -ENOSPC : r;
+}
+
 int stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 	       struct hold **holds)
 {
 	struct stock *s = &sp->stocks[page_class];
-	int r;
+	int r = stock_want(sp, page_class, nr);
 
-	if (s->nr < nr) {
-		r = stock_fill(sp, page_class, nr);
-		if (r) {
-			trim(s, s->limit);
-			hold_flush(sp->k); /* others may want them */
-			return r == -EAGAIN ? -ENOSPC : r;
-		}
-	}
+	if (r)
+		return r;
 	s->nr -= nr;
 	memcpy(holds, s->holds + s->nr, nr * sizeof(struct hold *));
 	return 0;

@@ -46,6 +46,17 @@ void stock_fini(struct kvd_space *sp);
 int stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 	       struct hold **holds);
 
+/**
+ * stock_want() - have at least @nr pages of a class in the stock
+ *
+ * For who takes them before anything else is asked, or calls stock_settle().
+ * Return: as stock_take(); the stock is then within its limit.
+ */
+int stock_want(struct kvd_space *sp, uint32_t page_class, uint32_t nr);
+
+/* Back within the limits, after stock_want(). */
+void stock_settle(struct kvd_space *sp);
+
 /* Takes over the caller's use of an OPEN page; false: no room for it. */
 bool stock_put(struct hold *h);
 

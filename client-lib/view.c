@@ -29,9 +29,9 @@ int kvd_space_record(struct kvd_space *sp, uint32_t page_class,
 
 	if (r)
 		return r;
-	if (page_class >= space_nr_groups(sp))
+	if (page_class >= sp->nr_classes)
 		return fail(sp->k, -EINVAL, "there are %u page classes",
-			    space_nr_groups(sp));
+			    sp->nr_classes);
 	l = &sp->layouts[page_class];
 	record->k_format = l->k_format;
 	record->v_format = l->v_format;
@@ -48,6 +48,7 @@ static struct kvd_page page_of(const struct hold *h, uint32_t page_class)
 	if (!h)
 		return (struct kvd_page){ .segment = KV_NO_SEGMENT,
 					  .page_class = page_class };
+	page_class = h->page_class;
 	return (struct kvd_page){
 		.handle = h->handle,
 		.offset = h->offset,
@@ -59,6 +60,7 @@ static struct kvd_page page_of(const struct hold *h, uint32_t page_class)
 int kvd_seq_pages(struct kvd_seq *seq, uint32_t group, struct kvd_page *pages,
 		  size_t max, size_t *ret_nr)
 {
+	uint32_t full = seq->nr_tokens / space_page_tokens(seq->sp);
 	const struct table *t;
 
 	if (group >= space_nr_groups(seq->sp))
@@ -66,7 +68,9 @@ int kvd_seq_pages(struct kvd_seq *seq, uint32_t group, struct kvd_page *pages,
 			    space_nr_groups(seq->sp));
 	t = &seq->tables[group];
 	for (uint32_t i = 0; i < t->nr && i < max; i++)
-		pages[i] = page_of(t->holds[i], group);
+		pages[i] = page_of(t->opens[i] && i >= full ? t->opens[i] :
+							       t->holds[i],
+				   group);
 	*ret_nr = t->nr;
 	return 0;
 }
@@ -80,9 +84,9 @@ int kvd_page_alloc(struct kvd_space *sp, uint32_t page_class, size_t nr,
 	size_t done = 0;
 	int r;
 
-	if (page_class >= space_nr_groups(sp))
+	if (page_class >= sp->nr_classes)
 		return fail(sp->k, -EINVAL, "there are %u page classes",
-			    space_nr_groups(sp));
+			    sp->nr_classes);
 	if (sp->opts.read_only)
 		return fail(sp->k, -EACCES, "the space is read-only");
 	while (done < nr) {

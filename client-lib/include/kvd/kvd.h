@@ -178,8 +178,8 @@ struct kvd_space_opts {
 				 * is being made; 0: 1000 */
 	uint64_t stock_bytes;	/* of free pages kept at hand; 0: the daemon's
 				 * default, at most what it allows */
-	const struct kvd_profile *profile; /* geometry.profile's; must outlive
-				 * the space. NULL where that is 0 */
+	const struct kvd_profile *profile; /* geometry.profile's, read here
+				 * and then no more. NULL where that is 0 */
 	const uint32_t *layers;	/* which of the profile's layers those of the
 				 * groups are, group after group; copied.
 				 * NULL: 0, 1, 2, ... */

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * seal.c - full pages become quantized ones, layer by layer.
+ *
+ * Where a page is sealed whole, the append that stores a block's last token in
+ * a layer quantizes that layer at once, so that the tokens after it, also those
+ * of the same call, see what everybody will see. The open page keeps the exact
+ * rows until they are committed: fewer tokens may be committed than were
+ * appended, and the others then be written again.
+ */
+#include <errno.h>
+#include <string.h>
+#include "client-lib/error.h"
+#include "client-lib/seq.h"
+#include "client-lib/space.h"
+
+#define SEAL_PAGES 64u /* in one call of the kernel */
+
+/* Blocks of one group to be quantized, in some layers. */
+struct seal {
+	struct kvd_space *sp;
+	struct kvd_seq *seqs[SEAL_PAGES];
+	uint32_t blocks[SEAL_PAGES];
+	struct kv_convert_page pages[SEAL_PAGES];
+	uint32_t nr;
+	uint32_t group;
+	uint32_t layer, nr_layers;
+	kvd_stream stream;
+};
+
+/* A page that cannot be quantized stays as it is, and is not published. */
+static void seal_refuse(struct seal *s, uint32_t i)
+{
+	struct kvd_seq *seq = s->seqs[i];
+	struct table *t = &seq->tables[s->group];
+	uint32_t block = s->blocks[i];
+
+	if (!t->opens[block])
+		return;
+	retire(s->sp, &(struct retire){ .holds = &t->holds[block], .nr = 1 },
+	       s->stream);
+	table_set(seq, s->group, block, t->opens[block]);
+	t->opens[block] = NULL;
+	seq->flag->word = 1;
+}
+
+static int seal_run(struct seal *s)
+{
+	struct kvd_space *sp = s->sp;
+	uint32_t nonfinite[SEAL_PAGES] = { 0 };
+	struct kv_convert_args a = {
+		.layouts = { sp->layouts[s->group],
+			     sp->layouts[sp->sealed_class[s->group]] },
+		.pages = s->pages,
+		.nr_pages = s->nr,
+		.first_layer = s->layer,
+		.nr_layers = s->nr_layers,
+		.nonfinite = nonfinite,
+		.nr_threads = sp->opts.nr_threads,
+	};
+	int r;
+
+	if (!s->nr)
+		return 0;
+	r = tables_get(sp, s->group, 0, &a.tables);
+	if (!r)
+		r = sp->device->ops->convert(sp->device, &a, s->stream);
+	if (r)
+		return fail(sp->k, r, "cannot seal pages");
+	for (uint32_t i = 0; i < s->nr; i++)
+		if (nonfinite[i])
+			seal_refuse(s, i);
+	s->nr = 0;
+	return 0;
+}
+
+/* Adds a block that has both pages; quantizes when there are many. */
+static int seal_add(struct seal *s, struct kvd_seq *seq, uint32_t block)
+{
+	const struct table *t = &seq->tables[s->group];
+
+	s->seqs[s->nr] = seq;
+	s->blocks[s->nr] = block;
+	s->pages[s->nr++] = (struct kv_convert_page){
+		.from = page_ref(s->group, t->opens[block]),
+		.to = page_ref(s->group, t->holds[block]),
+		.nr_tokens = space_page_tokens(s->sp),
+	};
+	return s->nr == SEAL_PAGES ? seal_run(s) : 0;
+}
+
+/* Blocks of @seq in one layer: those from @from on that end at @end or less. */
+static int seal_blocks(struct seal *s, struct kvd_seq *seq, uint32_t from,
+		       uint32_t end)
+{
+	struct table *t = &seq->tables[s->group];
+	uint32_t p = space_page_tokens(s->sp);
+	int r = 0;
+
+	for (uint32_t i = from / p; !r && i < end / p; i++)
+		if (space_seals(s->sp, s->group, i) && t->opens[i] &&
+		    t->holds[i])
+			r = seal_add(s, seq, i);
+	for (uint32_t l = s->layer; l < s->layer + s->nr_layers; l++)
+		t->sealed[l] = end / p * p;
+	return r;
+}
+
+static bool seals(const struct kvd_space *sp, uint32_t group)
+{
+	return sp->whole && space_has_two(sp, group);
+}
+
+int seal_append(struct kvd_space *sp, const struct batch_args *args,
+		kvd_stream stream)
+{
+	struct seal s = {
+		.sp = sp,
+		.group = args->group,
+		.layer = args->layer,
+		.nr_layers = 1,
+		.stream = stream,
+	};
+	int r = 0;
+
+	if (!seals(sp, args->group))
+		return 0;
+	for (size_t i = 0; !r && i < args->nr_items; i++) {
+		struct kvd_seq *seq = args->items[i].seq;
+
+		r = seal_blocks(&s, seq, seq->nr_tokens,
+				seq->nr_tokens + args->items[i].nr_tokens);
+	}
+	return r ? r : seal_run(&s);
+}
+
+int seal_upto(struct kvd_seq *seq, uint32_t tokens, kvd_stream stream)
+{
+	struct kvd_space *sp = seq->sp;
+	uint32_t end = tokens - tokens % space_page_tokens(sp);
+	int r = 0;
+
+	for (uint32_t g = 0; !r && g < space_nr_groups(sp); g++) {
+		struct seal s = { .sp = sp, .group = g, .nr_layers = 1,
+				  .stream = stream };
+
+		if (!seals(sp, g))
+			continue;
+		for (; !r && s.layer < sp->opts.geometry.groups[g].nr_layers;
+		     s.layer++) {
+			if (seq->tables[g].sealed[s.layer] >= end)
+				continue;
+			r = seal_blocks(&s, seq, seq->nr_tokens, end);
+			if (!r)
+				r = seal_run(&s);
+		}
+	}
+	return r;
+}
+
+int seal_undo(struct kvd_seq *seq, uint32_t group, uint32_t i,
+	      const struct hold *to, kvd_stream stream)
+{
+	struct kvd_space *sp = seq->sp;
+	struct kv_convert_page page = {
+		.from = seq->tables[group].refs[i],
+		.to = page_ref(group, to),
+		.nr_tokens = space_page_tokens(sp),
+	};
+	uint32_t nonfinite = 0;
+	struct kv_convert_args a = {
+		.layouts = { sp->layouts[group],
+			     sp->layouts[sp->sealed_class[group]] },
+		.pages = &page,
+		.nr_pages = 1,
+		.nr_layers = sp->opts.geometry.groups[group].nr_layers,
+		.nonfinite = &nonfinite,
+		.nr_threads = sp->opts.nr_threads,
+	};
+	int r = tables_get(sp, group, 0, &a.tables);
+
+	if (!r)
+		r = sp->device->ops->convert(sp->device, &a, stream);
+	return r ? fail(sp->k, r, "cannot open a sealed page") : 0;
+}
+
+/* Is the open page of full block @i of no use any more? */
+static bool open_done(const struct kvd_seq *seq, uint32_t i, uint32_t full)
+{
+	if (!seq->sp->lag)
+		return true;
+	if (i + 1 == full)
+		return false;
+	/* Followers may want it: publish it first. */
+	return i < seq->nr_settled || seq->no_publish || seq->poisoned ||
+	       seq->stale;
+}
+
+static void open_drop(struct kvd_seq *seq, struct table *t, uint32_t i)
+{
+	retire(seq->sp, &(struct retire){ .holds = &t->opens[i], .nr = 1,
+					  .idle = seq->closing },
+	       seq->stream);
+	t->opens[i] = NULL;
+}
+
+void seal_trim(struct kvd_seq *seq)
+{
+	uint32_t full = seq->nr_tokens / space_page_tokens(seq->sp);
+
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
+		struct table *t = &seq->tables[g];
+		bool all = true;
+
+		if (!seals(seq->sp, g))
+			continue;
+		for (uint32_t i = t->open_from; i < full && i < t->nr; i++) {
+			if (t->opens[i] && !open_done(seq, i, full))
+				all = false;
+			else if (t->opens[i])
+				open_drop(seq, t, i);
+			if (all)
+				t->open_from = i + 1;
+		}
+	}
+}
+
+bool seal_only(const struct kvd_seq *seq, uint32_t group, uint32_t i)
+{
+	const struct table *t = &seq->tables[group];
+
+	return !t->opens[i] && space_seals(seq->sp, group, i) && t->holds[i] &&
+	       t->holds[i]->page_class != group;
+}
+
+bool seal_lag_lost(const struct kvd_seq *seq)
+{
+	uint32_t full = seq->nr_tokens / space_page_tokens(seq->sp);
+
+	for (uint32_t g = 0; seq->sp->lag && full &&
+			     g < space_nr_groups(seq->sp); g++)
+		if (seal_only(seq, g, full - 1))
+			return true;
+	return false;
+}
