@@ -269,6 +269,15 @@ int toy_run(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 	return r;
 }
 
+int toy_store(struct toy *t, const struct kvd_item *item,
+	      const uint32_t *tokens, float *out)
+{
+	struct feed f = { .t = t, .items = item, .nr = 1, .tokens = &tokens,
+			  .out = &out };
+
+	return feed_layers(&f);
+}
+
 int toy_attend(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 	       size_t n, float *out)
 {

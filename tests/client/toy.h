@@ -56,6 +56,10 @@ int toy_feed(struct toy *t, const struct kvd_item *items, size_t nr,
 int toy_run(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 	    size_t n, size_t chunk, float *out);
 
+/* Appends and attends, and commits nothing. */
+int toy_store(struct toy *t, const struct kvd_item *item,
+	      const uint32_t *tokens, float *out);
+
 /* Only attends, over tokens that are stored and not committed. */
 int toy_attend(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 	       size_t n, float *out);
