@@ -21,10 +21,10 @@ static bool inside(uint64_t off, uint64_t nr, uint64_t each, uint64_t bytes)
 }
 
 static bool index_ok(const struct shm_index *ix, uint64_t bytes,
-		     uint32_t page_tokens, uint32_t nr_groups)
+		     uint32_t page_tokens, uint32_t nr_classes)
 {
 	return ix->magic == SHM_INDEX_MAGIC && ix->version == SHM_VERSION &&
-	       ix->page_tokens == page_tokens && ix->nr_groups == nr_groups &&
+	       ix->page_tokens == page_tokens && ix->nr_classes == nr_classes &&
 	       ix->nr_buckets && !(ix->nr_buckets & (ix->nr_buckets - 1)) &&
 	       ix->block_bytes >= shm_block_bytes(page_tokens) &&
 	       ix->block_bytes % 64 == 0 && ix->blocks_off % 64 == 0 &&
@@ -35,7 +35,7 @@ static bool index_ok(const struct shm_index *ix, uint64_t bytes,
 }
 
 int index_map(struct index *x, int fd, uint32_t page_tokens,
-	      uint32_t nr_groups)
+	      uint32_t nr_classes)
 {
 	struct stat st;
 	void *p;
@@ -46,7 +46,7 @@ int index_map(struct index *x, int fd, uint32_t page_tokens,
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return -ENOMEM;
-	if (!index_ok(p, (uint64_t)st.st_size, page_tokens, nr_groups)) {
+	if (!index_ok(p, (uint64_t)st.st_size, page_tokens, nr_classes)) {
 		munmap(p, (size_t)st.st_size);
 		return -EPROTO;
 	}
@@ -55,7 +55,7 @@ int index_map(struct index *x, int fd, uint32_t page_tokens,
 		.ix = p,
 		.bytes = (size_t)st.st_size,
 		.page_tokens = page_tokens,
-		.nr_groups = nr_groups,
+		.nr_classes = nr_classes,
 	};
 	return 0;
 }
@@ -90,8 +90,8 @@ static enum look block_look(const struct index *x, const struct shm_block *b,
 		return LOOK_RACE;
 	*ret_next = atomic_load_explicit(&b->next, memory_order_relaxed);
 	equal = block_equal(x, b, key);
-	for (uint32_t g = 0; equal && g < x->nr_groups; g++)
-		pages[g] = atomic_load_explicit(&b->page[g],
+	for (uint32_t c = 0; equal && c < x->nr_classes; c++)
+		pages[c] = atomic_load_explicit(&b->page[c],
 						memory_order_relaxed);
 	atomic_thread_fence(memory_order_acquire);
 	if (atomic_load_explicit(&b->seq, memory_order_relaxed) != seq)

@@ -18,7 +18,7 @@ struct index {
 	const struct shm_index *ix;	/* NULL: not mapped */
 	size_t bytes;
 	uint32_t page_tokens;
-	uint32_t nr_groups;
+	uint32_t nr_classes;	/* pages of a block */
 };
 
 /**
@@ -28,7 +28,7 @@ struct index {
  * Return: 0; -EPROTO when it is not an index of this geometry; -ENOMEM.
  */
 int index_map(struct index *x, int fd, uint32_t page_tokens,
-	      uint32_t nr_groups);
+	      uint32_t nr_classes);
 void index_unmap(struct index *x);
 
 /* What a block is looked up by: all of it is compared. */
@@ -41,7 +41,7 @@ struct index_key {
 
 /**
  * index_find() - the pages of a block
- * @pages:	[nr_groups] filled when found; 0: absent
+ * @pages:	[nr_classes] filled when found; 0: absent
  *
  * Bounded steps. Return: found or not; a race with the daemon is a miss.
  */

@@ -21,9 +21,9 @@
 
 #define SHM_INDEX_MAGIC 0x7844494b44564bULL /* "KVDKIDx" */
 #define SHM_STATS_MAGIC 0x7453544b44564bULL
-#define SHM_VERSION 1
+#define SHM_VERSION 2
 #define SHM_MAX_CHAIN 64
-#define SHM_MAX_GROUPS 8
+#define SHM_MAX_CLASSES 16
 
 /*
  * A page, as everyone but the page table knows it: 32 bits of generation
@@ -68,7 +68,7 @@ struct shm_index {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t page_tokens;
-	uint32_t nr_groups;
+	uint32_t nr_classes;	/* of pages: a block has one of each at most */
 	uint32_t nr_buckets;	/* a power of two */
 	uint32_t nr_blocks;	/* capacity; block numbers are 1..nr_blocks */
 	uint32_t block_bytes;	/* from block to block, a multiple of 64 */
@@ -85,14 +85,14 @@ struct shm_block {
 	struct name parent;
 	struct name extra;
 	uint32_t depth;		/* blocks before this one */
-	uint32_t k_format;	/* of the pages below */
+	uint32_t k_format;	/* the space's, of sealed pages */
 	uint32_t v_format;
 	uint32_t reserved;
-	_Atomic uint64_t page[SHM_MAX_GROUPS]; /* handle per group, 0 absent */
+	_Atomic uint64_t page[SHM_MAX_CLASSES]; /* handle per class, 0 absent */
 	uint32_t tokens[];	/* page_tokens of them */
 };
 
-_Static_assert(sizeof(struct shm_block) == 136, "shm layout");
+_Static_assert(sizeof(struct shm_block) == 200, "shm layout");
 
 /* Counters of one space since it was first opened, in tokens and pages. */
 struct shm_stats {

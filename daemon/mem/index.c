@@ -22,13 +22,13 @@ static uint32_t round_up_pow2(uint32_t n)
 }
 
 int index_init(struct index *ix, uint32_t nr_blocks, uint32_t page_tokens,
-	       uint32_t nr_groups)
+	       uint32_t nr_classes)
 {
 	struct shm_index h = {
 		.magic = SHM_INDEX_MAGIC,
 		.version = SHM_VERSION,
 		.page_tokens = page_tokens,
-		.nr_groups = nr_groups,
+		.nr_classes = nr_classes,
 		.nr_buckets = round_up_pow2(nr_blocks),
 		.nr_blocks = nr_blocks,
 		.block_bytes = (uint32_t)shm_block_bytes(page_tokens),
@@ -127,9 +127,9 @@ bool index_same(const struct index *ix, uint32_t nr, const struct prefix *p)
 	       memcmp(b->tokens, p->tokens, 4 * ix->shm->page_tokens) == 0;
 }
 
-handle_t index_page(const struct index *ix, uint32_t nr, uint32_t group)
+handle_t index_page(const struct index *ix, uint32_t nr, uint32_t class)
 {
-	return atomic_load_explicit(&index_block(ix, nr)->page[group],
+	return atomic_load_explicit(&index_block(ix, nr)->page[class],
 				    memory_order_relaxed);
 }
 
@@ -189,16 +189,16 @@ static void index_del(struct index *ix, uint32_t nr)
 	atomic_fetch_sub_explicit(&ix->shm->nr_used, 1, memory_order_relaxed);
 }
 
-void index_set_page(struct index *ix, uint32_t nr, uint32_t group,
+void index_set_page(struct index *ix, uint32_t nr, uint32_t class,
 		    handle_t handle)
 {
 	struct shm_block *b = shm_block_at(ix->shm, nr);
 
 	block_write_begin(b);
-	atomic_store_explicit(&b->page[group], handle, memory_order_relaxed);
+	atomic_store_explicit(&b->page[class], handle, memory_order_relaxed);
 	block_write_end(b);
-	for (uint32_t g = 0; g < ix->shm->nr_groups; g++)
-		if (index_page(ix, nr, g))
+	for (uint32_t c = 0; c < ix->shm->nr_classes; c++)
+		if (index_page(ix, nr, c))
 			return;
 	index_del(ix, nr);
 }

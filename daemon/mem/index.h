@@ -27,7 +27,7 @@ struct index {
 
 /* Return: 0 or -errno. */
 int index_init(struct index *ix, uint32_t nr_blocks, uint32_t page_tokens,
-	       uint32_t nr_groups);
+	       uint32_t nr_classes);
 void index_fini(struct index *ix);
 
 /* Number of the block named @name, 0: none. */
@@ -46,10 +46,10 @@ bool index_same(const struct index *ix, uint32_t nr, const struct prefix *p);
 uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
 		   uint32_t k_format, uint32_t v_format);
 
-handle_t index_page(const struct index *ix, uint32_t nr, uint32_t group);
+handle_t index_page(const struct index *ix, uint32_t nr, uint32_t class);
 
 /* Sets a page of a block; a block that loses its last page goes. */
-void index_set_page(struct index *ix, uint32_t nr, uint32_t group,
+void index_set_page(struct index *ix, uint32_t nr, uint32_t class,
 		    handle_t handle);
 
 /* Block @nr is in use. */

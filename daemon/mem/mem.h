@@ -184,7 +184,14 @@ struct mem_class {
 	uint32_t page_bytes;
 };
 
+/*
+ * A group of layers has one class of pages or two: class g, of group g, is
+ * where tokens are appended; where that is not already the geometry's own
+ * formats, a class after those is (kernels/page.h).
+ */
 #define MEM_MAX_CLASSES (KVD_MAX_GROUPS * 2)
+
+_Static_assert(MEM_MAX_CLASSES == SHM_MAX_CLASSES, "a block has all classes");
 
 /**
  * mem_space_open() - the space of this key in the client's tenant
@@ -203,8 +210,7 @@ struct mem_space *mem_space_get(struct mem_client *c, uint32_t id);
 uint32_t mem_space_id(const struct mem_space *s);
 uint64_t mem_space_fingerprint(const struct mem_space *s);
 const uint8_t *mem_space_name_key(const struct mem_space *s);
-/* Class number i of the space, or NULL past the last. Class g is group g's
- * open class; formats sealed whole have a second class after those. */
+/* Class number i of the space, or NULL past the last. */
 const struct mem_class *mem_space_class(const struct mem_space *s, uint32_t i);
 /* Descriptors to dup and send, O_RDONLY; owned by the space. */
 int mem_space_index_fd(const struct mem_space *s);
@@ -258,7 +264,7 @@ struct mem_block {
 	struct name extra;
 	const uint32_t *tokens;	/* page_tokens of them */
 	uint32_t depth;
-	handle_t pages[KVD_MAX_GROUPS]; /* 0: absent */
+	handle_t pages[MEM_MAX_CLASSES]; /* 0: absent */
 };
 
 /**
@@ -266,14 +272,17 @@ struct mem_block {
  * @b:		the block; its pages are OPEN (they become SEALED) or SEALED,
  *		and held by @c
  * @private:	seal only
- * @handles:	[nr_groups] the page now under the name; where it is not the
+ * @handles:	[nr_classes] the page now under the name; where it is not the
  *		caller's, the caller has gained one hold on it. 0 where the
  *		caller gave none
- * @places:	[nr_groups] theirs
+ * @places:	[nr_classes] theirs
  *
  * A page has one name for life. Publishing it again under that name changes
- * nothing. Return: 0; -ESTALE a page that is not held by @c or not of this
- * space; -EINVAL a page of the wrong group, or of another name; -ENOMEM.
+ * nothing. The two pages of a group with two classes may come together, or one
+ * later, or one alone: a page of the open class alone keeps its block exact,
+ * beside a sealed one it is the exact copy, and given up first. Return: 0;
+ * -ESTALE a page that is not held by @c or not of this space; -EINVAL a page
+ * of another class than its slot's, or of another name; -ENOMEM.
  * Nothing has changed after an error.
  */
 int mem_publish(struct mem_client *c, struct mem_space *s,

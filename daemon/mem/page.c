@@ -124,6 +124,38 @@ static void page_set_client(struct page *p, struct mem_client *c)
 	p->client = c;
 }
 
+/* ---- the index ---- */
+
+bool page_is_copy(const struct page *p)
+{
+	uint32_t sealed = page_sealed_class(p);
+
+	return p->block && p->class != sealed &&
+	       index_page(&p->space->index, p->block, sealed);
+}
+
+/* At the warm end of the list where it belongs. */
+static void page_list_cached(struct page *p)
+{
+	p->lru = page_is_copy(p) ? LRU_COPIES : LRU_OTHERS;
+	p->stamp = p->space->m->tick;
+	list_move_tail(&p->slab->class->lru[p->lru], &p->link);
+}
+
+/* What @block has of @class. It makes or unmakes an exact copy. */
+static void page_index(struct mem_space *s, uint32_t block, uint32_t class,
+		       handle_t handle)
+{
+	uint32_t open = s->classes[class].group;
+	struct page *p;
+
+	index_set_page(&s->index, block, class, handle);
+	p = page_get(s->m, index_page(&s->index, block, open));
+	if (p && p->state == PAGE_CACHED &&
+	    (p->lru == LRU_COPIES) != page_is_copy(p))
+		page_list_cached(p);
+}
+
 /* ---- changes ---- */
 
 /* A number that is not in use; there is one. */
@@ -176,14 +208,15 @@ void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 	p->block = block;
 	p->depth = depth;
 	page_write(p, PAGE_SEALED, block ? prefix : NULL);
+	if (block)
+		page_index(p->space, block, p->class, page_handle(p));
 }
 
 void page_cache(struct page *p)
 {
 	assert(p->state == PAGE_SEALED && p->holds == 0 && p->block);
 	page_set_state(p, PAGE_CACHED);
-	p->stamp = p->space->m->tick;
-	list_move_tail(&p->slab->class->lru, &p->link);
+	page_list_cached(p);
 	p->space->m->freed = true;
 }
 
@@ -238,7 +271,6 @@ static void page_let_go(struct page *p)
 void page_free(struct page *p)
 {
 	struct mem_space *s = p->space;
-	uint32_t group = page_group(p);
 	uint32_t block = p->block;
 
 	assert(p->state != PAGE_FREE && p->holds == 0);
@@ -247,7 +279,7 @@ void page_free(struct page *p)
 	page_write(p, PAGE_FREE, NULL);
 	page_let_go(p);
 	if (block)
-		index_set_page(&s->index, block, group, 0);
+		page_index(s, block, p->class, 0);
 	s->m->freed = true;
 }
 
@@ -301,4 +333,5 @@ void page_restore_name(struct page *p, uint32_t block)
 {
 	p->block = block;
 	p->depth = table_get(&p->space->m->table, page_nr(p))->depth;
+	page_index(p->space, block, p->class, page_handle(p));
 }

@@ -9,6 +9,11 @@
  *	FREE -> OPEN -> SEALED <-> CACHED -> FREE
  *	         |  \-> QUARANTINED -> OPEN | FREE
  *	         \-> FREE
+ *
+ * A page of an open class, where its group has a sealed class as well, is an
+ * exact copy while its block has a page of that class too. When the sealed
+ * page comes or goes, a copy that is CACHED changes its list; it counts as
+ * used then.
  */
 #ifndef DAEMON_MEM_PAGE_H
 #define DAEMON_MEM_PAGE_H
@@ -26,13 +31,14 @@ struct page {
 	struct writer *writer;	/* QUARANTINED, or OPEN and unclaimed */
 	struct charge charge;
 	uint64_t holds;
-	uint64_t stamp;		/* CACHED: mem.tick when it became so */
+	uint64_t stamp;		/* CACHED: mem.tick when it was listed */
 	uint32_t generation;
 	uint32_t cell;		/* of its slab */
 	uint32_t block;		/* of its space's index, 0: unnamed */
 	uint32_t depth;		/* of that block */
 	uint8_t state;
 	uint8_t class;		/* of its space */
+	uint8_t lru;		/* CACHED: enum lru, where it is listed */
 };
 
 /* The page of a handle that is not stale, not FREE; else NULL. */
@@ -46,18 +52,23 @@ static inline uint32_t page_bytes(const struct page *p)
 	return p->space->classes[p->class].page_bytes;
 }
 
-static inline uint32_t page_group(const struct page *p)
+/* The class of the sealed pages of its group; often its own. */
+static inline uint32_t page_sealed_class(const struct page *p)
 {
-	return p->space->classes[p->class].group;
+	return p->space->sealed[p->space->classes[p->class].group];
 }
+
+/* Has its block a sealed page that does without it? */
+bool page_is_copy(const struct page *p);
 
 /* FREE -> OPEN, held by @c. A number and a cell are there. */
 struct page *page_take(struct mem_client *c, struct mem_space *s,
 		       uint32_t class);
 
 /*
- * OPEN -> SEALED, and named for @prefix as a page of @block (whose entry is
- * set) unless that is 0. A SEALED page may get its name later.
+ * OPEN -> SEALED, and named for @prefix as @block's page of its class, of
+ * which there is none yet, unless that is 0. A SEALED page may get its name
+ * later.
  */
 void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 	       uint32_t depth);
@@ -89,7 +100,7 @@ void page_forget(struct page *p);
 struct page *page_restore(struct mem *m, uint32_t nr, struct mem_space *s,
 			  struct slab *slab, uint32_t cell, struct writer *w);
 
-/* Gives a SEALED page back the name its identity has. */
+/* Gives a SEALED page back the name its identity has, and its block. */
 void page_restore_name(struct page *p, uint32_t block);
 
 /* Entry @nr is FREE, of a generation that must not come again. */

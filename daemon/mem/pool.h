@@ -13,7 +13,8 @@
  *			in the list of its unclaimed writer
  *	SEALED		holds >= 1; or, after a restart, unnamed, no holds and
  *			in unclaimed
- *	CACHED		no holds, named, in the lru of its size class
+ *	CACHED		no holds, named, in an lru of its size class: that of
+ *			the copies exactly when it is one (page.h)
  *	QUARANTINED	no holds, in the list of its writer
  *
  * and: p->block is not 0 exactly when the page is named, and then that block

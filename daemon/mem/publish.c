@@ -4,7 +4,9 @@
  *
  * Everything that can be refused is refused before anything changes. Of two
  * pages of one name the first stays: the second is sealed for its owner and
- * the owner gets a hold on the first. Two prefixes of one name (they would
+ * the owner gets a hold on the first. A name has one page of each class: where
+ * a group has two, an exact one and a sealed one, published together or one
+ * after the other. Two prefixes of one name (they would
  * need the tenant's key to be made) are told apart: the second is not shared.
  * Neither is one more of a bucket that is crowded.
  */
@@ -12,21 +14,21 @@
 #include <string.h>
 #include "daemon/mem/hold.h"
 
-/* The block's page of group @g, checked; NULL with *err 0: absent. */
+/* The block's page of @class, checked; NULL with *err 0: absent. */
 static struct page *publish_page(const struct mem_client *c,
 				 const struct mem_space *s,
-				 const struct mem_block *b, uint32_t g,
+				 const struct mem_block *b, uint32_t class,
 				 int *err)
 {
 	struct page *p;
 
 	*err = 0;
-	if (!b->pages[g])
+	if (!b->pages[class])
 		return NULL;
-	p = page_get(c->m, b->pages[g]);
+	p = page_get(c->m, b->pages[class]);
 	if (!p || p->space != s || !hold_count(c, p))
 		*err = -ESTALE;
-	else if (page_group(p) != g)
+	else if (p->class != class)
 		*err = -EINVAL;
 	return p;
 }
@@ -34,10 +36,10 @@ static struct page *publish_page(const struct mem_client *c,
 static int publish_check(const struct mem_client *c, const struct mem_space *s,
 			 const struct mem_block *b, struct page **pages)
 {
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++) {
+	for (uint32_t i = 0; i < s->nr_classes; i++) {
 		int err;
 
-		pages[g] = publish_page(c, s, b, g, &err);
+		pages[i] = publish_page(c, s, b, i, &err);
 		if (err)
 			return err;
 	}
@@ -62,12 +64,10 @@ static struct page *publish_one(struct mem_client *c, struct page *p,
 				uint32_t depth)
 {
 	struct mem_space *s = p->space;
-	handle_t kept = index_page(&s->index, block, page_group(p));
+	handle_t kept = index_page(&s->index, block, p->class);
 
 	if (!kept) {
 		page_seal(p, prefix, block, depth);
-		index_set_page(&s->index, block, page_group(p),
-			       page_handle(p));
 		space_count(&s->stats->published, 1);
 		s->m->stat.published++;
 		return p;
@@ -94,8 +94,8 @@ static uint32_t publish_block(struct mem_space *s, const struct prefix *prefix,
 static bool publish_renames(const struct mem_space *s, uint32_t block,
 			    struct page *const *pages)
 {
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
-		if (pages[g] && pages[g]->block && pages[g]->block != block)
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		if (pages[i] && pages[i]->block && pages[i]->block != block)
 			return true;
 	return false;
 }
@@ -103,8 +103,8 @@ static bool publish_renames(const struct mem_space *s, uint32_t block,
 static bool publish_has_page(const struct mem_space *s,
 			     struct page *const *pages)
 {
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
-		if (pages[g])
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		if (pages[i])
 			return true;
 	return false;
 }
@@ -121,29 +121,29 @@ static int publish_named(struct mem_client *c, struct mem_space *s,
 		return -EEXIST;
 	if (publish_renames(s, block, pages))
 		return -EINVAL;
-	if (map_reserve(&c->holds, s->key.geometry.nr_groups) < 0)
+	if (map_reserve(&c->holds, s->nr_classes) < 0)
 		return -ENOMEM;
 	if (!block && publish_has_page(s, pages))
 		block = publish_block(s, &prefix, b->depth);
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
-		if (pages[g])
-			pages[g] = publish_one(c, pages[g], &prefix, block,
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		if (pages[i])
+			pages[i] = publish_one(c, pages[i], &prefix, block,
 					       b->depth);
 	return 0;
 }
 
 static void publish_private(const struct mem_space *s, struct page **pages)
 {
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
-		if (pages[g] && pages[g]->state == PAGE_OPEN)
-			page_seal(pages[g], NULL, 0, 0);
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		if (pages[i] && pages[i]->state == PAGE_OPEN)
+			page_seal(pages[i], NULL, 0, 0);
 }
 
 int mem_publish(struct mem_client *c, struct mem_space *s,
 		const struct mem_block *b, bool private, handle_t *handles,
 		place_t *places)
 {
-	struct page *pages[KVD_MAX_GROUPS];
+	struct page *pages[MEM_MAX_CLASSES];
 	int r;
 
 	r = publish_check(c, s, b, pages);
@@ -155,9 +155,9 @@ int mem_publish(struct mem_client *c, struct mem_space *s,
 		publish_private(s, pages);
 	else if (r < 0)
 		return r;
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++) {
-		handles[g] = pages[g] ? page_handle(pages[g]) : 0;
-		places[g] = pages[g] ? page_place(pages[g]) : 0;
+	for (uint32_t i = 0; i < s->nr_classes; i++) {
+		handles[i] = pages[i] ? page_handle(pages[i]) : 0;
+		places[i] = pages[i] ? page_place(pages[i]) : 0;
 	}
 	return 0;
 }

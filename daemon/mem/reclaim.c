@@ -25,14 +25,16 @@ void page_evict(struct page *p)
 	s->m->stat.evicted++;
 }
 
-static struct page *class_coldest(const struct size_class *sc)
+static struct page *class_coldest(const struct size_class *sc, enum lru which)
 {
-	return list_empty(&sc->lru) ? NULL :
-				      list_first(&sc->lru, struct page, link);
+	return list_empty(&sc->lru[which]) ?
+		       NULL :
+		       list_first(&sc->lru[which], struct page, link);
 }
 
 /* The class of @t, other than @but, that has the coldest page. */
 static struct size_class *tenant_coldest(const struct tenant *t,
+					 enum lru which,
 					 const struct size_class *but)
 {
 	struct size_class *coldest = NULL;
@@ -41,31 +43,45 @@ static struct size_class *tenant_coldest(const struct tenant *t,
 		struct size_class *sc;
 
 		sc = list_entry(pos, struct size_class, link);
-		if (sc == but || list_empty(&sc->lru))
+		if (sc == but || list_empty(&sc->lru[which]))
 			continue;
-		if (!coldest ||
-		    class_coldest(sc)->stamp < class_coldest(coldest)->stamp)
+		if (!coldest || class_coldest(sc, which)->stamp <
+					class_coldest(coldest, which)->stamp)
 			coldest = sc;
 	}
 	return coldest;
 }
 
-/* The same over all tenants. */
-static struct size_class *pool_coldest(const struct mem *m)
+/* What @t gives up next: an exact copy as long as it has one. Or NULL. */
+static struct page *tenant_next(const struct tenant *t)
 {
-	struct size_class *coldest = NULL;
+	for (int i = 0; i < NR_LRUS; i++) {
+		struct size_class *sc = tenant_coldest(t, (enum lru)i, NULL);
+
+		if (sc)
+			return class_coldest(sc, (enum lru)i);
+	}
+	return NULL;
+}
+
+static bool page_goes_before(const struct page *a, const struct page *b)
+{
+	return a->lru != b->lru ? a->lru < b->lru : a->stamp < b->stamp;
+}
+
+/* The same over all tenants. */
+static struct page *pool_next(const struct mem *m)
+{
+	struct page *next = NULL;
 
 	list_for_each(pos, &m->tenants) {
-		struct size_class *sc;
+		struct page *p = tenant_next(list_entry(pos, struct tenant,
+							link));
 
-		sc = tenant_coldest(list_entry(pos, struct tenant, link), NULL);
-		if (!sc)
-			continue;
-		if (!coldest ||
-		    class_coldest(sc)->stamp < class_coldest(coldest)->stamp)
-			coldest = sc;
+		if (p && (!next || page_goes_before(p, next)))
+			next = p;
 	}
-	return coldest;
+	return next;
 }
 
 void reclaim_charge(struct tenant *t, uint64_t bytes)
@@ -73,24 +89,31 @@ void reclaim_charge(struct tenant *t, uint64_t bytes)
 	uint64_t target = t->charged > bytes ? t->charged - bytes : 0;
 
 	while (t->charged > target)
-		page_evict(class_coldest(tenant_coldest(t, NULL)));
+		page_evict(tenant_next(t));
 }
 
 void reclaim_pages(struct tenant *t, uint64_t nr)
 {
 	while (nr--)
-		page_evict(class_coldest(tenant_coldest(t, NULL)));
+		page_evict(tenant_next(t));
 }
 
+static void lru_evict_space(struct list *lru, const struct mem_space *s)
+{
+	list_for_each_safe(pos, lru) {
+		struct page *p = list_entry(pos, struct page, link);
+
+		if (p->space == s)
+			page_evict(p);
+	}
+}
+
+/* All copies first: one whose sealed page went would change its list. */
 void reclaim_space(struct mem_space *s)
 {
-	for (uint32_t i = 0; i < s->nr_classes; i++)
-		list_for_each_safe(pos, &s->sizes[i]->lru) {
-			struct page *p = list_entry(pos, struct page, link);
-
-			if (p->space == s)
-				page_evict(p);
-		}
+	for (int which = 0; which < NR_LRUS; which++)
+		for (uint32_t i = 0; i < s->nr_classes; i++)
+			lru_evict_space(&s->sizes[i]->lru[which], s);
 }
 
 bool reclaim_numbers(struct tenant *t, uint32_t nr)
@@ -100,21 +123,54 @@ bool reclaim_numbers(struct tenant *t, uint32_t nr)
 	if (m->nr_free + m->tally.pages[PAGE_CACHED] < nr)
 		return false;
 	while (m->nr_free < nr) {
-		struct size_class *sc = tenant_coldest(t, NULL);
+		struct page *p = tenant_next(t);
 
-		page_evict(class_coldest(sc ? sc : pool_coldest(m)));
+		page_evict(p ? p : pool_next(m));
 	}
 	return true;
 }
 
 /* ---- cells ---- */
 
+/* The slab itself may be gone after its last page. */
+static void slab_evict_copies(struct slab *slab)
+{
+	struct mem *m = slab->segment->m;
+	uint32_t left = slab->nr_cached;
+
+	for (uint32_t i = 0; left; i++) {
+		struct page *p = &m->pages[slab->cells[i] & ~SLAB_FREE];
+
+		if ((slab->cells[i] & SLAB_FREE) || p->state != PAGE_CACHED)
+			continue;
+		left--;
+		if (p->lru == LRU_COPIES)
+			page_evict(p);
+	}
+}
+
+/* A copy of @sc, or else those of one slab of another size. */
+static bool reclaim_copies(struct size_class *sc)
+{
+	struct page *p = class_coldest(sc, LRU_COPIES);
+	struct size_class *other;
+
+	if (p) {
+		page_evict(p);
+		return true;
+	}
+	other = tenant_coldest(sc->tenant, LRU_COPIES, sc);
+	if (other)
+		slab_evict_copies(class_coldest(other, LRU_COPIES)->slab);
+	return other;
+}
+
 /* A slab without held pages, near the cold end of a class, or NULL. */
 static struct slab *class_idle_slab(const struct size_class *sc)
 {
 	int scan = RECLAIM_SCAN;
 
-	list_for_each(pos, &sc->lru) {
+	list_for_each(pos, &sc->lru[LRU_OTHERS]) {
 		struct slab *slab = list_entry(pos, struct page, link)->slab;
 
 		if (slab_is_idle(slab))
@@ -152,10 +208,15 @@ static bool class_evict_slab(const struct size_class *sc)
 
 bool reclaim_step(struct size_class *sc)
 {
-	struct size_class *other = tenant_coldest(sc->tenant, sc);
-	struct page *mine = class_coldest(sc);
+	struct size_class *other;
+	struct page *mine, *theirs;
 
-	if (other && (!mine || class_coldest(other)->stamp < mine->stamp) &&
+	if (reclaim_copies(sc))
+		return true;
+	mine = class_coldest(sc, LRU_OTHERS);
+	other = tenant_coldest(sc->tenant, LRU_OTHERS, sc);
+	theirs = other ? class_coldest(other, LRU_OTHERS) : NULL;
+	if (theirs && (!mine || theirs->stamp < mine->stamp) &&
 	    class_evict_slab(other))
 		return true;
 	if (mine) {

@@ -3,9 +3,10 @@
  * reclaim.h - making room by giving up what nobody holds.
  *
  * Only CACHED pages are given up, the coldest first, and nothing during the
- * grace time. Same size: page by page. Another size: a whole slab, whose
- * granules then serve any class. Another tenant: a whole segment, and only
- * one that nobody can have mapped.
+ * grace time. A tenant's exact copies (page.h), of whatever size, go before
+ * anything else it has. Same size: page by page. Another size: a whole slab,
+ * whose granules then serve any class; of copies, all that one slab has.
+ * Another tenant: a whole segment, and only one that nobody can have mapped.
  */
 #ifndef DAEMON_MEM_RECLAIM_H
 #define DAEMON_MEM_RECLAIM_H
@@ -15,10 +16,10 @@
 /* CACHED -> FREE, counted. */
 void page_evict(struct page *p);
 
-/* Gives up coldest pages of @t, of any size, until @bytes are uncharged. */
+/* Gives up pages of @t, of any size, until @bytes are uncharged. */
 void reclaim_charge(struct tenant *t, uint64_t bytes);
 
-/* Gives up @nr coldest pages of @t, which has them. */
+/* Gives up @nr pages of @t, which has them. */
 void reclaim_pages(struct tenant *t, uint64_t nr);
 
 /* Gives up all that @s has cached. */
@@ -31,8 +32,8 @@ void reclaim_space(struct mem_space *s);
 bool reclaim_numbers(struct tenant *t, uint32_t nr);
 
 /*
- * One step towards a free cell of @sc within its tenant: a page of the class
- * or a slab of another. Return: false when there is nothing to give up.
+ * One step towards a free cell of @sc within its tenant: copies, then a page
+ * of the class or a slab of another. Return: false when there is nothing to give up.
  */
 bool reclaim_step(struct size_class *sc);
 

@@ -196,7 +196,7 @@ static struct slab *restore_slab(const struct mem *m,
 	return slab->class == sc && slab->first == id->slab_slot ? slab : NULL;
 }
 
-/* The name is right, and no page of the group has it yet. */
+/* The name is right, and no page of the class has it yet. */
 static bool restore_name_fits(const struct mem_space *s,
 			      const struct identity *id,
 			      const struct prefix *p)
@@ -211,7 +211,7 @@ static bool restore_name_fits(const struct mem_space *s,
 	if (!block)
 		return !index_is_crowded(&s->index, &p->name);
 	return index_same(&s->index, block, p) &&
-	       !index_page(&s->index, block, s->classes[id->class].group);
+	       !index_page(&s->index, block, id->class);
 }
 
 static void restore_name(struct page *p, const struct identity *id,
@@ -225,7 +225,6 @@ static void restore_name(struct page *p, const struct identity *id,
 		block = index_add(ix, prefix, id->depth, g->k_format,
 				  g->v_format);
 	page_restore_name(p, block);
-	index_set_page(ix, block, page_group(p), page_handle(p));
 }
 
 static void restore_drop(struct restore *re, uint32_t nr)

@@ -47,7 +47,8 @@ static struct size_class *size_class_new(struct tenant *t, uint32_t page_bytes)
 				  page_bytes);
 	list_init(&sc->partial);
 	list_init(&sc->empty);
-	list_init(&sc->lru);
+	for (int i = 0; i < NR_LRUS; i++)
+		list_init(&sc->lru[i]);
 	list_add_tail(&t->classes, &sc->link);
 	return sc;
 }
@@ -75,7 +76,7 @@ void size_class_put(struct size_class *sc)
 	if (--sc->refs)
 		return;
 	size_class_trim(sc, 0);
-	assert(sc->nr_slabs == 0 && list_empty(&sc->lru));
+	assert(sc->nr_slabs == 0 && sc->nr_cached == 0);
 	list_del(&sc->link);
 	free(sc);
 }

@@ -42,32 +42,33 @@ static const char *key_check(const struct mem_space_key *key)
 
 /* ---- birth and death ---- */
 
-/* Group g's open class is class g. Every format so far seals in place. */
 static const char *space_init_classes(struct mem_space *s)
 {
 	const struct kvd_geometry *g = &s->key.geometry;
 	struct page_layout l;
 
-	for (uint32_t i = 0; i < g->nr_groups; i++) {
-		if (page_layout_init(&l, g, i, g->k_format, g->v_format) < 0)
+	for (uint32_t i = 0; i < geometry_nr_classes(g); i++) {
+		if (page_layout_class(&l, g, i) < 0)
 			return "a page of this geometry is too large";
 		if (l.page_bytes > s->m->segment_bytes)
 			return "a page is larger than the pool's segments";
 		s->classes[i] = (struct mem_class){
-			.group = i,
-			.k_format = g->k_format,
-			.v_format = g->v_format,
+			.group = geometry_class_group(g, i),
+			.k_format = l.k_format,
+			.v_format = l.v_format,
 			.page_bytes = l.page_bytes,
 		};
 	}
+	for (uint32_t i = 0; i < g->nr_groups; i++)
+		s->sealed[i] = (uint8_t)geometry_sealed_class(g, i);
 	return NULL;
 }
 
 static int space_init_sizes(struct mem_space *s)
 {
-	const struct kvd_geometry *g = &s->key.geometry;
+	uint32_t nr = geometry_nr_classes(&s->key.geometry);
 
-	for (uint32_t i = 0; i < g->nr_groups; i++) {
+	for (uint32_t i = 0; i < nr; i++) {
 		s->sizes[i] = size_class_get(s->tenant,
 					     s->classes[i].page_bytes);
 		if (!s->sizes[i])
@@ -94,7 +95,7 @@ static int space_init_shm(struct mem_space *s)
 	int r;
 
 	r = index_init(&s->index, space_nr_blocks(s),
-		       s->key.geometry.page_tokens, s->key.geometry.nr_groups);
+		       s->key.geometry.page_tokens, s->nr_classes);
 	if (r < 0)
 		return r;
 	r = memfd_share("kvd-stats", sizeof(*s->stats), &s->stats_fd, &p);

@@ -3,7 +3,9 @@
  * space.h - where a prefix may be shared: tenant x model x geometry x rank.
  *
  * A space has an index and statistics that its tenant's clients map, and one
- * size class per page class. It outlives its clients; one without clients
+ * size class per page class. A group of layers whose pages are sealed in other
+ * formats than they are filled in has two classes, and a block of the index a
+ * page of each at most. It outlives its clients; one without clients
  * whose pages are all CACHED is recycled when there are too many, the one with
  * the fewest pages first. A tenant may have a quarter of them.
  */
@@ -24,6 +26,7 @@ struct mem_space {
 	uint32_t nr_classes;
 	struct mem_class classes[MEM_MAX_CLASSES];
 	struct size_class *sizes[MEM_MAX_CLASSES];
+	uint8_t sealed[KVD_MAX_GROUPS];	/* class of a group's sealed pages */
 	struct index index;
 	struct shm_stats *stats;
 	int stats_fd;			/* read-only, for clients */

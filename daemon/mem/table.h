@@ -25,7 +25,7 @@
 #include "daemon/mem/mem.h"
 
 #define TABLE_MAGIC	  0x656c62617444564bULL /* "KVDtable" */
-#define TABLE_VERSION	  1
+#define TABLE_VERSION	  2
 #define TABLE_NR_SEGMENTS 4096u
 #define TABLE_NR_TENANTS  256u
 #define TABLE_NAME_BYTES  32u

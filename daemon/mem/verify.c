@@ -106,7 +106,7 @@ static int verify_block_of(struct verify *v, const struct page *p, uint32_t nr)
 	if (!p->block)
 		return 0;
 	if (p->block > ix->nr_touched ||
-	    index_page(ix, p->block, page_group(p)) != page_handle(p))
+	    index_page(ix, p->block, p->class) != page_handle(p))
 		return broken(v, "page %u: block %u does not name it", nr,
 			      p->block);
 	if (index_find(ix, &v->m->table.prefixes[nr].name) != p->block)
@@ -274,20 +274,39 @@ static void count_slabs(const struct size_class *sc, uint32_t below,
 	}
 }
 
-static int verify_lru(struct verify *v, const struct size_class *sc)
+static int verify_lru(struct verify *v, const struct size_class *sc,
+		      enum lru which)
 {
 	uint64_t stamp = 0;
 
-	list_for_each(pos, &sc->lru) {
+	list_for_each(pos, &sc->lru[which]) {
 		const struct page *p = list_entry(pos, struct page, link);
 
 		if (p->state != PAGE_CACHED || p->slab->class != sc ||
 		    p->stamp < stamp)
 			return broken(v, "page %u is in a wrong lru, or out "
 				      "of order", page_nr(p));
+		if (p->lru != which || page_is_copy(p) != (which == LRU_COPIES))
+			return broken(v, "page %u is listed as %s exact copy",
+				      page_nr(p), which == LRU_COPIES ?
+				      "an" : "no");
 		stamp = p->stamp;
 	}
-	if (list_length(&sc->lru) != sc->nr_cached)
+	return 0;
+}
+
+static int verify_lrus(struct verify *v, const struct size_class *sc)
+{
+	uint64_t nr = 0;
+
+	for (int i = 0; i < NR_LRUS; i++) {
+		int r = verify_lru(v, sc, (enum lru)i);
+
+		if (r < 0)
+			return r;
+		nr += list_length(&sc->lru[i]);
+	}
+	if (nr != sc->nr_cached)
 		return broken(v, "the lru of size %u has not its %llu pages",
 			      sc->page_bytes,
 			      (unsigned long long)sc->nr_cached);
@@ -304,7 +323,7 @@ static int verify_class(struct verify *v, const struct size_class *sc)
 	    nr_free != sc->nr_free)
 		return broken(v, "size %u: slabs or free cells are miscounted",
 			      sc->page_bytes);
-	return verify_lru(v, sc);
+	return verify_lrus(v, sc);
 }
 
 /* ---- indexes ---- */
@@ -314,12 +333,12 @@ static int verify_block(struct verify *v, const struct mem_space *s,
 {
 	const struct shm_block *b = index_block(&s->index, nr);
 
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++) {
-		handle_t h = index_page(&s->index, nr, g);
+	for (uint32_t c = 0; c < s->nr_classes; c++) {
+		handle_t h = index_page(&s->index, nr, c);
 		const struct page *p = page_get(v->m, h);
 
 		if (h && (!p || p->block != nr || p->space != s ||
-			  page_group(p) != g))
+			  p->class != c))
 			return broken(v, "space %u: block %u has a page that "
 				      "is not its own", s->id, nr);
 	}
@@ -330,8 +349,8 @@ static int verify_block(struct verify *v, const struct mem_space *s,
 
 static bool block_is_used(const struct mem_space *s, uint32_t nr)
 {
-	for (uint32_t g = 0; g < s->key.geometry.nr_groups; g++)
-		if (index_page(&s->index, nr, g))
+	for (uint32_t c = 0; c < s->nr_classes; c++)
+		if (index_page(&s->index, nr, c))
 			return true;
 	return false;
 }

@@ -37,7 +37,7 @@ struct client_space {
 	uint32_t id;
 	uint32_t nr_opens;
 	uint32_t page_tokens;
-	uint32_t nr_groups;
+	uint32_t nr_classes;
 	bool read_only;		/* every time */
 };
 

@@ -28,7 +28,7 @@ static void make(void)
 	ix->magic = SHM_INDEX_MAGIC;
 	ix->version = SHM_VERSION;
 	ix->page_tokens = P;
-	ix->nr_groups = 2;
+	ix->nr_classes = 2;
 	ix->nr_buckets = NR_BUCKETS;
 	ix->nr_blocks = NR_BLOCKS;
 	ix->block_bytes = (uint32_t)shm_block_bytes(P);
@@ -109,11 +109,11 @@ static void test_races(const struct index *x)
 	b->next = 0;
 }
 
-static void bad(uint32_t page_tokens, uint32_t nr_groups, const char *what)
+static void bad(uint32_t page_tokens, uint32_t nr_classes, const char *what)
 {
 	struct index x = { NULL };
 
-	CHECK(index_map(&x, fd, page_tokens, nr_groups) == -EPROTO, "%s",
+	CHECK(index_map(&x, fd, page_tokens, nr_classes) == -EPROTO, "%s",
 	      what);
 }
 

@@ -11,11 +11,11 @@
 
 static json_t *group_to_json(const Kvd__Group *g)
 {
-	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i}", "nr_layers",
+	return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "nr_layers",
 	                 (int)g->nr_layers, "nr_kv_heads", (int)g->nr_kv_heads,
 	                 "head_first", (int)g->head_first, "k_dim",
 	                 (int)g->k_dim, "v_dim", (int)g->v_dim, "window",
-	                 (int)g->window);
+	                 (int)g->window, "exact", (int)g->exact);
 }
 
 static json_t *groups_to_json(const Kvd__Geometry *g)
@@ -28,23 +28,38 @@ static json_t *groups_to_json(const Kvd__Geometry *g)
 	return groups;
 }
 
+static json_t *geometry_to_json(const Kvd__Geometry *g)
+{
+	char text[KVD_FORMATS_TEXT];
+
+	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:o, s:o}",
+	                 "page_tokens", (int)g->page_tokens, "format",
+	                 kvd_formats_name(g->k_format, g->v_format, text),
+	                 "k_format", kvd_format_name(g->k_format), "v_format",
+	                 kvd_format_name(g->v_format), "open_format",
+	                 kvd_format_name(g->open_format), "exact_pages",
+	                 (int)g->exact_pages, "profile",
+	                 g->profile ? json_hex64(g->profile) : json_null(),
+	                 "groups", groups_to_json(g));
+}
+
 static json_t *space_to_json(const Kvd__SpaceStat *s)
 {
 	static const Kvd__Geometry none = KVD__GEOMETRY__INIT;
-	const Kvd__Geometry *g = s->geometry ? s->geometry : &none;
+	json_t *j, *geometry;
 
-	return json_pack(
-		"{s:i, s:o, s:o, s:o, s:i, s:s, s:s, s:o, s:i, s:i, s:i, "
-		"s:I, s:I, s:I, s:o}",
-		"id", (int)s->id, "tenant", json_safe(s->tenant), "model",
-		json_hex(s->model.data, s->model.len), "fingerprint",
-		json_hex64(s->fingerprint), "page_tokens", (int)g->page_tokens,
-		"k_format", kvd_format_name(g->k_format), "v_format",
-		kvd_format_name(g->v_format), "groups", groups_to_json(g),
-		"tp_rank", (int)s->tp_rank, "tp_size", (int)s->tp_size,
-		"clients", (int)s->clients, "blocks", (json_int_t)s->blocks,
-		"hits", (json_int_t)s->hits, "misses", (json_int_t)s->misses,
-		"pages", json_counts(s->pages));
+	j = json_pack("{s:i, s:o, s:o, s:o, s:i, s:i, s:i, s:I, s:I, s:I, s:o}",
+	              "id", (int)s->id, "tenant", json_safe(s->tenant), "model",
+	              json_hex(s->model.data, s->model.len), "fingerprint",
+	              json_hex64(s->fingerprint), "tp_rank", (int)s->tp_rank,
+	              "tp_size", (int)s->tp_size, "clients", (int)s->clients,
+	              "blocks", (json_int_t)s->blocks, "hits",
+	              (json_int_t)s->hits, "misses", (json_int_t)s->misses,
+	              "pages", json_counts(s->pages));
+	geometry = geometry_to_json(s->geometry ? s->geometry : &none);
+	json_object_update(j, geometry);
+	json_decref(geometry);
+	return j;
 }
 
 /* Adds a reply's spaces to @spaces. Return: whether there are more. */
@@ -89,8 +104,9 @@ static void print_space(struct table *t, const json_t *s)
 	table_text(t, json_text(s, "tenant"));
 	snprintf(text, sizeof(text), "%.12s", json_text(s, "model"));
 	table_text(t, text);
-	table_text(t, json_text(s, "k_format"));
+	table_text(t, json_text(s, "format"));
 	table_count(t, json_count(s, "page_tokens"));
+	table_count(t, json_count(s, "exact_pages"));
 	table_count(t, (int64_t)json_array_size(json_object_get(s, "groups")));
 	snprintf(text, sizeof(text), "%lld/%lld",
 	         (long long)json_count(s, "tp_rank"),
@@ -108,10 +124,10 @@ static void print_space(struct table *t, const json_t *s)
 static void print(const json_t *answer)
 {
 	static const char *const head[] = { "space",  "tenant",  "model",
-		                            "format", "tokens",  "groups",
-		                            "tp",     "clients", "blocks",
-		                            "open",   "sealed",  "cached",
-		                            "hits",   "misses" };
+		                            "format", "tokens",  "exact",
+		                            "groups", "tp",      "clients",
+		                            "blocks", "open",    "sealed",
+		                            "cached", "hits",    "misses" };
 	struct table t = TABLE_NULL;
 	const json_t *s;
 	size_t i;

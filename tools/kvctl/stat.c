@@ -17,7 +17,8 @@ static const char *const states[] = { "total",       "free",   "open",
 
 static json_t *class_to_json(const Kvd__ClassStat *c)
 {
-	return json_pack("{s:i, s:i, s:s, s:I, s:o}", "space", (int)c->space,
+	return json_pack("{s:i, s:i, s:i, s:s, s:I, s:o}", "space",
+	                 (int)c->space, "page_class", (int)c->page_class,
 	                 "group", (int)c->group, "format", c->format,
 	                 "page_bytes", (json_int_t)c->page_bytes, "pages",
 	                 json_counts(c->pages));

@@ -25,10 +25,10 @@ static int check_block(const struct client_space *sp, const Kvd__Block *b,
 		return reply_fail(r, -EINVAL,
 				  "block %zu: %zu tokens, a page has %u", i,
 				  b->n_tokens, sp->page_tokens);
-	if (b->n_handles != sp->nr_groups)
+	if (b->n_handles != sp->nr_classes)
 		return reply_fail(r, -EINVAL,
-				  "block %zu: %zu handles for %u groups", i,
-				  b->n_handles, sp->nr_groups);
+				  "block %zu: %zu handles for %u classes", i,
+				  b->n_handles, sp->nr_classes);
 	return 0;
 }
 
@@ -38,7 +38,7 @@ static int check_blocks(const struct client_space *sp,
 	size_t i;
 	int err;
 
-	if (m->n_blocks * sp->nr_groups > WIRE_MAX_PAGES)
+	if (m->n_blocks * sp->nr_classes > WIRE_MAX_PAGES)
 		return reply_fail(r, -EINVAL, "%zu blocks: split the request",
 				  m->n_blocks);
 	for (i = 0; i < m->n_blocks; i++) {
@@ -66,7 +66,8 @@ static const char *refusal(int err)
 	case -ESTALE:
 		return "a page that this client does not hold";
 	case -EINVAL:
-		return "a page of another group, or with another name";
+		return "a page of another class than its slot's, or "
+		       "with another name";
 	default:
 		return "kvd is out of memory";
 	}
@@ -80,9 +81,9 @@ static void drop_kept(struct client *c, const struct client_space *sp,
 	uint32_t nr = 0, released;
 	size_t i;
 
-	for (i = 0; i < nr_blocks * sp->nr_groups; i++)
-		if (a->handles[i] != m->blocks[i / sp->nr_groups]->handles
-					     [i % sp->nr_groups])
+	for (i = 0; i < nr_blocks * sp->nr_classes; i++)
+		if (a->handles[i] != m->blocks[i / sp->nr_classes]->handles
+					     [i % sp->nr_classes])
 			a->handles[nr++] = a->handles[i];
 	mem_release(c->mem, a->handles, nr, &released);
 }
@@ -97,7 +98,7 @@ static int publish_blocks(struct client *c, struct mem_space *space,
 	int err;
 
 	for (i = 0; i < m->n_blocks; i++) {
-		at = i * sp->nr_groups;
+		at = i * sp->nr_classes;
 		get_block(m->blocks[i], &b);
 		err = mem_publish(c->mem, space, &b, m->private_,
 				  a->handles + at, a->places + at);
@@ -129,7 +130,7 @@ int do_publish(struct client *c, const struct request *req, struct reply *r)
 	err = check_blocks(sp, m, r);
 	if (err < 0)
 		return err;
-	nr = m->n_blocks * sp->nr_groups;
+	nr = m->n_blocks * sp->nr_classes;
 	a = arena_alloc(r->arena, sizeof(*a));
 	if (!a)
 		return -ENOMEM;

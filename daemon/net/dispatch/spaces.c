@@ -68,9 +68,10 @@ static int get_space_key(const Kvd__OpenSpaceRequest *m,
 }
 
 /* Notes that @c has the space open. A second opening may only widen it. */
-static int note_space(struct client *c, uint32_t id,
-		      const struct mem_space_key *key, bool read_only)
+static int note_space(struct client *c, const struct mem_space *space,
+		      uint32_t page_tokens, bool read_only)
 {
+	uint32_t id = mem_space_id(space);
 	struct client_space *sp = client_space_find(c, id);
 
 	if (sp) {
@@ -83,8 +84,10 @@ static int note_space(struct client *c, uint32_t id,
 		return -ENOMEM;
 	sp->id = id;
 	sp->nr_opens = 1;
-	sp->page_tokens = key->geometry.page_tokens;
-	sp->nr_groups = key->geometry.nr_groups;
+	sp->page_tokens = page_tokens;
+	sp->nr_classes = 0;
+	while (mem_space_class(space, sp->nr_classes))
+		sp->nr_classes++;
 	sp->read_only = read_only;
 	LIST_INSERT_HEAD(&c->spaces, sp, link);
 	return 0;
@@ -186,7 +189,8 @@ int do_open_space(struct client *c, const struct request *req,
 		return err;
 	err = put_space(c, space, r);
 	if (err == 0)
-		err = note_space(c, mem_space_id(space), &key, m->read_only);
+		err = note_space(c, space, key.geometry.page_tokens,
+				 m->read_only);
 	if (err < 0)
 		mem_space_close(c->mem, space);
 	return err;

@@ -83,18 +83,22 @@ static int put_class(const struct mem_space_stat *st,
 		     Kvd__PoolStat *pool, struct arena *arena)
 {
 	Kvd__ClassStat *a;
+	char *format;
 
 	if (pool->n_classes == MAX_CLASSES) {
 		pool->classes_omitted++;
 		return 0;
 	}
 	a = arena_alloc(arena, sizeof(*a));
-	if (!a)
+	format = arena_alloc(arena, KVD_FORMATS_TEXT);
+	if (!a || !format)
 		return -ENOMEM;
 	kvd__class_stat__init(a);
 	a->space = st->id;
 	a->group = class->group;
-	a->format = unconst(kvd_format_name(class->k_format));
+	a->page_class = i;
+	a->format = unconst(kvd_formats_name(class->k_format, class->v_format,
+					     format));
 	a->page_bytes = class->page_bytes;
 	a->pages = put_counts(&st->class_pages[i], arena);
 	pool->classes[pool->n_classes++] = a;
