@@ -411,7 +411,7 @@ static void test_nan(void)
 	toy_tokens(&seed, tokens, N);
 	toy_nan_token = tokens[2 * P + 4];
 	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "new");
-	run(seq, tokens, N, N, ref);
+	run(seq, tokens, N, P, ref);
 	kvd_seq_free(seq);
 	seq = toy_match(&toy, tokens, N - 1, &hit);
 	CHECK(hit == 2 * P, "%s: %zu tokens found", kind->formats, hit);
