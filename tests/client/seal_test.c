@@ -329,9 +329,13 @@ static void test_truncate_open(void)
 	memcpy(other, tokens, to * sizeof(*other));
 	ref = reference(other, N);
 	run(seq, tokens, n, 50, out);
-	CHECK(!kvd_truncate(seq, to, NULL), "%s", kvd_error(toy.k));
-	run(seq, other + to, N - to, 33, out);
-	same(ref + to * all, out, N - to, "truncate");
+	if (kvd_truncate(seq, to, NULL) == 0) {
+		run(seq, other + to, N - to, 33, out);
+		same(ref + to * all, out, N - to, "truncate");
+	} else { /* pages left the window meanwhile, and nothing else */
+		CHECK(kind->window && kind->window < N, "%s",
+		      kvd_error(toy.k));
+	}
 	kvd_seq_free(seq);
 	free(ref);
 	free(out);
