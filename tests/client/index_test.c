@@ -125,7 +125,7 @@ static void test_bad(void)
 	CHECK(index_map(&x, empty, P, 2) == -EPROTO, "an empty file");
 	close(empty);
 	bad(64, 2, "other page size");
-	bad(P, 3, "other number of groups");
+	bad(P, 3, "other number of classes");
 	ix->nr_buckets = 3;
 	bad(P, 2, "buckets not a power of two");
 	ix->nr_buckets = 1u << 31;
@@ -140,7 +140,7 @@ static void test_bad(void)
 	ix->block_bytes = 64;
 	bad(P, 2, "blocks too small for their tokens");
 	ix->block_bytes = (uint32_t)shm_block_bytes(P);
-	ix->version = 2;
+	ix->version = SHM_VERSION + 1;
 	bad(P, 2, "another version");
 	ix->version = SHM_VERSION;
 }

@@ -180,16 +180,36 @@ struct mem_space_key fx_key(uint8_t model, const uint32_t *layers)
 	return key;
 }
 
+struct mem_space_key fx_kivi_key(uint8_t model, const uint32_t *layers,
+				 uint32_t exact)
+{
+	struct mem_space_key key = fx_key(model, layers);
+	struct kvd_geometry *g = &key.geometry;
+
+	g->k_format = KVD_KIVI4;
+	g->v_format = KVD_KIVI4;
+	for (uint32_t i = 0; i < g->nr_groups; i++)
+		g->groups[i].exact = exact >> i & 1;
+	return key;
+}
+
+struct mem_space *fx_open(struct mem_client *c,
+			  const struct mem_space_key *key)
+{
+	struct mem_space *s;
+	const char *why;
+
+	if (mem_space_open(c, key, &s, &why) < 0)
+		fail_msg("%s", why);
+	return s;
+}
+
 struct mem_space *fx_space(struct mem_client *c, uint8_t model,
 			   const uint32_t *layers)
 {
 	struct mem_space_key key = fx_key(model, layers);
-	struct mem_space *s;
-	const char *why;
 
-	if (mem_space_open(c, &key, &s, &why) < 0)
-		fail_msg("%s", why);
-	return s;
+	return fx_open(c, &key);
 }
 
 /* ---- pages ---- */
@@ -262,21 +282,21 @@ struct name fx_name(const struct mem_space *s, uint32_t seq, uint32_t depth)
 }
 
 handle_t fx_publish(struct mem_client *c, struct mem_space *s, uint32_t seq,
-		    uint32_t depth, uint32_t group, handle_t h)
+		    uint32_t depth, uint32_t class, handle_t h)
 {
 	struct mem_block b = fx_block(s, seq, depth);
-	handle_t handles[KVD_MAX_GROUPS];
-	place_t places[KVD_MAX_GROUPS];
+	handle_t handles[MEM_MAX_CLASSES];
+	place_t places[MEM_MAX_CLASSES];
 
-	b.pages[group] = h;
+	b.pages[class] = h;
 	assert_int_equal(mem_publish(c, s, &b, false, handles, places), 0);
-	return handles[group];
+	return handles[class];
 }
 
 /* ---- a client's view ---- */
 
 handle_t fx_lookup(const struct mem_space *s, uint32_t seq, uint32_t depth,
-		   uint32_t group)
+		   uint32_t class)
 {
 	struct name name = fx_name(s, seq, depth);
 	const struct shm_index *ix;
@@ -298,7 +318,7 @@ handle_t fx_lookup(const struct mem_space *s, uint32_t seq, uint32_t depth,
 			assert_int_equal(b->depth, depth);
 			assert_int_equal(b->tokens[63],
 					 seq * 1000000 + depth * 64 + 63);
-			found = b->page[group];
+			found = b->page[class];
 			break;
 		}
 		nr = b->next;

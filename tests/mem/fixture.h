@@ -68,6 +68,15 @@ struct mem_space_key fx_key(uint8_t model, const uint32_t *layers);
 struct mem_space *fx_space(struct mem_client *c, uint8_t model,
 			   const uint32_t *layers);
 
+/*
+ * The same sealed as kivi4, of 4.5 KiB per layer: class g is group g's open
+ * one, the sealed ones follow. Groups whose bit is in @exact have no such.
+ */
+struct mem_space_key fx_kivi_key(uint8_t model, const uint32_t *layers,
+				 uint32_t exact);
+struct mem_space *fx_open(struct mem_client *c,
+			  const struct mem_space_key *key);
+
 /* mem_alloc() that waits for segments. */
 int fx_alloc(struct fx *f, struct mem_client *c, struct mem_space *s,
 	     uint32_t class, uint32_t nr, handle_t *handles);
@@ -86,12 +95,12 @@ struct mem_block fx_block(const struct mem_space *s, uint32_t seq,
 			  uint32_t depth);
 struct name fx_name(const struct mem_space *s, uint32_t seq, uint32_t depth);
 
-/* Publishes @h in @group of a block. Return: who has the name. */
+/* Publishes @h of @class in a block. Return: who has the name. */
 handle_t fx_publish(struct mem_client *c, struct mem_space *s, uint32_t seq,
-		    uint32_t depth, uint32_t group, handle_t h);
+		    uint32_t depth, uint32_t class, handle_t h);
 
 /* What a client finds in the index it maps: the page, or 0. */
 handle_t fx_lookup(const struct mem_space *s, uint32_t seq, uint32_t depth,
-		   uint32_t group);
+		   uint32_t class);
 
 #endif

@@ -204,8 +204,8 @@ struct child {
 
 static void child_publish(struct child *ch, uint32_t seq, uint32_t depth)
 {
-	handle_t h[GROUPS], out[KVD_MAX_GROUPS];
-	place_t place[GROUPS], kept[KVD_MAX_GROUPS];
+	handle_t h[GROUPS], out[MEM_MAX_CLASSES];
+	place_t place[GROUPS], kept[MEM_MAX_CLASSES];
 	struct mem_block b;
 	uint64_t need;
 

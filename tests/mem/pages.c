@@ -95,8 +95,8 @@ static void test_stale(void **state)
 	bad[4] = handle_make(UINT32_MAX, handle_nr(again));
 	for (int i = 0; i < 5; i++) {
 		struct mem_block b = fx_block(s, 1, 0);
-		handle_t out[KVD_MAX_GROUPS];
-		place_t places[KVD_MAX_GROUPS];
+		handle_t out[MEM_MAX_CLASSES];
+		place_t places[MEM_MAX_CLASSES];
 
 		assert_int_equal(mem_release(c, &bad[i], 1, &nr), -ESTALE);
 		assert_int_equal(mem_reference(c, &bad[i], 1), -ESTALE);
@@ -123,8 +123,8 @@ static void test_bad_arguments(void **state)
 	struct mem_client *c;
 	struct mem_space *s;
 	struct fx f;
-	handle_t h[4], out[KVD_MAX_GROUPS];
-	place_t places[KVD_MAX_GROUPS];
+	handle_t h[4], out[MEM_MAX_CLASSES];
+	place_t places[MEM_MAX_CLASSES];
 	struct mem_block b;
 	uint64_t need;
 
@@ -167,8 +167,8 @@ static void test_groups(void **state)
 	struct mem_space_stat st;
 	struct mem_block blk;
 	struct fx f;
-	handle_t h[4], out[KVD_MAX_GROUPS];
-	place_t places[KVD_MAX_GROUPS];
+	handle_t h[4], out[MEM_MAX_CLASSES];
+	place_t places[MEM_MAX_CLASSES];
 
 	fx_init(&f, 16 * MIB, 4 * MIB);
 	a = fx_client(&f, 1, "t", 0);
@@ -239,8 +239,8 @@ static bool in_bucket_0(const struct mem_space *s, uint32_t i,
 /* Whoever knows the key can name blocks of one bucket: so many, no more. */
 static void test_crowded(void **state)
 {
-	handle_t h[SHM_MAX_CHAIN + 1], out[KVD_MAX_GROUPS];
-	place_t places[KVD_MAX_GROUPS];
+	handle_t h[SHM_MAX_CHAIN + 1], out[MEM_MAX_CLASSES];
+	place_t places[MEM_MAX_CLASSES];
 	struct mem_client *c;
 	struct mem_space *s;
 	struct mem_stat st;
@@ -275,8 +275,8 @@ static void test_private(void **state)
 	struct mem_space *s;
 	struct mem_block b = { .tokens = NULL };
 	struct fx f;
-	handle_t out[KVD_MAX_GROUPS], h;
-	place_t places[KVD_MAX_GROUPS];
+	handle_t out[MEM_MAX_CLASSES], h;
+	place_t places[MEM_MAX_CLASSES];
 
 	fx_init(&f, 8 * MIB, 4 * MIB);
 	c = fx_client(&f, 1, "t", 0);

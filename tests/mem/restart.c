@@ -50,7 +50,7 @@ static void test_restart(void **state)
 	struct mem_space *s;
 	struct mem_space_stat st;
 	struct fx f;
-	handle_t open[2], named[20], private, stale, out[KVD_MAX_GROUPS];
+	handle_t open[2], named[20], private, stale, out[MEM_MAX_CLASSES];
 	struct mem_block b = { .tokens = NULL };
 	place_t before[20], after[20];
 	uint64_t epoch;
@@ -131,7 +131,7 @@ static void test_grace(void **state)
 	struct mem_space *s;
 	struct mem_block b = { .tokens = NULL };
 	struct fx f;
-	handle_t h[64], out[KVD_MAX_GROUPS];
+	handle_t h[64], out[MEM_MAX_CLASSES];
 	place_t p[64];
 	uint64_t need;
 

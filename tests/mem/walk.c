@@ -3,6 +3,7 @@
  * walk.c - random operations of several processes, everything verified.
  *
  * Each fake process knows what it holds; what the pool says of it must agree.
+ * In the last space groups have two classes, and blocks exact copies.
  * KVD_SEED repeats a run, KVD_STEPS makes it longer.
  */
 #include "tests/mem/fixture.h"
@@ -12,7 +13,8 @@
 
 #define PROCS	 8
 #define TENANTS	 2
-#define SPACES	 3
+#define SPACES	 4
+#define KIVI	 3 /* the space of two classes */
 #define MAX_HELD 4000
 #define SEQS	 8
 #define DEPTHS	 40
@@ -21,12 +23,15 @@ static const uint32_t shapes[SPACES][4] = {
 	{ 4, 0 },	 /* 64 KiB */
 	{ 8, 3, 0 },	 /* 128 and 48 KiB */
 	{ 1, 40, 2, 0 }, /* 16, 640 and 32 KiB */
+	{ 3, 1, 2, 0 },	 /* 48, 16 and 32 KiB, the outer two sealed in 14, 9 */
 };
+
+#define NR_CLASSES(space) ((uint32_t[]){ 1, 2, 3, 5 }[space])
 
 struct held {
 	handle_t h;
 	uint32_t space;
-	uint32_t group;
+	uint32_t class;
 	uint32_t seq, depth;	/* of its name, when it is named */
 	bool open;
 	bool named;
@@ -45,7 +50,7 @@ static struct proc procs[PROCS];
 static pid_t next_pid = 100;
 static pid_t zombies[100000];	/* gone, pages quarantined */
 static uint32_t nr_zombies;
-static uint64_t published, deduplicated, evicted;
+static uint64_t published, deduplicated, evicted, copies;
 
 /* xorshift64*: the same on every machine. */
 static uint64_t rng;
@@ -71,8 +76,15 @@ static void proc_connect(struct proc *p)
 	uint32_t t = (uint32_t)(p - procs) % TENANTS;
 
 	p->c = fx_client(&f, p->pid, names[t], t ? 5 * MIB : 0);
-	for (uint32_t i = 0; i < SPACES; i++)
-		p->s[i] = fx_space(p->c, (uint8_t)i, shapes[i]);
+	for (uint32_t i = 0; i < SPACES; i++) {
+		struct mem_space_key key = fx_key((uint8_t)i, shapes[i]);
+
+		if (i == KIVI)
+			key = fx_kivi_key((uint8_t)i, shapes[i], 1 << 1);
+		p->s[i] = fx_open(p->c, &key);
+		assert_non_null(mem_space_class(p->s[i], NR_CLASSES(i) - 1));
+		assert_null(mem_space_class(p->s[i], NR_CLASSES(i)));
+	}
 }
 
 static void proc_start(struct proc *p)
@@ -117,7 +129,7 @@ static void proc_check(struct proc *p)
 		nr_open += x->open;
 		if (x->named && one_in(8))
 			assert_int_equal(fx_lookup(p->s[x->space], x->seq,
-						   x->depth, x->group), x->h);
+						   x->depth, x->class), x->h);
 	}
 	assert_int_equal(st.open_pages, nr_open);
 	assert_int_equal(st.held_pages, distinct);
@@ -127,23 +139,21 @@ static void proc_check(struct proc *p)
 
 static void op_alloc(struct proc *p)
 {
-	uint32_t space = below(SPACES), group, nr = 1 + below(12);
+	uint32_t space = below(SPACES), class, nr = 1 + below(12);
 	handle_t h[12];
 	place_t places[12];
 	uint64_t need;
 	int r;
 
-	for (group = 0; shapes[space][group]; group++)
-		;
-	group = below(group);
+	class = below(NR_CLASSES(space));
 	if (p->nr + nr > MAX_HELD)
 		return;
-	r = mem_alloc(p->c, p->s[space], group, nr, h, places, &need);
+	r = mem_alloc(p->c, p->s[space], class, nr, h, places, &need);
 	assert_true(r == 0 || r == -EAGAIN || r == -ENOSPC || r == -EDQUOT ||
 		    (r == -EINVAL && nr > 1)); /* more than the limit */
 	for (uint32_t i = 0; r == 0 && i < nr; i++)
 		proc_add(p, (struct held){ .h = h[i], .space = space,
-					   .group = group, .open = true });
+					   .class = class, .open = true });
 }
 
 static void op_release(struct proc *p)
@@ -158,56 +168,107 @@ static void op_release(struct proc *p)
 	}
 }
 
+/* What became of page @x, published under a name that @out has now. */
+static void proc_published(struct proc *p, struct held x, handle_t out,
+			   struct held name)
+{
+	x.open = false;
+	if (!name.named || out == x.h) {
+		x.named |= name.named;
+		x.seq = name.named ? name.seq : x.seq;
+		x.depth = name.named ? name.depth : x.depth;
+		proc_update(p, &x);
+		return;
+	}
+	proc_update(p, &x);
+	name.space = x.space;
+	name.class = x.class;
+	name.h = out;
+	proc_add(p, name);
+}
+
+static uint32_t group_of(const struct held *x)
+{
+	return mem_space_class(procs[0].s[x->space], x->class)->group;
+}
+
+/* A page of another class than @x, of the same group if it has two; or NULL. */
+static const struct held *proc_partner(const struct proc *p,
+				       const struct held *x)
+{
+	uint32_t first = below(p->nr);
+
+	for (uint32_t i = 0; i < p->nr; i++) {
+		const struct held *y = &p->held[(first + i) % p->nr];
+
+		if (y->space == x->space && y->class != x->class &&
+		    (x->space != KIVI || group_of(y) == group_of(x)))
+			return y;
+	}
+	return NULL;
+}
+
+/* Has the block both pages of group 0, or of group 2? */
+static bool has_copy(struct proc *p, uint32_t seq, uint32_t depth)
+{
+	struct mem_space *s = p->s[KIVI];
+
+	return (fx_lookup(s, seq, depth, 0) && fx_lookup(s, seq, depth, 3)) ||
+	       (fx_lookup(s, seq, depth, 2) && fx_lookup(s, seq, depth, 4));
+}
+
+static bool is_renamed(const struct held *x, const struct held *name)
+{
+	return x->named && (x->seq != name->seq || x->depth != name->depth);
+}
+
 static void op_publish(struct proc *p)
 {
-	uint32_t i, seq = below(SEQS), depth = below(DEPTHS);
-	handle_t out[KVD_MAX_GROUPS];
-	place_t places[KVD_MAX_GROUPS];
+	struct held name = { .seq = below(SEQS), .depth = below(DEPTHS) };
+	handle_t out[MEM_MAX_CLASSES];
+	place_t places[MEM_MAX_CLASSES];
+	const struct held *partner;
 	struct mem_block b;
-	struct held x;
-	bool private = one_in(6);
+	struct held x[2];
+	uint32_t nr = 1;
 	int r;
 
-	if (!p->nr || p->nr == MAX_HELD)
+	name.named = !one_in(6);
+	if (!p->nr || p->nr > MAX_HELD - 2)
 		return;
-	i = below(p->nr);
-	x = p->held[i];
-	b = fx_block(p->s[x.space], seq, depth);
-	b.pages[x.group] = x.h;
-	r = mem_publish(p->c, p->s[x.space], &b, private, out, places);
+	x[0] = p->held[below(p->nr)];
+	partner = one_in(2) ? proc_partner(p, x) : NULL;
+	if (partner)
+		x[nr++] = *partner;
+	if (partner && partner->named && one_in(2)) {
+		name.seq = partner->seq; /* its block's other page */
+		name.depth = partner->depth;
+	}
+	b = fx_block(p->s[x[0].space], name.seq, name.depth);
+	for (uint32_t i = 0; i < nr; i++)
+		b.pages[x[i].class] = x[i].h;
+	r = mem_publish(p->c, p->s[x[0].space], &b, !name.named, out, places);
 	if (r == -EINVAL) {
-		assert_true(x.named && (x.seq != seq || x.depth != depth));
+		assert_true(name.named && (is_renamed(&x[0], &name) ||
+			    (nr > 1 && is_renamed(&x[1], &name))));
 		return;
 	}
 	assert_int_equal(r, 0);
-	x.open = false;
-	if (!private && out[x.group] == x.h) {
-		x.named = true;
-		x.seq = seq;
-		x.depth = depth;
-	}
-	proc_update(p, &x);
-	if (out[x.group] == x.h)
-		return;
-	x.h = out[x.group];
-	x.named = true;
-	x.seq = seq;
-	x.depth = depth;
-	proc_add(p, x);
+	for (uint32_t i = 0; i < nr; i++)
+		proc_published(p, x[i], out[x[i].class], name);
+	copies += x[0].space == KIVI && has_copy(p, name.seq, name.depth);
 }
 
 static void op_match(struct proc *p)
 {
-	uint32_t space = below(SPACES), group, seq = below(SEQS), nr = 0;
+	uint32_t space = below(SPACES), class, seq = below(SEQS), nr = 0;
 	handle_t h[DEPTHS];
 	place_t places[DEPTHS];
 	uint32_t granted;
 
-	for (group = 0; shapes[space][group]; group++)
-		;
-	group = below(group);
+	class = below(NR_CLASSES(space));
 	for (; nr < DEPTHS; nr++) {
-		h[nr] = fx_lookup(p->s[space], seq, nr, group);
+		h[nr] = fx_lookup(p->s[space], seq, nr, class);
 		if (!h[nr])
 			break;
 	}
@@ -217,7 +278,7 @@ static void op_match(struct proc *p)
 	assert_int_equal(granted, nr);
 	for (uint32_t d = 0; d < nr; d++)
 		proc_add(p, (struct held){ .h = h[d], .space = space,
-					   .group = group, .seq = seq,
+					   .class = class, .seq = seq,
 					   .depth = d, .named = true });
 }
 
@@ -241,8 +302,8 @@ static void op_misuse(struct proc *p)
 	const struct proc *q = &procs[below(PROCS)];
 	handle_t h = handle_make(below(9), below(400));
 	struct mem_block b = fx_block(p->s[0], 0, 0);
-	handle_t out[KVD_MAX_GROUPS];
-	place_t places[KVD_MAX_GROUPS];
+	handle_t out[MEM_MAX_CLASSES];
+	place_t places[MEM_MAX_CLASSES];
 	uint32_t nr;
 
 	if (q->nr && one_in(2))
@@ -416,10 +477,12 @@ static void test_walk(void **state)
 	dev_drain(f.dev);
 	mem_stat(f.m, &st);
 	count();
-	printf("%llu published, %llu deduplicated, %llu evicted\n",
+	printf("%llu published, %llu deduplicated, %llu evicted, %llu times "
+	       "beside an exact copy\n",
 	       (unsigned long long)published,
 	       (unsigned long long)deduplicated,
-	       (unsigned long long)evicted);
+	       (unsigned long long)evicted, (unsigned long long)copies);
+	assert_true(copies > 0 || nr < 12000);
 	assert_int_equal(st.pages.of[PAGE_OPEN] + st.pages.of[PAGE_SEALED] +
 				 st.pages.of[PAGE_QUARANTINED], 0);
 	fx_fini(&f);
