@@ -48,7 +48,9 @@ static void fix_sign(double *x, uint32_t dim)
 	for (uint32_t i = 1; i < dim; i++)
 		if (fabs(x[i]) > fabs(x[at]))
 			at = i;
-	for (uint32_t i = 0; x[at] < 0 && i < dim; i++)
+	if (x[at] > 0)
+		return;
+	for (uint32_t i = 0; i < dim; i++)
 		x[i] = -x[i];
 }
 
