@@ -90,7 +90,7 @@ uint64_t profile_part_floats(const struct profile_shape *s,
 	}
 }
 
-static bool shape_ok(const struct profile_shape *s)
+bool profile_shape_ok(const struct profile_shape *s)
 {
 	return s->nr_layers && s->nr_layers <= PROFILE_MAX_LAYERS &&
 	       s->nr_heads && s->nr_heads <= KVD_MAX_HEADS && s->k_dim &&
@@ -110,7 +110,7 @@ int profile_init(struct profile *p, const struct profile_shape *shape)
 {
 	struct profile x = { .shape = *shape };
 
-	if (!shape_ok(shape))
+	if (!profile_shape_ok(shape))
 		return -EINVAL;
 	for (int i = 0; i < PROFILE_NR_PARTS; i++) {
 		x.parts[i] = part_new(shape, (enum profile_part)i);
@@ -335,7 +335,7 @@ int profile_decode(const uint8_t *bytes, size_t nr, struct profile *ret,
 	p.shape.k_dim = get32(bytes + HEADER_AT + 8);
 	p.shape.v_dim = get32(bytes + HEADER_AT + 12);
 	parts = get32(bytes + HEADER_AT + 16);
-	if (!shape_ok(&p.shape) || get32(bytes + HEADER_AT + 20))
+	if (!profile_shape_ok(&p.shape) || get32(bytes + HEADER_AT + 20))
 		return refuse(ret_why, -EINVAL,
 			      "is of a model that cannot be");
 	*ret_why = check_table(bytes, nr, parts, &p.shape);

@@ -22,6 +22,7 @@
 #ifndef KERNELS_PROFILE_H
 #define KERNELS_PROFILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "kernels/tables.h"
@@ -82,6 +83,9 @@ static inline enum profile_part profile_book(enum profile_book book,
 					   PROFILE_NR_BOOKS +
 				   book);
 }
+
+/* Is it of a model that kvd can hold? */
+bool profile_shape_ok(const struct profile_shape *s);
 
 /* Floats of a part in a model of this shape. */
 uint64_t profile_part_floats(const struct profile_shape *s,

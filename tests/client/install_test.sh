@@ -24,6 +24,7 @@ pc="pkg-config --define-variable=prefix=$tmp/usr"
 diff <(cd "$tmp/usr/include" && find . -type f | sort) - <<end
 ./kvd/geometry.h
 ./kvd/kvd.h
+./kvd/profile.h
 end
 diff <(nm -D --defined-only "$lib/libkvd.so" | awk '{print $3}' |
        sed 's/@.*//' | grep -v '^KVD_0\.1$' | sort) \
@@ -41,6 +42,7 @@ done
 cat >"$tmp/program.c" <<'end'
 #include <stdio.h>
 #include <kvd/kvd.h>
+#include <kvd/profile.h>
 int main(void)
 {
 	struct kvd_geometry g = { sizeof(struct kvd_geometry), 64, KVD_F16,
@@ -49,6 +51,7 @@ int main(void)
 	printf("%s %d\n", kvd_format_name(KVD_BF16),
 	       kvd_geometry_check(&g) == NULL);
 	kvd_close(NULL);
+	kvd_profile_free(NULL);
 	return 0;
 }
 end

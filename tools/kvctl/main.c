@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include "tools/kvctl/calibrate.h"
 #include "tools/kvctl/kvctl.h"
 
 #define FAILED 1
@@ -30,6 +31,7 @@ static int usage(FILE *out, int status)
 	for (i = 0; i < NR_COMMANDS; i++)
 		fprintf(out, "  %-10s %s\n", commands[i]->name,
 		        commands[i]->summary);
+	fprintf(out, "  %-10s %s\n", "calibrate", calibrate_summary);
 	fprintf(out, "\n"
 	             "  --json     the same as one JSON object\n"
 	             "  --socket   of the daemon (KVD_SOCKET)\n"
@@ -133,6 +135,8 @@ int main(int argc, char **argv)
 		return usage(stdout, 0);
 	if (argc < 2)
 		return usage(stderr, USAGE);
+	if (strcmp(argv[1], "calibrate") == 0)
+		return calibrate_main(argc - 1, argv + 1);
 	if (parse(argc, argv, &o, &c))
 		return USAGE;
 	opts.socket = o.socket;

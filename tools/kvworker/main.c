@@ -62,6 +62,8 @@ static int run(struct worker *w, struct error *e)
 				&w->model, e);
 	if (err)
 		return err;
+	if (o->calibrate)
+		return calibrate_run(w, e);
 	return o->ppl ? ppl_run(w, e) : generate_run(w, e);
 }
 

@@ -44,6 +44,7 @@ struct model {
 	float *act;		/* [intermediate] */
 	float *rope;		/* [head_dim], cosines and sines */
 	float *logits;		/* [vocab] */
+	struct model_tap tap;	/* .see may be NULL */
 };
 
 /* The rows of one call. */
@@ -51,6 +52,7 @@ struct rows {
 	size_t nr_blocks;
 	size_t first;		/* row of the first token */
 	size_t nr;		/* tokens */
+	size_t pos;		/* position of the first token */
 };
 
 static size_t qkv_width(const struct model *m)
@@ -126,6 +128,22 @@ static void activate(struct model *m, const struct rows *r)
 	}
 }
 
+/* Shows q, k and v of the new tokens to whoever asked. */
+static void show_rows(const struct model *m, const struct rows *r,
+		      uint32_t layer, bool rotated)
+{
+	struct model_rows rows = {
+		.layer = layer,
+		.rotated = rotated,
+		.first = r->pos,
+		.nr = r->nr,
+		.qkv = m->qkv + r->first * qkv_width(m),
+	};
+
+	if (m->tap.see)
+		m->tap.see(m->tap.arg, &rows);
+}
+
 static int run_layer(struct model *m, const struct rows *r, uint32_t layer,
 		     struct kvd_seq *seq, struct error *e)
 {
@@ -136,7 +154,9 @@ static int run_layer(struct model *m, const struct rows *r, uint32_t layer,
 
 	normalize(m, r, w->attn_norm);
 	multiply(r, m->normed, w->qkv, m->qkv, qkv_width(m), hidden, false);
+	show_rows(m, r, layer, false);
 	rotate(m, r);
+	show_rows(m, r, layer, true);
 	err = kv_layer(m->kv, seq, layer, (uint32_t)r->nr,
 		       m->qkv + r->first * qkv_width(m),
 		       m->heads + r->first * q, e);
@@ -181,7 +201,7 @@ int model_run(struct model *m, struct kvd_seq *seq, const uint32_t *tokens,
 {
 	uint32_t dim = m->c->head_dim;
 	size_t pos = kvd_seq_tokens(seq);
-	struct rows r = { .first = pos % BLOCK, .nr = nr };
+	struct rows r = { .first = pos % BLOCK, .nr = nr, .pos = pos };
 	int err;
 
 	if (nr == 0 || nr > m->chunk || nr_logits > nr)
@@ -245,6 +265,11 @@ int model_new(const struct config *c, const struct weights *w, struct kv *kv,
 	rope_frequencies(c, m->freq);
 	*ret = m;
 	return 0;
+}
+
+void model_set_tap(struct model *m, const struct model_tap *tap)
+{
+	m->tap = *tap;
 }
 
 void model_free(struct model *m)

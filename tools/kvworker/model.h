@@ -5,6 +5,7 @@
 #ifndef KVWORKER_MODEL_H
 #define KVWORKER_MODEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "tools/kvworker/config.h"
@@ -23,6 +24,26 @@ int model_new(const struct config *c, const struct weights *w, struct kv *kv,
 
 /* NULL is fine. */
 void model_free(struct model *m);
+
+/* q, k and v of consecutive tokens of one sequence, in one layer. */
+struct model_rows {
+	uint32_t layer;
+	bool rotated;		/* RoPE has been applied to q and k */
+	size_t first;		/* position of the first token */
+	size_t nr;
+	const float *qkv;	/* [nr][q | k | v] */
+};
+
+/* Is shown the rows of each layer twice: before RoPE, and after. */
+struct model_tap {
+	void (*see)(void *arg, const struct model_rows *rows);
+	void *arg;
+};
+
+/**
+ * model_set_tap() - who looks at rows from now on; .see may be NULL
+ */
+void model_set_tap(struct model *m, const struct model_tap *tap);
 
 /**
  * model_run() - compute and commit the next tokens of a sequence

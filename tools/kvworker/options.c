@@ -22,6 +22,7 @@ enum {
 	OPT_PROMPT_IDS,
 	OPT_GENERATE,
 	OPT_PPL,
+	OPT_CALIBRATE,
 	OPT_MAX_BYTES,
 	OPT_FORMAT,
 	OPT_PAGE_TOKENS,
@@ -45,6 +46,7 @@ static const struct option long_options[] = {
 	{ "prompt-ids", required_argument, NULL, OPT_PROMPT_IDS },
 	{ "generate", required_argument, NULL, OPT_GENERATE },
 	{ "ppl", required_argument, NULL, OPT_PPL },
+	{ "calibrate", required_argument, NULL, OPT_CALIBRATE },
 	{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "page-tokens", required_argument, NULL, OPT_PAGE_TOKENS },
@@ -72,6 +74,10 @@ static const char usage[] =
 "  --prompt-ids FILE   continue token ids, separated by white space\n"
 "  --ppl FILE          loss of a text under a byte model, in independent\n"
 "                      windows of 1024 bytes\n"
+"\n"
+"Calibration:\n"
+"  --calibrate FILE    write a profile to FILE instead, of the text that\n"
+"                      --ppl or --prompt-ids names (see kvctl calibrate)\n"
 "\n"
 "Text:\n"
 "  --generate N        tokens to generate, greedily (32; 0: prompt only)\n"
@@ -203,6 +209,9 @@ static void parse_option(struct options *o, int opt, const char *arg)
 	case OPT_PPL:
 		o->ppl = arg;
 		break;
+	case OPT_CALIBRATE:
+		o->calibrate = arg;
+		break;
 	case OPT_LOGITS:
 		o->logits = arg;
 		break;
@@ -243,6 +252,9 @@ static void check(struct options *o, int argc, char **argv)
 		usage_error("no model directory given");
 	if (tasks != 1)
 		usage_error("give one of --prompt-file, --prompt-ids, --ppl");
+	if (o->calibrate && (o->prompt_file || o->logits || o->cold_too))
+		usage_error("--calibrate takes its text from --ppl or "
+			    "--prompt-ids, and no option of prompts");
 	if (o->ppl && (o->logits || o->cold_too))
 		usage_error("--logits and --cold-too need a prompt");
 }

@@ -16,6 +16,8 @@ struct options {
 	const char *prompt_file; /* one of these three is set */
 	const char *prompt_ids;
 	const char *ppl;
+	const char *calibrate;	/* NULL, or the profile to write from --ppl's
+				 * or --prompt-ids' text */
 	const char *logits;	/* NULL: do not write them */
 	uint64_t max_bytes;	/* of --ppl */
 	uint32_t generate;	/* tokens */

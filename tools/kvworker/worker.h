@@ -30,6 +30,11 @@ int generate_run(struct worker *w, struct error *e);
  */
 int ppl_run(struct worker *w, struct error *e);
 
+/**
+ * calibrate_run() - run a text through the model, write a profile; prints
+ */
+int calibrate_run(struct worker *w, struct error *e);
+
 /* Bytes of K and V of one token, in this space. */
 int worker_bytes_per_token(struct worker *w, uint64_t *ret, struct error *e);
 
