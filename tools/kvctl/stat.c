@@ -17,11 +17,15 @@ static const char *const states[] = { "total",       "free",   "open",
 
 static json_t *class_to_json(const Kvd__ClassStat *c)
 {
-	return json_pack("{s:i, s:i, s:i, s:s, s:I, s:o}", "space",
+	uint64_t tokens = c->page_tokens ? c->page_tokens : 1;
+
+	return json_pack("{s:i, s:i, s:i, s:s, s:I, s:I, s:f, s:o}", "space",
 	                 (int)c->space, "page_class", (int)c->page_class,
 	                 "group", (int)c->group, "format", c->format,
-	                 "page_bytes", (json_int_t)c->page_bytes, "pages",
-	                 json_counts(c->pages));
+	                 "page_bytes", (json_int_t)c->page_bytes,
+	                 "page_tokens", (json_int_t)c->page_tokens,
+	                 "bytes_per_token", (double)c->page_bytes / tokens,
+	                 "pages", json_counts(c->pages));
 }
 
 static json_t *pool_to_json(const Kvd__PoolStat *p)
@@ -130,6 +134,7 @@ static void print_classes(const json_t *classes)
 	table_text(&t, "group");
 	table_text(&t, "format");
 	table_text(&t, "page");
+	table_text(&t, "a token");
 	for (i = 0; i < NR_STATES; i++)
 		table_text(&t, states[i]);
 	json_array_foreach(classes, i, class) {
@@ -138,6 +143,8 @@ static void print_classes(const json_t *classes)
 		table_count(&t, json_count(class, "group"));
 		table_text(&t, json_text(class, "format"));
 		table_bytes(&t, json_count(class, "page_bytes"));
+		table_bytes(&t, (int64_t)json_number_value(
+				    json_object_get(class, "bytes_per_token")));
 		add_counts(&t, json_object_get(class, "pages"), table_count);
 	}
 	table_print(&t);

@@ -100,6 +100,7 @@ static int put_class(const struct mem_space_stat *st,
 	a->format = unconst(kvd_formats_name(class->k_format, class->v_format,
 					     format));
 	a->page_bytes = class->page_bytes;
+	a->page_tokens = st->key->geometry.page_tokens;
 	a->pages = put_counts(&st->class_pages[i], arena);
 	pool->classes[pool->n_classes++] = a;
 	return a->pages ? 0 : -ENOMEM;
