@@ -89,7 +89,8 @@ static void flip(struct kvd_seq *seq, size_t nr, size_t offset)
 
 static void test_format(uint32_t format)
 {
-	struct kv_opts opts = { .format = format, .page_tokens = PAGE,
+	struct kv_opts opts = { .k_format = format, .v_format = format,
+				.page_tokens = PAGE,
 				.nr_threads = 1 };
 	struct kvd_seq_opts so = { .size = sizeof(so), .no_publish = 1 };
 	struct kvd_record record = { .size = sizeof(record) };

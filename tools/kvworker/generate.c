@@ -178,8 +178,8 @@ static int print_json(const struct generation *g, uint64_t bytes_per_token,
 
 	o = json_pack("{si, ss, ss, sI, sI, sI, sf, sI, sf, ss}",
 		      "pid", (int)getpid(), "device", kvd_device(w->kv.conn),
-		      "format", kvd_format_name(w->options.format),
-		      "page_tokens", (json_int_t)w->options.page_tokens,
+		      "format", w->kv.formats,
+		      "page_tokens", (json_int_t)w->kv.page_tokens,
 		      "prompt_tokens", (json_int_t)g->nr_prompt,
 		      "hit_tokens", (json_int_t)g->hit,
 		      "ttft_ms", g->ttft_ms,
@@ -205,7 +205,7 @@ static void print_human(const struct generation *g, uint64_t bytes_per_token,
 		fprintf(stderr, " (%.1f ms alone)", g->ttft_cold_ms);
 	fprintf(stderr, "; then %.0f tokens/s; %" PRIu64
 		" bytes of KV a token in %s\n", decode_rate(g),
-		bytes_per_token, kvd_format_name(g->w->options.format));
+		bytes_per_token, g->w->kv.formats);
 }
 
 static int report(struct generation *g, struct error *e)

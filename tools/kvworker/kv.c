@@ -7,7 +7,9 @@
  * matrices stay on the CPU and the rows cross in staging buffers (staging.c).
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include "tools/kvworker/rope.h"
 #include "tools/kvworker/staging.h"
 #include "tools/kvworker/kv.h"
 
@@ -38,6 +40,128 @@ int kv_connect(struct kv *kv, const char *socket, struct error *e)
 	return staging_open(kvd_device(kv->conn), &kv->staging, e);
 }
 
+/* Marks the layers that @text names. */
+static int parse_layers(const char *text, uint32_t nr_layers, bool *exact,
+			struct error *e)
+{
+	const char *p = text;
+	char *end;
+
+	while (p && *p) {
+		unsigned long n = strtoul(p, &end, 10);
+
+		if (end == p || (*end && *end != ',') || n >= nr_layers)
+			return error_set(e, -EINVAL, "--exact-layers %s: not "
+					 "a list of layers from 0 to %u", text,
+					 nr_layers - 1);
+		exact[n] = true;
+		p = *end ? end + 1 : end;
+	}
+	return 0;
+}
+
+/* Layers of one kind become group @group; their numbers go to @order. */
+static uint32_t put_group(struct kv *kv, const bool *exact, bool kind,
+			  uint32_t group, uint32_t nr_layers, uint32_t *order)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < nr_layers; i++) {
+		if (exact[i] != kind)
+			continue;
+		order[nr] = i;
+		kv->places[i] = (struct kv_layer_place){ group, nr++ };
+	}
+	return nr;
+}
+
+/* One group of layers, or two where some stay exact. @order: [layers] */
+static int make_groups(struct kv *kv, const struct config *c,
+		       const char *exact_layers, struct kvd_geometry *g,
+		       uint32_t *order, struct error *e)
+{
+	bool *exact = calloc(c->nr_layers, sizeof(*exact));
+	uint32_t done = 0;
+	int err;
+
+	if (!exact)
+		return error_set(e, -ENOMEM, "out of memory");
+	err = parse_layers(exact_layers, c->nr_layers, exact, e);
+	for (int kind = 0; !err && kind < 2; kind++) {
+		uint32_t nr = put_group(kv, exact, kind, g->nr_groups,
+					c->nr_layers, order + done);
+
+		if (nr)
+			g->groups[g->nr_groups++] = (struct kvd_group){
+				.nr_layers = nr,
+				.nr_kv_heads = c->nr_kv_heads,
+				.k_dim = c->head_dim,
+				.v_dim = c->head_dim,
+				.exact = kind,
+			};
+		done += nr;
+	}
+	free(exact);
+	return err;
+}
+
+static bool is_kvquant(uint32_t format)
+{
+	return format == KVD_KVQUANT4 || format == KVD_KVQUANT3 ||
+	       format == KVD_KVQUANT2;
+}
+
+/* Attention sinks are not for few bits, nor were they calibrated. */
+static uint32_t exact_pages(const struct kv_opts *o)
+{
+	if (o->exact_pages != KV_EXACT_AUTO)
+		return o->exact_pages;
+	return kvd_formats_lag(o->k_format, o->v_format) ||
+	       is_kvquant(o->k_format) || is_kvquant(o->v_format);
+}
+
+static int load_profile(struct kv *kv, const char *path, struct error *e)
+{
+	char why[128] = "";
+	int err;
+
+	if (!path)
+		return 0;
+	err = kvd_profile_load(path, &kv->profile, why, sizeof(why));
+	if (!err)
+		return 0;
+	return error_set(e, err, "--profile %s: %s", path,
+			 *why ? why : strerror(-err));
+}
+
+static int open_space(struct kv *kv, const struct config *c,
+		      struct kvd_space_opts *so, const struct kv_opts *opts,
+		      struct error *e)
+{
+	double *freq = malloc(c->head_dim / 2 * sizeof(*freq));
+	uint32_t *order = calloc(c->nr_layers, sizeof(*order));
+	int err;
+
+	kv->places = calloc(c->nr_layers, sizeof(*kv->places));
+	if (!freq || !order || !kv->places)
+		err = error_set(e, -ENOMEM, "out of memory");
+	else
+		err = make_groups(kv, c, opts->exact_layers, &so->geometry,
+				  order, e);
+	if (!err) {
+		rope_frequencies(c, freq);
+		so->layers = order;
+		so->rope.freq = freq;
+		so->rope.nr_pairs = c->head_dim / 2;
+		err = kvd_space_open(kv->conn, so, &kv->space);
+		if (err)
+			kv_error(kv, err, "cannot open the space", e);
+	}
+	free(freq);
+	free(order);
+	return err;
+}
+
 int kv_open(struct kv *kv, const struct config *c,
 	    const uint8_t digest[DIGEST_BYTES], const struct kv_opts *opts,
 	    struct error *e)
@@ -49,15 +173,11 @@ int kv_open(struct kv *kv, const struct config *c,
 		.geometry = {
 			.size = sizeof(so.geometry),
 			.page_tokens = opts->page_tokens,
-			.k_format = opts->format,
-			.v_format = opts->format,
-			.nr_groups = 1,
-			.groups[0] = {
-				.nr_layers = c->nr_layers,
-				.nr_kv_heads = c->nr_kv_heads,
-				.k_dim = c->head_dim,
-				.v_dim = c->head_dim,
-			},
+			.k_format = opts->k_format,
+			.v_format = opts->v_format,
+			.open_format = opts->open_format,
+			.exact_pages = exact_pages(opts),
+			.v_group = opts->v_group,
 		},
 	};
 	int err;
@@ -67,8 +187,17 @@ int kv_open(struct kv *kv, const struct config *c,
 	kv->nr_heads = c->nr_heads;
 	kv->q_width = c->nr_heads * c->head_dim;
 	kv->kv_width = c->nr_kv_heads * c->head_dim;
-	err = kvd_space_open(kv->conn, &so, &kv->space);
-	return err ? kv_error(kv, err, "cannot open the space", e) : 0;
+	kv->pre_rope = is_kvquant(opts->k_format);
+	if (kv->pre_rope)
+		so.geometry.rope_order = KVD_ROPE_PRE;
+	kvd_formats_name(opts->k_format, opts->v_format, kv->formats);
+	err = load_profile(kv, opts->profile, e);
+	if (err)
+		return err;
+	if (kv->profile)
+		so.geometry.profile = kvd_profile_digest(kv->profile);
+	so.profile = kv->profile;
+	return open_space(kv, c, &so, opts, e);
 }
 
 void kv_close(struct kv *kv)
@@ -76,6 +205,8 @@ void kv_close(struct kv *kv)
 	kvd_space_close(kv->space);
 	kvd_close(kv->conn);
 	staging_close(kv->staging);
+	kvd_profile_free(kv->profile);
+	free(kv->places);
 	*kv = (struct kv){ 0 };
 }
 
@@ -84,7 +215,8 @@ static int append(struct kv *kv, const struct kvd_item *item, uint32_t layer,
 {
 	struct kvd_append_args a = {
 		.size = sizeof(a),
-		.layer = layer,
+		.group = kv->places[layer].group,
+		.layer = kv->places[layer].layer,
 		.dtype = KVD_DTYPE_F32,
 		.items = item,
 		.nr_items = 1,
@@ -102,7 +234,8 @@ static int attend(struct kv *kv, const struct kvd_item *item, uint32_t layer,
 {
 	struct kvd_attend_args a = {
 		.size = sizeof(a),
-		.layer = layer,
+		.group = kv->places[layer].group,
+		.layer = kv->places[layer].layer,
 		.dtype = KVD_DTYPE_F32,
 		.items = item,
 		.nr_items = 1,

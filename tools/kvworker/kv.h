@@ -5,24 +5,45 @@
 #ifndef KVWORKER_KV_H
 #define KVWORKER_KV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <kvd/kvd.h>
+#include <kvd/profile.h>
 #include "tools/kvworker/config.h"
 #include "tools/kvworker/error.h"
 #include "tools/kvworker/weights.h"
 
 struct staging;
 
+#define KV_EXACT_AUTO UINT32_MAX
+
 struct kv_opts {
-	uint32_t format;	/* enum kvd_format, of K and V */
+	uint32_t k_format;	/* enum kvd_format */
+	uint32_t v_format;
+	uint32_t open_format;
 	uint32_t page_tokens;
+	uint32_t exact_pages;	/* KV_EXACT_AUTO: 1 where the format is one
+				 * that attention sinks should not be in */
+	uint32_t v_group;	/* 0: the library's default */
+	const char *exact_layers; /* "0,5": these stay exact; NULL: none */
+	const char *profile;	/* file; NULL: none */
 	uint32_t nr_threads;	/* of attention on a host pool */
+};
+
+/* Where a layer of the model is in the space. */
+struct kv_layer_place {
+	uint32_t group;
+	uint32_t layer;		/* within the group */
 };
 
 struct kv {
 	struct kvd *conn;
 	struct kvd_space *space;
 	struct staging *staging;	/* NULL on a host pool */
+	struct kvd_profile *profile;	/* NULL: none */
+	struct kv_layer_place *places;	/* [layers of the model] */
+	char formats[KVD_FORMATS_TEXT];
+	bool pre_rope;			/* keys go to pages before RoPE */
 	uint32_t page_tokens;
 	uint32_t nr_heads;
 	uint32_t q_width;	/* floats of a row's q and of its attention */
@@ -50,7 +71,7 @@ void kv_close(struct kv *kv);
 /**
  * kv_layer() - store K and V of new tokens, then attend over all there are
  * @seq:	its next @nr tokens
- * @qkv:	[nr][q | k | v], after RoPE
+ * @qkv:	[nr][q | k | v]; q after RoPE, k unless kv->pre_rope
  * @out:	[nr][q_width]
  *
  * Return: 0 or the library's error, with its sentence in @e.

@@ -42,13 +42,10 @@ void worker_hold(const struct worker *w)
 static int run(struct worker *w, struct error *e)
 {
 	const struct options *o = &w->options;
-	struct kv_opts kv_opts = {
-		.format = o->format,
-		.page_tokens = o->page_tokens,
-		.nr_threads = o->threads,
-	};
+	struct kv_opts kv_opts = o->kv;
 	int err;
 
+	kv_opts.nr_threads = o->threads;
 	err = config_read(o->model, &w->config, e);
 	if (!err)
 		err = kv_connect(&w->kv, o->socket, e);

@@ -102,14 +102,15 @@ static void embed(struct model *m, const struct rows *r,
 		       n * sizeof(float));
 }
 
-/* Rotates q and k, which lie side by side. */
+/* Rotates q, and k beside it unless pages want it before RoPE. */
 static void rotate(struct model *m, const struct rows *r)
 {
 	const struct config *c = m->c;
+	uint32_t nr = c->nr_heads + (m->kv->pre_rope ? 0 : c->nr_kv_heads);
 
 	for (size_t i = r->first; i < r->first + r->nr; i++)
 		rope_apply(m->qkv + i * qkv_width(m),
-			   c->nr_heads + c->nr_kv_heads, c->head_dim / 2,
+			   nr, c->head_dim / 2,
 			   m->rope + i * c->head_dim);
 }
 

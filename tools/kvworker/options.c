@@ -26,6 +26,11 @@ enum {
 	OPT_MAX_BYTES,
 	OPT_FORMAT,
 	OPT_PAGE_TOKENS,
+	OPT_PROFILE,
+	OPT_EXACT_PAGES,
+	OPT_EXACT_LAYERS,
+	OPT_OPEN_FORMAT,
+	OPT_V_GROUP,
 	OPT_CHUNK,
 	OPT_THREADS,
 	OPT_LOGITS,
@@ -50,6 +55,11 @@ static const struct option long_options[] = {
 	{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
 	{ "format", required_argument, NULL, OPT_FORMAT },
 	{ "page-tokens", required_argument, NULL, OPT_PAGE_TOKENS },
+	{ "profile", required_argument, NULL, OPT_PROFILE },
+	{ "exact-pages", required_argument, NULL, OPT_EXACT_PAGES },
+	{ "exact-layers", required_argument, NULL, OPT_EXACT_LAYERS },
+	{ "open-format", required_argument, NULL, OPT_OPEN_FORMAT },
+	{ "v-group", required_argument, NULL, OPT_V_GROUP },
 	{ "chunk", required_argument, NULL, OPT_CHUNK },
 	{ "threads", required_argument, NULL, OPT_THREADS },
 	{ "logits", required_argument, NULL, OPT_LOGITS },
@@ -87,7 +97,15 @@ static const char usage[] =
 "\n"
 "KV cache:\n"
 "  --socket PATH       of kvd (KVD_SOCKET, else the system's)\n"
-"  --format NAME       f16 (default), bf16 or int8\n"
+"  --format NAME       f16 (default), bf16, fp8, int8, int4, int4h, kivi4,\n"
+"                      kivi2, kvquant4, kvquant3, kvquant2, kvarn44, kvarn42,\n"
+"                      kvarn33, kvarn22, oscar2; or k=NAME,v=NAME\n"
+"  --profile FILE      of kvctl calibrate; kvquant and oscar2 need one\n"
+"  --exact-pages N     first pages that stay in 16 bits (0; 1 with formats\n"
+"                      of 2 and 3 bits and kvquant)\n"
+"  --exact-layers LIST layers that stay in 16 bits: 0,5\n"
+"  --open-format NAME  of these and of pages being filled: f16 or bf16\n"
+"  --v-group N         channels of V with one scale in kivi: 32, 64, 128\n"
 "  --page-tokens N     32, 64 (default) or 128\n"
 "  --chunk N           tokens of prefill at a time (512); changes no result\n"
 "  --no-match          take no prefix from the pool\n"
@@ -132,13 +150,29 @@ static uint64_t parse_number(const char *option, const char *text,
 	return n;
 }
 
-static uint32_t parse_format(const char *name)
+static void parse_formats(struct kv_opts *o, const char *text)
+{
+	if (kvd_formats_parse(text, &o->k_format, &o->v_format))
+		usage_error("--format %s: no such format, nor k=NAME,v=NAME",
+			    text);
+}
+
+static uint32_t parse_open_format(const char *name)
 {
 	int format = kvd_format_parse(name);
 
-	if (format < 0)
-		usage_error("--format %s: not f16, bf16 or int8", name);
+	if (format != KVD_F16 && format != KVD_BF16)
+		usage_error("--open-format %s: not f16 or bf16", name);
 	return (uint32_t)format;
+}
+
+static uint32_t parse_v_group(const char *text)
+{
+	uint64_t n = parse_number("v-group", text, 32, 128);
+
+	if (n & (n - 1))
+		usage_error("--v-group %s: not 32, 64 or 128", text);
+	return (uint32_t)n;
 }
 
 static uint32_t parse_page_tokens(const char *text)
@@ -191,8 +225,41 @@ static void parse_flag(struct options *o, int opt)
 	}
 }
 
+/* Options of the space; false: it is none. */
+static bool parse_kv(struct kv_opts *o, int opt, const char *arg)
+{
+	switch (opt) {
+	case OPT_FORMAT:
+		parse_formats(o, arg);
+		return true;
+	case OPT_PAGE_TOKENS:
+		o->page_tokens = parse_page_tokens(arg);
+		return true;
+	case OPT_PROFILE:
+		o->profile = arg;
+		return true;
+	case OPT_EXACT_PAGES:
+		o->exact_pages = (uint32_t)parse_number("exact-pages", arg, 0,
+							16);
+		return true;
+	case OPT_EXACT_LAYERS:
+		o->exact_layers = arg;
+		return true;
+	case OPT_OPEN_FORMAT:
+		o->open_format = parse_open_format(arg);
+		return true;
+	case OPT_V_GROUP:
+		o->v_group = parse_v_group(arg);
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void parse_option(struct options *o, int opt, const char *arg)
 {
+	if (parse_kv(&o->kv, opt, arg))
+		return;
 	switch (opt) {
 	case OPT_MODEL:
 		o->model = arg;
@@ -221,12 +288,6 @@ static void parse_option(struct options *o, int opt, const char *arg)
 		break;
 	case OPT_MAX_BYTES:
 		o->max_bytes = parse_number("max-bytes", arg, 1, INT64_MAX);
-		break;
-	case OPT_FORMAT:
-		o->format = parse_format(arg);
-		break;
-	case OPT_PAGE_TOKENS:
-		o->page_tokens = parse_page_tokens(arg);
 		break;
 	case OPT_CHUNK:
 		o->chunk = (uint32_t)parse_number("chunk", arg, 1, MAX_CHUNK);
@@ -266,8 +327,7 @@ void options_parse(struct options *o, int argc, char **argv)
 	*o = (struct options){
 		.max_bytes = UINT64_MAX,
 		.generate = 32,
-		.format = KVD_F16,
-		.page_tokens = 64,
+		.kv = { .page_tokens = 64, .exact_pages = KV_EXACT_AUTO },
 		.chunk = 512,
 		.threads = 1,
 		.progress = isatty(STDERR_FILENO),

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "tools/kvworker/kv.h"
 
 #define USAGE_ERROR 2	/* exit status */
 
@@ -21,8 +22,7 @@ struct options {
 	const char *logits;	/* NULL: do not write them */
 	uint64_t max_bytes;	/* of --ppl */
 	uint32_t generate;	/* tokens */
-	uint32_t format;	/* enum kvd_format */
-	uint32_t page_tokens;
+	struct kv_opts kv;	/* but nr_threads */
 	uint32_t chunk;
 	uint32_t threads;
 	bool json;

@@ -123,7 +123,7 @@ static int print_json(const struct score *s, uint64_t bytes_per_token)
 
 	o = json_pack("{ss, ss, sI, sf, sI, si, sf}",
 		      "device", kvd_device(w->kv.conn),
-		      "format", kvd_format_name(w->options.format),
+		      "format", w->kv.formats,
 		      "bytes", (json_int_t)s->nr_bytes,
 		      "nats_per_byte", s->nats / (double)s->nr_bytes,
 		      "kv_bytes_per_token", (json_int_t)bytes_per_token,
@@ -140,7 +140,7 @@ static void print_human(const struct score *s, uint64_t bytes_per_token)
 	printf("%.5f nats a byte over %zu bytes in %s; %" PRIu64
 	       " bytes of KV a token; %.0f tokens/s\n",
 	       s->nats / (double)s->nr_bytes, s->nr_bytes,
-	       kvd_format_name(s->w->options.format), bytes_per_token,
+	       s->w->kv.formats, bytes_per_token,
 	       (double)s->nr_bytes / s->ms * 1e3);
 }
 
