@@ -26,9 +26,17 @@
 #define KILLS  60
 #define SEQS   8
 #define DEPTHS 30
-#define GROUPS 2
+#define CLASSES 3
 
-static const uint32_t shape[] = { 4, 1, 0 }; /* 64 and 16 KiB */
+/* 64 and 16 KiB, the first group sealed in 18 and the second exact. */
+static const uint32_t shape[] = { 4, 1, 0 };
+
+static struct mem_space *open_space(struct mem_client *c)
+{
+	struct mem_space_key key = fx_kivi_key(1, shape, 1 << 1);
+
+	return fx_open(c, &key);
+}
 
 struct store {
 	struct kept kept[MAX_KEPT];
@@ -36,7 +44,7 @@ struct store {
 };
 
 struct shared {
-	_Atomic uint64_t promise[SEQS][DEPTHS][GROUPS];
+	_Atomic uint64_t promise[SEQS][DEPTHS][CLASSES];
 	_Atomic uint64_t nr_published;
 };
 
@@ -174,11 +182,11 @@ static void pool_new(struct fx *f)
 }
 
 /* Both ends of a page, as the daemon's own mapping shows them. */
-static void page_ends(struct mem_space *s, place_t place, uint32_t group,
+static void page_ends(struct mem_space *s, place_t place, uint32_t class,
 		      volatile uint64_t **first, volatile uint64_t **last)
 {
 	const struct dev_segment *seg;
-	uint32_t bytes = mem_space_class(s, group)->page_bytes;
+	uint32_t bytes = mem_space_class(s, class)->page_bytes;
 	char *base;
 
 	if (mem_segment_get(s, place_segment(place), &seg) < 0)
@@ -188,9 +196,9 @@ static void page_ends(struct mem_space *s, place_t place, uint32_t group,
 	*last = (volatile uint64_t *)(void *)(base + bytes - 8);
 }
 
-static uint64_t content(uint32_t seq, uint32_t depth, uint32_t group)
+static uint64_t content(uint32_t seq, uint32_t depth, uint32_t class)
 {
-	return 1 + ((uint64_t)seq << 32 | depth << 8 | group);
+	return 1 + ((uint64_t)seq << 32 | depth << 8 | class);
 }
 
 /* ---- the child ---- */
@@ -199,62 +207,61 @@ struct child {
 	struct fx f;
 	struct mem_client *c;
 	struct mem_space *s;
-	handle_t held[SEQS][DEPTHS][GROUPS];
+	handle_t held[SEQS][DEPTHS][CLASSES];
 };
 
 static void child_publish(struct child *ch, uint32_t seq, uint32_t depth)
 {
-	handle_t h[GROUPS], out[MEM_MAX_CLASSES];
-	place_t place[GROUPS], kept[MEM_MAX_CLASSES];
+	handle_t h[CLASSES], out[MEM_MAX_CLASSES];
+	place_t place[CLASSES], kept[MEM_MAX_CLASSES];
 	struct mem_block b;
 	uint64_t need;
 
-	for (uint32_t g = 0; g < GROUPS; g++) {
+	for (uint32_t i = 0; i < CLASSES; i++) {
 		volatile uint64_t *first, *last;
 
-		if (ch->held[seq][depth][g])
+		if (ch->held[seq][depth][i])
 			return;
-		if (mem_alloc(ch->c, ch->s, g, 1, &h[g], &place[g], &need)) {
-			if (g)
-				fx_release(ch->c, h[0]);
+		if (mem_alloc(ch->c, ch->s, i, 1, &h[i], &place[i], &need)) {
+			while (i--)
+				fx_release(ch->c, h[i]);
 			dev_drain(ch->f.dev);
 			return;
 		}
-		page_ends(ch->s, place[g], g, &first, &last);
-		*first = content(seq, depth, g);
-		*last = content(seq, depth, g);
+		page_ends(ch->s, place[i], i, &first, &last);
+		*first = content(seq, depth, i);
+		*last = content(seq, depth, i);
 	}
 	b = fx_block(ch->s, seq, depth);
-	b.pages[0] = h[0];
-	b.pages[1] = h[1];
+	memcpy(b.pages, h, sizeof(h));
 	if (mem_publish(ch->c, ch->s, &b, false, out, kept) < 0)
 		_exit(13);
-	for (uint32_t g = 0; g < GROUPS; g++) {
-		if (out[g] != h[g])
-			fx_release(ch->c, h[g]);
-		ch->held[seq][depth][g] = out[g];
-		shared->promise[seq][depth][g] = out[g];
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		if (out[i] != h[i])
+			fx_release(ch->c, h[i]);
+		ch->held[seq][depth][i] = out[i];
+		shared->promise[seq][depth][i] = out[i];
 	}
 	shared->nr_published++;
 }
 
 static void child_release(struct child *ch, uint32_t seq, uint32_t depth)
 {
-	for (uint32_t g = 0; g < GROUPS; g++) {
-		handle_t h = ch->held[seq][depth][g];
+	for (uint32_t i = 0; i < CLASSES; i++) {
+		handle_t h = ch->held[seq][depth][i];
 
 		if (!h)
 			continue;
-		shared->promise[seq][depth][g] = 0;
+		shared->promise[seq][depth][i] = 0;
 		fx_release(ch->c, h);
-		ch->held[seq][depth][g] = 0;
+		ch->held[seq][depth][i] = 0;
 	}
 }
 
 /* Holds again what is promised, so that reclaim leaves it alone. */
 static void child_claim(struct child *ch)
 {
-	for (uint32_t i = 0; i < SEQS * DEPTHS * GROUPS; i++) {
+	for (uint32_t i = 0; i < SEQS * DEPTHS * CLASSES; i++) {
 		handle_t h = (&shared->promise[0][0][0])[i];
 
 		if (!h)
@@ -276,7 +283,7 @@ static void child_run(void)
 
 	pool_new(&ch.f);
 	ch.c = fx_client(&ch.f, getpid(), "t", 0);
-	ch.s = fx_space(ch.c, 1, shape);
+	ch.s = open_space(ch.c);
 	child_claim(&ch);
 	for (uint64_t i = 0;; i++) {
 		uint32_t seq = below(SEQS), depth = below(DEPTHS);
@@ -294,10 +301,10 @@ static void child_run(void)
 
 static uint32_t check_page(struct fx *f, struct mem_client *c,
 			   struct mem_space *s, uint32_t seq, uint32_t depth,
-			   uint32_t group)
+			   uint32_t class)
 {
-	handle_t promised = shared->promise[seq][depth][group];
-	handle_t h = fx_lookup(s, seq, depth, group);
+	handle_t promised = shared->promise[seq][depth][class];
+	handle_t h = fx_lookup(s, seq, depth, class);
 	volatile uint64_t *first, *last;
 	place_t place;
 
@@ -306,9 +313,9 @@ static uint32_t check_page(struct fx *f, struct mem_client *c,
 	if (!h)
 		return 0;
 	assert_int_equal(mem_match(c, s, &h, 1, &place), 1);
-	page_ends(s, place, group, &first, &last);
-	assert_int_equal(*first, content(seq, depth, group));
-	assert_int_equal(*last, content(seq, depth, group));
+	page_ends(s, place, class, &first, &last);
+	assert_int_equal(*first, content(seq, depth, class));
+	assert_int_equal(*last, content(seq, depth, class));
 	fx_release(c, h);
 	return 1;
 }
@@ -325,10 +332,10 @@ static uint32_t check(void)
 	store_receive();
 	fx_verify(&f);
 	c = fx_client(&f, 1, "t", 0);
-	s = fx_space(c, 1, shape);
-	for (uint32_t i = 0; i < SEQS * DEPTHS * GROUPS; i++)
-		found += check_page(&f, c, s, i / GROUPS / DEPTHS,
-				    i / GROUPS % DEPTHS, i % GROUPS);
+	s = open_space(c);
+	for (uint32_t i = 0; i < SEQS * DEPTHS * CLASSES; i++)
+		found += check_page(&f, c, s, i / CLASSES / DEPTHS,
+				    i / CLASSES % DEPTHS, i % CLASSES);
 	dev_drain(f.dev);
 	store_receive();
 	fx_verify(&f);
