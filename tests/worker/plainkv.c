@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <kvd/kvd.h>
+#include <kvd/profile.h>
 #include "tests/worker/plainkv.h"
 
 struct kvd {
@@ -47,6 +48,21 @@ const char *kvd_device(const struct kvd *k)
 const char *kvd_error(const struct kvd *k)
 {
 	return "";
+}
+
+int kvd_profile_load(const char *path, struct kvd_profile **ret, char *why,
+		     size_t why_bytes)
+{
+	return -ENOENT;
+}
+
+void kvd_profile_free(struct kvd_profile *p)
+{
+}
+
+uint64_t kvd_profile_digest(const struct kvd_profile *p)
+{
+	return 0;
 }
 
 const char *kvd_default_socket(void)
