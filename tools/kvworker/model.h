@@ -31,7 +31,8 @@ struct model_rows {
 	bool rotated;		/* RoPE has been applied to q and k */
 	size_t first;		/* position of the first token */
 	size_t nr;
-	const float *qkv;	/* [nr][q | k | v] */
+	float *qkv;		/* [nr][q | k | v]; what is changed here is
+				 * what is stored */
 };
 
 /* Is shown the rows of each layer twice: before RoPE, and after. */
