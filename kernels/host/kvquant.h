@@ -21,7 +21,31 @@ struct kvquant_row {
 	uint8_t codes[KVD_MAX_DIM]; /* nearest, the lower of equals */
 };
 
+#define KVQUANT_TOP (KVD_MAX_DIM / 200 + 2)
+
+/* The largest so far of a row, in order; @n of them are asked for. */
+struct kvquant_top {
+	float x[KVQUANT_TOP];
+	uint32_t nr;
+	uint32_t n;
+};
+
+static inline void kvquant_top_add(struct kvquant_top *top, float x)
+{
+	uint32_t i;
+
+	if (top->nr == top->n && !(x > top->x[top->n - 1]))
+		return;
+	i = top->nr < top->n ? top->nr++ : top->n - 1;
+	for (; i && top->x[i - 1] < x; i--)
+		top->x[i] = top->x[i - 1];
+	top->x[i] = x;
+}
+
 struct kvquant_ops {
+	/* The @n-th largest of sign * x; @n is below KVQUANT_TOP. */
+	float (*nth_largest)(const float *x, uint32_t dim, float sign,
+			     uint32_t n);
 	void (*nearest)(struct kvquant_row *r);
 	void (*pack)(const struct side *s, uint32_t t, const uint8_t *codes);
 };

@@ -143,31 +143,13 @@ static int store_k(const struct side *s, const float *x, const float *out,
 	return bad;
 }
 
-/* The @n-th largest of sign * x, and that many no smaller ones. */
-static float nth_largest(const float *x, uint32_t dim, float sign, uint32_t n)
-{
-	float top[KVD_MAX_DIM / 200 + 2]; /* descends */
-	uint32_t nr = 0, d, i;
-
-	for (d = 0; d < dim; d++) {
-		float y = sign * x[d];
-
-		if (nr == n && !(y > top[n - 1]))
-			continue;
-		for (i = nr < n ? nr++ : n - 1; i && top[i - 1] < y; i--)
-			top[i] = top[i - 1];
-		top[i] = y;
-	}
-	return top[n - 1];
-}
-
 static int store_v_row(const struct side *s, uint32_t t, const float *out,
 		       struct kvquant_row *r, const struct kvquant_ops *ops,
 		       struct kvquant_heap *h)
 {
 	uint32_t k = s->dim / 200 + 1, d;
-	float max = nth_largest(r->x, s->dim, 1.0f, k + 1);
-	float min = -nth_largest(r->x, s->dim, -1.0f, k + 1);
+	float max = ops->nth_largest(r->x, s->dim, 1.0f, k + 1);
+	float min = -ops->nth_largest(r->x, s->dim, -1.0f, k + 1);
 	struct affine_meta m = { f16_from_f32((max - min) * 0.5f + 0.0f),
 				 f16_from_f32((max + min) * 0.5f + 0.0f) };
 	float range[KVD_MAX_DIM], zero[KVD_MAX_DIM], middle;
@@ -248,6 +230,17 @@ int kvquant_store(const struct side *s, const float *x,
 	return store_k(s, x, out, &r, ops, heap);
 }
 
+static float ref_nth_largest(const float *x, uint32_t dim, float sign,
+			     uint32_t n)
+{
+	struct kvquant_top top = { .n = n };
+	uint32_t d;
+
+	for (d = 0; d < dim; d++)
+		kvquant_top_add(&top, sign * x[d]);
+	return top.x[n - 1];
+}
+
 static void ref_nearest(struct kvquant_row *r)
 {
 	uint32_t d, c;
@@ -275,7 +268,8 @@ static void ref_nearest(struct kvquant_row *r)
 int ref_kvquant_store(const struct side *s, const float *x,
 		      const struct kv_tables *tables)
 {
-	static const struct kvquant_ops ops = { ref_nearest, tile_pack };
+	static const struct kvquant_ops ops = { ref_nth_largest, ref_nearest,
+						tile_pack };
 	uint64_t keys[HEAP_MAX];
 	struct kvquant_heap heap = { keys, sparse_max(s->tokens, s->dim), 0 };
 

@@ -9,6 +9,27 @@
 
 #define HEAP_MAX (65536u / 100 + 1)
 
+/* Few of a row are larger than the least of those found: look for them. */
+static float nth_largest(const float *x, uint32_t dim, float sign, uint32_t n)
+{
+	struct kvquant_top top = { .n = n };
+	uint32_t d, i;
+
+	for (d = 0; d < dim; d += 8) {
+		__m256 y = _mm256_mul_ps(_mm256_loadu_ps(x + d),
+					 _mm256_set1_ps(sign));
+		float least = top.nr == n ? top.x[n - 1] : -INFINITY;
+		int more = _mm256_movemask_ps(_mm256_cmp_ps(
+			y, _mm256_set1_ps(least), _CMP_GT_OQ));
+
+		for (; more; more &= more - 1) {
+			i = (uint32_t)__builtin_ctz((unsigned)more);
+			kvquant_top_add(&top, sign * x[d + i]);
+		}
+	}
+	return top.x[n - 1];
+}
+
 static void nearest(struct kvquant_row *r)
 {
 	uint32_t d, c;
@@ -41,7 +62,8 @@ static void nearest(struct kvquant_row *r)
 int avx2_kvquant_store(const struct side *s, const float *x,
 		       const struct kv_tables *tables)
 {
-	static const struct kvquant_ops ops = { nearest, v8_pack };
+	static const struct kvquant_ops ops = { nth_largest, nearest,
+						v8_pack };
 	uint64_t keys[HEAP_MAX];
 	struct kvquant_heap heap = { keys, sparse_max(s->tokens, s->dim), 0 };
 

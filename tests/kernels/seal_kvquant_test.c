@@ -63,7 +63,7 @@ static const struct kv_tables *tables_random(uint32_t dim)
 	return &tables;
 }
 
-/* By definition, in doubles: f32 differences near a tie are exact enough. */
+/* The parts of kvquant_store() by definition, differences in doubles. */
 static void nearest(struct kvquant_row *r)
 {
 	uint32_t d, c;
@@ -85,7 +85,22 @@ static void nearest(struct kvquant_row *r)
 	}
 }
 
-static const struct kvquant_ops scalar = { nearest, tile_pack };
+static float nth_largest(const float *x, uint32_t dim, float sign, uint32_t n)
+{
+	uint32_t i, j, above, same;
+
+	for (i = 0;; i++) {
+		assert_true(i < dim);
+		for (above = same = j = 0; j < dim; j++) {
+			above += sign * x[j] > sign * x[i];
+			same += x[j] == x[i];
+		}
+		if (above < n && above + same >= n)
+			return sign * x[i];
+	}
+}
+
+static const struct kvquant_ops scalar = { nth_largest, nearest, tile_pack };
 
 /* A side whose list has room for all, and its values. */
 struct wide {
