@@ -25,4 +25,8 @@ side_store_fn ref_kvarn_store;	 /* ref_kvarn.c */
 side_store_fn ref_kvquant_store; /* ref_kvquant.c */
 side_store_fn ref_oscar_store;	 /* ref_oscar.c */
 
+side_store_fn avx2_kvarn_store;	  /* seal_kvarn_avx2.c */
+side_store_fn avx2_kvquant_store; /* seal_kvquant_avx2.c */
+side_store_fn avx2_oscar_store;	  /* seal_oscar_avx2.c */
+
 #endif
