@@ -15,7 +15,9 @@
 #include <omp.h>
 #include <stdlib.h>
 #include "kernels/host/attend.h"
+#include "kernels/host/basis.h"
 #include "kernels/host/half.h"
+#include "kernels/host/strip.h"
 
 #define TILE_ROWS     32u        /* wanted query rows in a tile */
 #define TEAM_ELEMENTS (1u << 21) /* scores x dims worth a second thread */
@@ -35,6 +37,7 @@ struct plan {
 	uint32_t acc_stride;
 	uint32_t q_floats;    /* of a tile's q and q_sum */
 	uint32_t part_floats; /* of a struct part's arrays */
+	uint64_t own_floats;  /* of a thread */
 	int team;             /* threads */
 	int by_run;           /* a thread takes runs, not tiles */
 };
@@ -108,6 +111,8 @@ static int plan_init(struct plan *p, const struct kv_attend_args *a,
 	p->part_floats =
 		plan_rows(p) * p->acc_stride + 2 * lanes_up(plan_rows(p));
 	p->q_floats = plan_rows(p) * p->q_stride + lanes_up(plan_rows(p));
+	p->own_floats = 2ull * p->q_floats + 2ull * p->part_floats +
+	                sizeof(struct strip) / sizeof(float);
 	p->by_run = p->team > 1 && p->nr_tiles < 4 * (uint32_t)p->team;
 	return err;
 }
@@ -151,26 +156,47 @@ static void tile_init(struct tile *t, const struct plan *p, uint32_t i)
 	};
 }
 
-/* Loads the tile's queries into @mem, scaled and padded. */
+/* One query, scaled, as keys of the page are. */
+static void q_load(const struct kv_attend_args *a, uint64_t src, float *q)
+{
+	const struct page_layout *l = &a->layouts[0];
+	uint32_t basis = score_basis(l), d;
+	float scale = a->softcap > 0 ? a->scale : a->scale * LOG2E;
+	float x[KVD_MAX_DIM];
+
+	for (d = 0; d < l->k_dim; d++)
+		x[d] = dtype_load(a->dtype, a->q, src + d) * scale;
+	basis_apply(basis, l->k_dim,
+	            basis_rotation(a->tables, basis, a->layer, l->k_dim, 0), x,
+	            q);
+}
+
+/*
+ * Loads the tile's queries into @mem, padded. A thread's memory is queries,
+ * two parts, queries as a strip has them, the strip.
+ */
 static void tile_load(struct tile *t, const struct plan *p, float *mem)
 {
 	const struct kv_attend_args *a = t->a;
 	uint32_t dim = a->layouts[0].k_dim, i, d;
-	float scale = a->softcap > 0 ? a->scale : a->scale * LOG2E;
 
 	t->q = mem;
 	t->q_sum = mem + plan_rows(p) * p->q_stride;
+	t->strip = (struct strip *)(mem + 2ull * p->q_floats +
+	                            2ull * p->part_floats);
+	t->strip->q_own = mem + p->q_floats + 2ull * p->part_floats;
+	t->strip->q_const = t->strip->q_own + plan_rows(p) * p->q_stride;
 	for (i = 0; i < tile_rows(t); i++) {
 		uint32_t head = t->kv_head * t->group + i % t->group;
-		uint64_t src = (t->row + i / t->group) * a->q_stride +
-		               (uint64_t)head * dim;
 		float *q = t->q + i * t->q_stride;
 
+		q_load(a,
+		       (t->row + i / t->group) * a->q_stride +
+		               (uint64_t)head * dim,
+		       q);
 		t->q_sum[i] = 0;
-		for (d = 0; d < dim; d++) {
-			q[d] = dtype_load(a->dtype, a->q, src + d) * scale;
+		for (d = 0; d < dim; d++)
 			t->q_sum[i] += q[d];
-		}
 		for (; d < t->q_stride; d++)
 			q[d] = 0;
 	}
@@ -219,11 +245,50 @@ static void part_fold(const struct part *to, const struct part *x,
 	}
 }
 
+/* basis_undo() of a result, but for the order of sums. */
+static void profile_undo(uint32_t dim, const float *rotation, const float *x,
+                         float *y)
+{
+	float sum[8];
+	uint32_t i, j, k;
+
+	for (i = 0; i < dim; i++, rotation += dim) {
+		memset(sum, 0, sizeof(sum));
+		for (j = 0; j + 8 <= dim; j += 8)
+			for (k = 0; k < 8; k++)
+				sum[k] += rotation[j + k] * x[j + k];
+		y[i] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) +
+		       ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+	}
+}
+
+/* One result, brought back from the basis of values. */
+static void out_store(const struct kv_attend_args *a, uint64_t dst,
+                      const float *acc, float scale)
+{
+	const struct page_layout *l = &a->layouts[0];
+	float x[KVD_MAX_DIM] = { 0 }, y[KVD_MAX_DIM];
+	uint32_t dim = page_value_dim(l), d;
+	int is_v = l->v_dim != 0;
+
+	for (d = 0; d < dim; d++)
+		x[d] = acc[d] * scale;
+	if (l->v_basis == BASIS_PROFILE)
+		profile_undo(dim,
+		             basis_rotation(a->tables, l->v_basis, a->layer,
+		                            dim, is_v),
+		             x, y);
+	else
+		basis_undo(l->v_basis, dim, NULL, x, y);
+	for (d = 0; d < dim; d++)
+		dtype_store(a->dtype, a->out, dst + d, y[d]);
+}
+
 /* Divides by the sum, sinks included, and writes out and lse. */
 static void part_finish(const struct part *x, const struct tile *t)
 {
 	const struct kv_attend_args *a = t->a;
-	uint32_t dim = page_value_dim(&a->layouts[0]), i, d;
+	uint32_t dim = page_value_dim(&a->layouts[0]), i;
 
 	for (i = 0; i < tile_rows(t); i++) {
 		uint64_t row = t->row + i / t->group;
@@ -238,10 +303,7 @@ static void part_finish(const struct part *x, const struct tile *t)
 			scale = exp2f(x->max[i] - max);
 			sum = sum * scale + exp2f(sink - max);
 		}
-		scale /= sum;
-		for (d = 0; d < dim; d++)
-			dtype_store(a->dtype, a->out, dst + d,
-			            x->acc[i * t->acc_stride + d] * scale);
+		out_store(a, dst, x->acc + i * t->acc_stride, scale / sum);
 		if (a->lse)
 			a->lse[row * a->nr_q_heads + head] =
 				(max + log2f(sum)) * LN2;
@@ -325,7 +387,7 @@ static void tile_fold(const struct plan *p, uint32_t i, float *mem,
 
 static void do_tiles(const struct plan *p, float *mem)
 {
-	uint64_t own = p->q_floats + 2ull * p->part_floats;
+	uint64_t own = p->own_floats;
 
 #pragma omp parallel for schedule(dynamic) num_threads(p->team) if (p->team > 1)
 	for (uint32_t i = 0; i < p->nr_tiles; i++)
@@ -334,7 +396,7 @@ static void do_tiles(const struct plan *p, float *mem)
 
 static void do_runs(const struct plan *p, float *mem)
 {
-	uint64_t own = p->q_floats + 2ull * p->part_floats;
+	uint64_t own = p->own_floats;
 	uint64_t per_tile = (uint64_t)p->part_floats * p->nr_runs;
 	float *parts = mem + own * p->team;
 
@@ -368,7 +430,7 @@ int attend_tiles(const struct kv_attend_args *a, run_attend_fn *run)
 	err = plan_init(&p, a, run);
 	if (err)
 		return err;
-	floats = (uint64_t)p.team * (p.q_floats + 2ull * p.part_floats);
+	floats = p.team * p.own_floats;
 	if (p.by_run)
 		floats += (uint64_t)p.nr_tiles * p.nr_runs * p.part_floats;
 	mem = aligned_alloc(SCRATCH_ALIGN, floats * sizeof(float));

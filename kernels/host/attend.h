@@ -22,6 +22,8 @@
 #define LOG2E      1.44269504088896340736f
 #define LN2        0.69314718055994530942f
 
+struct strip; /* strip.h */
+
 struct tile {
 	const struct kv_attend_args *a;
 	const struct kv_seq *seq;
@@ -32,9 +34,11 @@ struct tile {
 	uint32_t nr_tokens;
 	uint32_t q_stride;   /* floats from row to row of q */
 	uint32_t acc_stride; /* floats from row to row of a part's acc */
-	float *q;            /* [rows][q_stride], zeros past k_dim; times
-	                      * scale, and times log2(e) without softcap */
+	float *q;            /* [rows][q_stride], zeros past k_dim; in the
+	                      * basis of keys, times scale, and times log2(e)
+	                      * without softcap */
 	float *q_sum;        /* [rows] sum of the row of q */
+	struct strip *strip; /* the thread's */
 };
 
 /*
@@ -50,6 +54,12 @@ struct part {
 
 typedef void run_attend_fn(const struct tile *t, uint32_t first_page,
                            uint32_t end_page, const struct part *p);
+
+/* Basis of the keys that scores are made of: PLAIN where those are turned. */
+static inline uint32_t score_basis(const struct page_layout *l)
+{
+	return l->rope_order == KVD_ROPE_PRE ? BASIS_PLAIN : l->k_basis;
+}
 
 /* host_kernels.attend by way of @run. */
 int attend_tiles(const struct kv_attend_args *a, run_attend_fn *run);

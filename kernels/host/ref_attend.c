@@ -6,13 +6,16 @@
  *	out = sum_t e^s_t v_t / (sum_t e^s_t + e^sink)
  *	lse = ln(sum_t e^s_t + e^sink)
  *
- * K and V are first turned back into floats by ref_dequant().
+ * K and V are first turned back into floats by ref_dequant(), and, row by row,
+ * from the basis of the page into the model's; keys held before RoPE are
+ * turned. All of that in double.
  */
 #include <assert.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include "kernels/host/attend.h"
+#include "kernels/host/basis.h"
 #include "kernels/host/half.h"
 #include "kernels/host/row.h"
 
@@ -23,12 +26,13 @@ struct query {
 	uint32_t kv_head;
 	uint32_t pos;
 	uint64_t first; /* of its positions */
-	float *k, *v;   /* one page's */
+	float *page;    /* values of one page */
+	double *k, *v;  /* the same in the model's basis; of k, turned */
 	double *acc;
 	double max, sum;
 };
 
-static double score(const struct query *u, const float *k, uint64_t q)
+static double score(const struct query *u, const double *k, uint64_t q)
 {
 	const struct kv_attend_args *a = u->a;
 	double s = 0;
@@ -41,7 +45,7 @@ static double score(const struct query *u, const float *k, uint64_t q)
 }
 
 /* Adds weight e^s of value @v, keeping acc and sum relative to the max. */
-static void query_add(struct query *u, double s, const float *v, uint32_t dim)
+static void query_add(struct query *u, double s, const double *v, uint32_t dim)
 {
 	double max = s > u->max ? s : u->max;
 	double old = exp(u->max - max), w = exp(s - max);
@@ -51,6 +55,87 @@ static void query_add(struct query *u, double s, const float *v, uint32_t dim)
 		u->acc[d] = u->acc[d] * old + (v ? w * v[d] : 0);
 	u->sum = u->sum * old + w;
 	u->max = max;
+}
+
+/* Sylvester's matrix, in blocks of hadamard_order(). */
+static void hadamard(uint32_t dim, double *y)
+{
+	uint32_t n = hadamard_order(dim), h, i;
+
+	for (h = 1; h < n; h *= 2)
+		for (i = 0; i < dim; i++)
+			if (!(i & h)) {
+				double a = y[i], b = y[i + h];
+
+				y[i] = a + b;
+				y[i + h] = a - b;
+			}
+	for (i = 0; i < dim; i++)
+		y[i] /= sqrt(n);
+}
+
+/* y = x in the model's basis: orthonormal, so by the transposed matrix. */
+static void undo(uint32_t basis, uint32_t dim, const float *rotation,
+                 const float *x, double *y)
+{
+	uint32_t i, j;
+
+	for (i = 0; i < dim; i++) {
+		y[i] = basis == BASIS_PROFILE ? 0 : x[i];
+		for (j = 0; basis == BASIS_PROFILE && j < dim; j++)
+			y[i] += (double)rotation[(size_t)i * dim + j] * x[j];
+	}
+	if (basis == BASIS_HADAMARD)
+		hadamard(dim, y);
+}
+
+/* Turns a key by the angles of its page and its token. */
+static void turn(const struct kv_tables *tb, uint32_t page, uint32_t token,
+                 double *k)
+{
+	uint32_t pairs = tb->rope_pairs, i;
+	const float *p = tb->rope_page + (size_t)page * 2 * pairs;
+	const float *t = tb->rope_token + (size_t)token * 2 * pairs;
+
+	for (i = 0; i < pairs; i++) {
+		double c = (double)p[i] * t[i] -
+		           (double)p[pairs + i] * t[pairs + i];
+		double s = (double)p[pairs + i] * t[i] +
+		           (double)p[i] * t[pairs + i];
+		double *a = tb->rope_interleaved ? k + 2 * i : k + i;
+		double *b = tb->rope_interleaved ? a + 1 : a + pairs;
+		double x = *a, y = *b;
+
+		*a = x * c - y * s;
+		*b = x * s + y * c;
+	}
+}
+
+static const float *rotation_of(const struct query *u,
+                                const struct page_layout *l, int is_v)
+{
+	int v = is_v && l->v_dim;
+
+	return basis_rotation(u->a->tables, v ? l->v_basis : l->k_basis,
+	                      u->a->layer, v ? l->v_dim : l->k_dim, v);
+}
+
+/* Keys or values of the first @n tokens of a page. */
+static void query_load(struct query *u, const struct page_layout *l,
+                       const uint8_t *p, uint32_t page, int is_v, uint32_t n)
+{
+	uint32_t dim = is_v ? page_value_dim(l) : l->k_dim, t;
+	double *out = is_v ? u->v : u->k;
+
+	ref_dequant(l, p, u->a->layer, u->kv_head, is_v, n, u->a->tables,
+	            u->page);
+	for (t = 0; t < n; t++) {
+		undo(is_v ? l->v_basis : l->k_basis, dim,
+		     rotation_of(u, l, is_v), u->page + t * dim,
+		     out + t * dim);
+		if (!is_v && l->rope_order == KVD_ROPE_PRE)
+			turn(u->a->tables, page, t, out + t * dim);
+	}
 }
 
 static void query_page(struct query *u, uint32_t page, uint64_t q)
@@ -67,10 +152,8 @@ static void query_page(struct query *u, uint32_t page, uint64_t q)
 
 	assert(ref->segment != KV_NO_SEGMENT);
 	p = (const uint8_t *)a->bases[ref->segment] + ref->offset;
-	ref_dequant(l, p, a->layer, u->kv_head, 0, n,
-	            a->tables, u->k);
-	ref_dequant(l, p, a->layer, u->kv_head, 1, n,
-	            a->tables, u->v);
+	query_load(u, l, p, page, 0, n);
+	query_load(u, l, p, page, 1, n);
 	for (t = lo; t < n; t++)
 		query_add(u, score(u, u->k + t * l->k_dim, q), u->v + t * dim,
 		          dim);
@@ -110,18 +193,22 @@ int ref_attend(const struct kv_attend_args *a)
 	struct query u = { .a = a };
 	uint32_t i, h;
 
-	u.k = malloc(sizeof(float) * l->page_tokens * l->k_dim);
-	u.v = malloc(sizeof(float) * l->page_tokens * page_value_dim(l));
-	u.acc = malloc(sizeof(double) * page_value_dim(l));
+	i = page_value_dim(l) > l->k_dim ? page_value_dim(l) : l->k_dim;
+	u.page = malloc(sizeof(*u.page) * l->page_tokens * i);
+	u.k = malloc(sizeof(*u.k) * l->page_tokens * l->k_dim);
+	u.v = malloc(sizeof(*u.v) * l->page_tokens * page_value_dim(l));
+	u.acc = malloc(sizeof(*u.acc) * page_value_dim(l));
 	for (u.seq = a->seqs;
-	     u.k && u.v && u.acc && u.seq < a->seqs + a->nr_seqs; u.seq++)
+	     u.page && u.k && u.v && u.acc && u.seq < a->seqs + a->nr_seqs;
+	     u.seq++)
 		for (i = 0; i < u.seq->nr_rows; i++) {
 			u.pos = u.seq->pos + i;
 			u.first = window_first(a->window, u.pos);
 			for (h = 0; h < a->nr_q_heads; h++)
 				query_run(&u, u.seq->first_row + i, h);
 		}
-	i = u.k && u.v && u.acc;
+	i = u.page && u.k && u.v && u.acc;
+	free(u.page);
 	free(u.k);
 	free(u.v);
 	free(u.acc);

@@ -12,7 +12,7 @@
 #define KERNELS_HOST_VEC_H
 
 #include <immintrin.h>
-#include "kernels/host/vec8.h"
+#include "kernels/host/form8.h"
 
 #define VLANES  8u
 #define VPARTS  2u  /* vectors in LANES lanes */
@@ -20,6 +20,7 @@
 #define VACCS   12u /* accumulators that stay in registers */
 
 typedef __m256 vec;
+typedef __m256i vint;
 typedef __m256 vmask;
 
 static inline vec v_load(const float *p)
@@ -142,21 +143,59 @@ static inline vec v_repeat8(const float *p)
 }
 
 /* 8 codes of each of VTOKENS tokens, @row bytes apart. */
-static inline vec v_tokens(uint32_t format, const char *p, size_t row)
+static inline vec v_tokens(enum form f, const char *p, size_t row)
 {
-	return v8_codes(format, p);
+	return v8_form(f, p);
 }
 
 /* VLANES codes as floats. */
-static inline vec v_codes(uint32_t format, const void *p)
+static inline vec v_codes(enum form f, const void *p)
 {
-	return v8_codes(format, p);
+	return v8_form(f, p);
 }
 
 /* 8 codes as floats, zeros in lanes past them. */
-static inline vec v_codes8(uint32_t format, const void *p)
+static inline vec v_codes8(enum form f, const void *p)
 {
-	return v8_codes(format, p);
+	return v8_form(f, p);
+}
+
+/* 8 words of each of VTOKENS tokens, @row bytes apart. */
+static inline vint v_words(const char *p, size_t row)
+{
+	return _mm256_loadu_si256((const __m256i *)p);
+}
+
+/* 8 words, for each octet of a vector. */
+static inline vint v_repeat_words(const char *p)
+{
+	return _mm256_loadu_si256((const __m256i *)p);
+}
+
+/* Field @j of @bits, as the float that strip.h says it is. */
+static inline vec v_field(uint32_t bits, vint w, uint32_t j)
+{
+	uint32_t mask = (1u << bits) - 1;
+
+	if (bits * (j + 1) == 32) {
+		w = _mm256_srli_epi32(w, (int)bits);
+		j--;
+	}
+	return _mm256_cvtepi32_ps(_mm256_and_si256(
+		w, _mm256_set1_epi32((int)(mask << bits * j))));
+}
+
+/* Fields @j and up, one to each octet of a vector. */
+static inline vec v_fields(uint32_t bits, vint w, uint32_t j)
+{
+	return v_field(bits, w, j);
+}
+
+/* The same, as entries of @lut. */
+static inline vec v_lookup(enum form f, const float *lut, vint w, uint32_t j)
+{
+	return v8_lookup(f, lut,
+	                 _mm256_srli_epi32(w, (int)(form_field(f) * j)));
 }
 
 #endif

@@ -9,7 +9,7 @@
 #define KERNELS_HOST_VEC_H
 
 #include <immintrin.h>
-#include "kernels/host/vec8.h"
+#include "kernels/host/form8.h"
 
 #define VLANES  16u
 #define VPARTS  1u  /* vectors in LANES lanes */
@@ -17,6 +17,7 @@
 #define VACCS   16u /* accumulators that stay in registers */
 
 typedef __m512 vec;
+typedef __m512i vint;
 typedef __mmask16 vmask;
 
 static inline vec v_load(const float *p)
@@ -137,49 +138,126 @@ static inline float v_sum(const vec *a)
 	return v8_sum(_mm256_add_ps(v_half(a[0], 0), v_half(a[0], 1)));
 }
 
-/* 16 codes of f16 or bf16 as floats. */
-static inline vec v16_halves(uint32_t format, __m256i codes)
-{
-	if (format == KVD_F16)
-		return _mm512_cvtph_ps(codes);
-	return _mm512_castsi512_ps(
-		_mm512_slli_epi32(_mm512_cvtepu16_epi32(codes), 16));
-}
-
 /* 8 floats at @p, for each token of a vector. */
 static inline vec v_repeat8(const float *p)
 {
 	return _mm512_broadcast_f32x8(_mm256_loadu_ps(p));
 }
 
+static inline __m256i v_both(__m128i a, __m128i b)
+{
+	return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+}
+
+/* 16 codes of 16 bits. */
+static inline vec v16_halves(enum form f, __m256i codes)
+{
+	if (f == FORM_BF16)
+		return _mm512_castsi512_ps(
+			_mm512_slli_epi32(_mm512_cvtepu16_epi32(codes), 16));
+	return _mm512_cvtph_ps(codes);
+}
+
+/* 16 codes of 8 bits. */
+static inline vec v16_bytes(enum form f, __m128i codes)
+{
+	__m128i high = _mm_srli_si128(codes, 8), zero = _mm_setzero_si128();
+
+	if (f == FORM_E4M3)
+		return _mm512_cvtph_ps(v_both(v8_e4m3(codes), v8_e4m3(high)));
+	if (f == FORM_E5M2)
+		return _mm512_cvtph_ps(v_both(_mm_unpacklo_epi8(zero, codes),
+		                              _mm_unpacklo_epi8(zero, high)));
+	return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(codes));
+}
+
 /* 8 codes of each of VTOKENS tokens, @row bytes apart. */
-static inline vec v_tokens(uint32_t format, const char *p, size_t row)
+static inline vec v_tokens(enum form f, const char *p, size_t row)
 {
 	const __m128i *a = (const __m128i *)p, *b = (const __m128i *)(p + row);
 
-	if (format == KVD_INT8)
-		return _mm512_cvtepi32_ps(
-			_mm512_cvtepu8_epi32(_mm_unpacklo_epi64(
-				_mm_loadl_epi64(a), _mm_loadl_epi64(b))));
-	return v16_halves(format,
-	                  _mm256_inserti128_si256(
-				  _mm256_castsi128_si256(_mm_loadu_si128(a)),
-				  _mm_loadu_si128(b), 1));
+	if (f == FORM_F32)
+		return _mm512_insertf32x8(
+			_mm512_castps256_ps512(_mm256_loadu_ps((float *)a)),
+			_mm256_loadu_ps((float *)b), 1);
+	if (form_bytes(f) == 1)
+		return v16_bytes(f, _mm_unpacklo_epi64(_mm_loadl_epi64(a),
+		                                       _mm_loadl_epi64(b)));
+	return v16_halves(f, v_both(_mm_loadu_si128(a), _mm_loadu_si128(b)));
 }
 
 /* VLANES codes as floats. */
-static inline vec v_codes(uint32_t format, const void *p)
+static inline vec v_codes(enum form f, const void *p)
 {
-	if (format == KVD_INT8)
-		return _mm512_cvtepi32_ps(
-			_mm512_cvtepu8_epi32(_mm_loadu_si128(p)));
-	return v16_halves(format, _mm256_loadu_si256(p));
+	if (f == FORM_F32)
+		return _mm512_loadu_ps((const float *)p);
+	if (form_bytes(f) == 1)
+		return v16_bytes(f, _mm_loadu_si128(p));
+	return v16_halves(f, _mm256_loadu_si256(p));
 }
 
 /* 8 codes as floats, zeros in lanes past them. */
-static inline vec v_codes8(uint32_t format, const void *p)
+static inline vec v_codes8(enum form f, const void *p)
 {
-	return _mm512_insertf32x8(_mm512_setzero_ps(), v8_codes(format, p), 0);
+	return _mm512_insertf32x8(_mm512_setzero_ps(), v8_form(f, p), 0);
+}
+
+/* 8 words of each of VTOKENS tokens, @row bytes apart. */
+static inline vint v_words(const char *p, size_t row)
+{
+	const __m256i *a = (const __m256i *)p, *b = (const __m256i *)(p + row);
+
+	return _mm512_inserti64x4(
+		_mm512_castsi256_si512(_mm256_loadu_si256(a)),
+		_mm256_loadu_si256(b), 1);
+}
+
+/* 8 words, for each octet of a vector. */
+static inline vint v_repeat_words(const char *p)
+{
+	return _mm512_broadcast_i64x4(
+		_mm256_loadu_si256((const __m256i *)p));
+}
+
+/* Field @j of @bits, as the float that strip.h says it is. */
+static inline vec v_field(uint32_t bits, vint w, uint32_t j)
+{
+	uint32_t mask = (1u << bits) - 1;
+
+	if (bits * (j + 1) == 32) {
+		w = _mm512_srli_epi32(w, bits);
+		j--;
+	}
+	return _mm512_cvtepi32_ps(_mm512_and_si512(
+		w, _mm512_set1_epi32((int)(mask << bits * j))));
+}
+
+/* @a in the first octet, @b in the second. */
+static inline vint v_octets(uint32_t a, uint32_t b)
+{
+	return _mm512_inserti64x4(_mm512_set1_epi32((int)a),
+	                          _mm256_set1_epi32((int)b), 1);
+}
+
+/* Fields @j and up, one to each octet of a vector. */
+static inline vec v_fields(uint32_t bits, vint w, uint32_t j)
+{
+	uint32_t low = ((1u << bits) - 1) << bits * j;
+
+	if (bits * (j + 2) < 32)
+		return _mm512_cvtepi32_ps(
+			_mm512_and_si512(w, v_octets(low, low << bits)));
+	w = _mm512_srlv_epi32(w, v_octets(0, bits));
+	return _mm512_cvtepi32_ps(_mm512_and_si512(w, v_octets(low, low)));
+}
+
+/* The same, as entries of @lut. */
+static inline vec v_lookup(enum form f, const float *lut, vint w, uint32_t j)
+{
+	uint32_t by = form_field(f) * j;
+
+	w = _mm512_srlv_epi32(w, v_octets(by, by + form_field(f)));
+	return _mm512_permutexvar_ps(w, _mm512_loadu_ps(lut));
 }
 
 #endif

@@ -44,6 +44,8 @@ E_BINARY(or_ps, e512, _mm256_or_ps)
 E_BINARY(and_ps, e512, _mm256_and_ps)
 E_BINARY(andnot_ps, e512, _mm256_andnot_ps)
 E_BINARY(add_epi32, e512i, _mm256_add_epi32)
+E_BINARY(and_si512, e512i, _mm256_and_si256)
+E_BINARY(srlv_epi32, e512i, _mm256_srlv_epi32)
 E_UNARY(castps_si512, e512, e512i, _mm256_castps_si256)
 E_UNARY(castsi512_ps, e512i, e512, _mm256_castsi256_ps)
 E_UNARY(cvtps_epi32, e512, e512i, _mm256_cvtps_epi32)
@@ -58,6 +60,8 @@ E_UNARY(cvtepi32_ps, e512i, e512, _mm256_cvtepi32_ps)
 #define _mm512_and_ps	    e_and_ps
 #define _mm512_andnot_ps    e_andnot_ps
 #define _mm512_add_epi32    e_add_epi32
+#define _mm512_and_si512    e_and_si512
+#define _mm512_srlv_epi32   e_srlv_epi32
 #define _mm512_castps_si512 e_castps_si512
 #define _mm512_castsi512_ps e_castsi512_ps
 #define _mm512_cvtps_epi32  e_cvtps_epi32
@@ -78,6 +82,15 @@ static inline __m256 e_lanes(uint8_t m)
 		_mm256_and_si256(_mm256_set1_epi32(m), bit), bit));
 }
 
+/* Entries of @a, by the low 4 bits of each index. */
+static inline __m256 e_lookup(__m256i i, struct e512 a)
+{
+	__m256 high = _mm256_castsi256_ps(_mm256_slli_epi32(i, 28));
+
+	return _mm256_blendv_ps(_mm256_permutevar8x32_ps(a.l, i),
+				_mm256_permutevar8x32_ps(a.h, i), high);
+}
+
 /* Macros in one compiler's headers or another's. */
 #undef _mm512_setr_epi32
 #undef _mm512_roundscale_ps
@@ -87,6 +100,8 @@ static inline __m256 e_lanes(uint8_t m)
 #undef _mm512_cmpge_epi32_mask
 #undef _mm512_extractf32x8_ps
 #undef _mm512_insertf32x8
+#undef _mm512_inserti64x4
+#undef _mm512_srli_epi32
 
 #define _mm512_loadu_ps(p) \
 	((struct e512){ _mm256_loadu_ps(p), _mm256_loadu_ps((p) + 8) })
@@ -109,6 +124,9 @@ static inline __m256 e_lanes(uint8_t m)
 #define _mm512_slli_epi32(a, n)                                 \
 	((struct e512i){ _mm256_slli_epi32((a).l, n),           \
 			 _mm256_slli_epi32((a).h, n) })
+#define _mm512_srli_epi32(a, n)                                 \
+	((struct e512i){ _mm256_srli_epi32((a).l, (int)(n)),    \
+			 _mm256_srli_epi32((a).h, (int)(n)) })
 #define _mm512_cmp_ps_mask(a, b, imm)                           \
 	e_mask(_mm256_cmp_ps((a).l, (b).l, imm),                \
 	       _mm256_cmp_ps((a).h, (b).h, imm))
@@ -122,7 +140,15 @@ static inline __m256 e_lanes(uint8_t m)
 			_mm256_blendv_ps((a).h, (b).h, e_lanes((m) >> 8)) })
 #define _mm512_castps512_ps256(a)      ((a).l)
 #define _mm512_extractf32x8_ps(a, i)   ((a).h)
-#define _mm512_insertf32x8(a, b, i)    ((struct e512){ b, (a).h })
+#define _mm512_insertf32x8(a, b, i)                 \
+	((struct e512){ (i) ? (a).l : (b), (i) ? (b) : (a).h })
+#define _mm512_inserti64x4(a, b, i)                 \
+	((struct e512i){ (i) ? (a).l : (b), (i) ? (b) : (a).h })
+#define _mm512_castps256_ps512(a)      ((struct e512){ a, a })
+#define _mm512_castsi256_si512(a)      ((struct e512i){ a, a })
+#define _mm512_broadcast_i64x4(a)      ((struct e512i){ a, a })
+#define _mm512_permutexvar_ps(i, a) \
+	((struct e512){ e_lookup((i).l, a), e_lookup((i).h, a) })
 #define _mm512_broadcast_f32x8(a)      ((struct e512){ a, a })
 #define _mm512_cvtph_ps(a)                                           \
 	((struct e512){ _mm256_cvtph_ps(_mm256_castsi256_si128(a)),  \

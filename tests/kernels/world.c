@@ -7,6 +7,7 @@
 #include <string.h>
 #include "tests/kernels/random.h"
 #include "tests/kernels/world.h"
+#include "tests/kernels/world_fill.h"
 
 static float *random_array(size_t n)
 {
@@ -27,6 +28,11 @@ static void world_layouts(struct world *w)
 	w->g = (struct kvd_geometry){
 		.size = sizeof(w->g),
 		.page_tokens = s->page_tokens,
+		.k_format = s->format[0][0],
+		.v_format = s->format[0][1],
+		.rope_order = s->rope_order,
+		.v_group = s->v_group,
+		.profile = 1,
 		.nr_groups = 1,
 		.groups = { { .nr_layers = 2,
 		              .nr_kv_heads = s->nr_heads,
@@ -93,6 +99,7 @@ void world_fini(struct world *w)
 	free(w->k);
 	free(w->v);
 	free(w->q);
+	world_unfill(w);
 }
 
 void world_wipe(struct world *w)
@@ -184,6 +191,7 @@ int world_attend(struct world *w, const struct host_kernels *k, uint32_t first,
 		.lse = lse,
 		.q_stride = (uint64_t)q_heads * w->s.k_dim,
 		.out_stride = (uint64_t)q_heads * w->v_out,
+		.tables = &w->tables,
 		.nr_threads = nr_threads,
 	};
 

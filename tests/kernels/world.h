@@ -24,6 +24,10 @@ struct shape {
 	uint32_t window;
 	float softcap;
 	int sinks;
+	uint32_t rope_order;
+	uint32_t v_group;
+	uint32_t rope_pairs; /* PRE: of k_dim; 0: k_dim / 2 */
+	int interleaved;
 };
 
 struct world {
@@ -39,6 +43,7 @@ struct world {
 	uint32_t v_out;   /* elements of one output */
 	float *k, *v, *q; /* [token][head][dim], sequence by sequence */
 	float sinks[64];
+	struct kv_tables tables; /* of world_fill() */
 };
 
 void world_init(struct world *w, const struct shape *s);
@@ -50,6 +55,13 @@ void world_wipe(struct world *w);
 /* Appends tokens first..first+n-1 of every sequence that has them. */
 void world_append(struct world *w, const struct host_kernels *k, uint32_t first,
                   uint32_t n, uint32_t nr_threads);
+
+/*
+ * Fills every page with random codes and plausible metadata, in any formats,
+ * and makes tables. Tokens past a sequence's end stay what they are where the
+ * format is appended in place.
+ */
+void world_fill(struct world *w);
 
 /*
  * Attends with tokens first..first+n-1 of every sequence that has them; out
