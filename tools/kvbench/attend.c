@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attend.c - kvbench attend: one decode step of attention on the host.
+ * attend.c - kvbench attend: one step of attention on the host.
  *
- * Each round attends with one query token per sequence over keys and values
- * that the caches no longer hold, then reads the same memory for as long, with
- * as many threads: the bandwidth that the step is measured against.
+ * Each round attends over keys and values that the caches no longer hold, in
+ * one format after the other, and after each reads the same memory for as
+ * long, with as many threads: the bandwidth that the step is measured
+ * against. One query token per sequence is decode; more are a prompt's last.
  */
 #include <errno.h>
 #include <math.h>
@@ -15,106 +16,93 @@
 #include "tools/kvbench/args.h"
 #include "tools/kvbench/bandwidth.h"
 #include "tools/kvbench/bench.h"
+#include "tools/kvbench/formats.h"
 #include "tools/kvbench/pages.h"
 #include "tools/kvbench/report.h"
 #include "tools/kvbench/stats.h"
 
-#define FILL_TOKENS KVD_MAX_PAGE_TOKENS /* random, the same in every page */
-#define MAX_HEADS   4096
+#define MAX_HEADS 4096
 
 static const char summary[] =
 	"attention of one token per sequence, against read bandwidth";
 
 struct opts {
-	const char *format_name;
+	const char *formats;
 	unsigned heads, kv_heads, dim, ctx, page_tokens, batch;
+	unsigned rows;    /* query tokens of a sequence, the last of ctx */
+	unsigned shared;  /* tokens that all sequences have in common */
 	unsigned threads; /* 0: all */
 	unsigned rounds;
 	bool json;
 };
 
+/* One format. */
 struct run {
 	const struct opts *o;
 	const struct host_kernels *k;
+	struct format_pair format;
 	struct pages pages;
 	unsigned seq_pages;
 	struct kv_seq *seqs;
-	float *q, *out, *fill;
+	struct kv_page_ref *table; /* of one step */
+	float *q, *out;
 	double *us, *membw; /* [rounds] */
 };
-
-#define RUN_NULL                                                               \
-	{                                                                      \
-		.pages = PAGES_NULL                                            \
-	}
 
 static void run_fini(struct run *r)
 {
 	pages_fini(&r->pages);
 	free(r->seqs);
+	free(r->table);
 	free(r->q);
 	free(r->out);
-	free(r->fill);
 	free(r->us);
 	free(r->membw);
 }
 
-/* Fills every page of every set. */
-static void run_fill(struct run *r)
+static int run_alloc(struct run *r)
 {
-	struct page_layout *l = &r->pages.layout;
-	void *base = r->pages.mem.base;
-	uint32_t bad = 0, i;
-	struct kv_seq seq = { .nr_rows = l->page_tokens };
-	struct kv_append_args a = {
-		.layouts = { *l },
-		.bases = &base,
-		.seqs = &seq,
-		.nr_seqs = 1,
-		.nr_rows = l->page_tokens,
-		.k = r->fill,
-		.v = r->fill,
-		.k_stride = (uint64_t)l->nr_heads * l->k_dim,
-		.v_stride = (uint64_t)l->nr_heads * l->v_dim,
-		.nonfinite = &bad,
-	};
+	const struct opts *o = r->o;
+	size_t nr_q = (size_t)o->batch * o->rows * o->heads * o->dim;
 
-	for (i = 0; i < r->pages.nr_sets * r->pages.per_set; i++) {
-		a.pages = r->pages.refs + i;
-		r->k->append(&a);
-	}
+	r->seqs = calloc(o->batch, sizeof(*r->seqs));
+	r->table = calloc((size_t)o->batch * r->seq_pages, sizeof(*r->table));
+	r->q = pages_values(nr_q);
+	r->out = calloc(nr_q, sizeof(*r->out));
+	r->us = calloc(o->rounds, sizeof(*r->us));
+	r->membw = calloc(o->rounds, sizeof(*r->membw));
+	return r->seqs && r->table && r->q && r->out && r->us && r->membw
+	               ? 0
+	               : -ENOMEM;
 }
 
-static int run_init(struct run *r, const struct opts *o, unsigned format)
+static int run_init(struct run *r, const struct opts *o,
+                    const struct format_pair *f)
 {
-	const struct pages_shape shape = { format, o->kv_heads, o->dim,
+	const struct pages_shape shape = { f->k, f->v, o->kv_heads, o->dim,
 		                           o->page_tokens };
-	size_t nr_q = (size_t)o->batch * o->heads * o->dim;
 	unsigned i;
 	int err;
 
 	r->o = o;
 	r->k = host_kernels();
+	r->format = *f;
 	r->seq_pages = (o->ctx + o->page_tokens - 1) / o->page_tokens;
 	err = pages_init(&r->pages, &shape, (uint64_t)r->seq_pages * o->batch);
 	if (err)
 		return err;
-	r->seqs = calloc(o->batch, sizeof(*r->seqs));
-	r->q = pages_values(nr_q);
-	r->out = calloc(nr_q, sizeof(*r->out));
-	r->fill = pages_values((size_t)FILL_TOKENS * o->kv_heads * o->dim);
-	r->us = calloc(o->rounds, sizeof(*r->us));
-	r->membw = calloc(o->rounds, sizeof(*r->membw));
-	if (!r->seqs || !r->q || !r->out || !r->fill || !r->us || !r->membw) {
+	err = run_alloc(r);
+	if (!err)
+		err = pages_fill(&r->pages, r->k);
+	if (err) {
 		fprintf(stderr, "kvbench attend: out of memory\n");
-		return -ENOMEM;
+		return err;
 	}
 	for (i = 0; i < o->batch; i++)
 		r->seqs[i] = (struct kv_seq){ .first_page = i * r->seq_pages,
-			                      .first_row = i,
-			                      .nr_rows = 1,
-			                      .pos = o->ctx - 1 };
-	run_fill(r);
+			                      .first_row = i * o->rows,
+			                      .nr_rows = o->rows,
+			                      .pos = o->ctx - o->rows };
 	return 0;
 }
 
@@ -122,11 +110,33 @@ static int run_init(struct run *r, const struct opts *o, unsigned format)
 static size_t step_bytes(const struct run *r)
 {
 	const struct page_layout *l = &r->pages.layout;
-	size_t token = 2 * (size_t)l->k_dim * page_code_bytes(l->k_format);
+	size_t tokens = (size_t)r->o->ctx * r->o->batch -
+	                (size_t)r->o->shared * (r->o->batch - 1);
 
-	if (l->k_format == KVD_INT8)
-		token += 2 * sizeof(struct affine_meta);
-	return token * l->nr_heads * r->o->ctx * r->o->batch;
+	return tokens * l->nr_heads * l->record_bytes / l->page_tokens;
+}
+
+/* Multiply-adds of scores and values count two each; masked pairs none. */
+static double step_flop(const struct run *r)
+{
+	const struct opts *o = r->o;
+	double pairs = (double)o->rows * o->ctx -
+	               (double)o->rows * (o->rows - 1) / 2;
+
+	return 4 * pairs * o->batch * o->heads * o->dim;
+}
+
+/* The block tables of step @i: sequences begin with the same pages. */
+static void step_table(struct run *r, unsigned i)
+{
+	const struct kv_page_ref *set = pages_set(&r->pages, i);
+	unsigned common = r->o->shared / r->o->page_tokens, b;
+
+	memcpy(r->table, set,
+	       (size_t)r->seq_pages * r->o->batch * sizeof(*set));
+	for (b = 1; b < r->o->batch; b++)
+		memcpy(r->table + (size_t)b * r->seq_pages, set,
+		       common * sizeof(*set));
 }
 
 static int step(struct run *r, unsigned i, double *us)
@@ -136,40 +146,51 @@ static int step(struct run *r, unsigned i, double *us)
 	const struct kv_attend_args a = {
 		.layouts = { r->pages.layout },
 		.bases = &base,
-		.pages = pages_set(&r->pages, i),
+		.pages = r->table,
 		.seqs = r->seqs,
 		.nr_seqs = o->batch,
-		.nr_rows = o->batch,
+		.nr_rows = o->batch * o->rows,
 		.nr_q_heads = o->heads,
 		.scale = 1.0f / sqrtf((float)o->dim),
 		.q = r->q,
 		.out = r->out,
 		.q_stride = (uint64_t)o->heads * o->dim,
 		.out_stride = (uint64_t)o->heads * o->dim,
+		.tables = &r->pages.synth.tables,
 		.nr_threads = o->threads,
 	};
-	uint64_t start = stats_now_ns();
-	int err = r->k->attend(&a);
+	uint64_t start;
+	int err;
 
+	step_table(r, i);
+	start = stats_now_ns();
+	err = r->k->attend(&a);
 	*us = (double)(stats_now_ns() - start) / 1e3;
 	return err;
 }
 
-static int measure(struct run *r)
+static int measure(struct run *runs, int nr)
 {
-	struct bandwidth bw = { &r->pages.mem, 0, r->o->threads };
+	unsigned rounds = runs[0].o->rounds, i;
 	double warm;
-	unsigned i;
-	int err = step(r, 0, &warm);
+	int f, err = 0;
 
-	for (i = 0; i < r->o->rounds && !err; i++) {
-		err = step(r, i + 1, &r->us[i]);
-		r->membw[i] = bandwidth_sample(&bw, r->us[i]);
-	}
+	for (f = 0; f < nr && !err; f++)
+		err = step(&runs[f], 0, &warm);
+	for (i = 0; i < rounds && !err; i++)
+		for (f = 0; f < nr && !err; f++) {
+			struct run *r = &runs[f];
+			struct bandwidth bw = { &r->pages.mem, 0,
+				                r->o->threads };
+
+			err = step(r, i + 1, &r->us[i]);
+			r->membw[i] = bandwidth_sample(&bw, r->us[i]);
+		}
 	return err;
 }
 
-static json_t *figures(struct run *r)
+/* @first_us: the median of the first format. */
+static json_t *figures(struct run *r, double first_us)
 {
 	const struct opts *o = r->o;
 	double us = stats_median(r->us, o->rounds);
@@ -177,71 +198,128 @@ static json_t *figures(struct run *r)
 	double gbps = (double)step_bytes(r) / us / 1e3;
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:f, s:s, s:i, s:i,"
-		" s:i, s:i, s:i, s:i, s:i, s:b}",
-		"bench", "attend", "device", "host", "format", o->format_name,
+		"{s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:s,"
+		" s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}",
+		"bench", "attend", "device", "host", "format", r->format.name,
 		"threads", (int)o->threads, "us_median", us, "bytes",
 		(json_int_t)step_bytes(r), "gbps", gbps, "membw_gbps", bw,
-		"fraction", gbps / bw, "isa", r->k->name, "heads",
+		"fraction", gbps / bw, "gflops", step_flop(r) / us / 1e3,
+		"time_to_first", us / first_us, "isa", r->k->name, "heads",
 		(int)o->heads, "kv_heads", (int)o->kv_heads, "dim", (int)o->dim,
-		"ctx", (int)o->ctx, "batch", (int)o->batch, "page_tokens",
+		"ctx", (int)o->ctx, "batch", (int)o->batch, "rows",
+		(int)o->rows, "shared", (int)o->shared, "page_tokens",
 		(int)o->page_tokens, "rounds", (int)o->rounds, "huge_pages",
 		(int)r->pages.mem.huge_pages);
 }
 
-/* Checks what pages_init() does not. Return: the format, or -EINVAL. */
-static int opts_check(struct opts *o)
+/* A line a format, and what they have in common above. */
+static int print_table(struct run *runs, int nr)
 {
-	int format = kvd_format_parse(o->format_name);
+	const struct opts *o = runs[0].o;
+	double first = 0;
+	int f;
 
-	if (format < 0)
-		fprintf(stderr, "kvbench attend: no format %s\n",
-		        o->format_name);
-	else if (o->heads > MAX_HEADS || o->heads % o->kv_heads)
+	printf("%u/%u heads of %u, %u tokens, pages of %u, batch %u, %u query "
+	       "tokens, %u thread%s, %s, %u rounds\n",
+	       o->heads, o->kv_heads, o->dim, o->ctx, o->page_tokens, o->batch,
+	       o->rows, o->threads, o->threads > 1 ? "s" : "", runs[0].k->name,
+	       o->rounds);
+	printf("%-16s %10s %10s %7s %7s %6s %8s %6s\n", "format", "us", "bytes",
+	       "GB/s", "memory", "share", "GFLOP/s", "time");
+	for (f = 0; f < nr; f++) {
+		struct run *r = &runs[f];
+		double us = stats_median(r->us, o->rounds);
+		double bw = stats_median(r->membw, o->rounds);
+		double gbps = (double)step_bytes(r) / us / 1e3;
+
+		first = f ? first : us;
+		printf("%-16s %10.0f %10zu %7.2f %7.2f %5.1f%% %8.1f %6.2f\n",
+		       r->format.name, us, step_bytes(r), gbps, bw,
+		       100 * gbps / bw, step_flop(r) / us / 1e3, us / first);
+	}
+	return 0;
+}
+
+static int print(struct run *runs, int nr)
+{
+	double first = stats_median(runs[0].us, runs[0].o->rounds);
+	int f, status = 0;
+
+	if (nr > 1 && !runs[0].o->json)
+		return print_table(runs, nr);
+	for (f = 0; f < nr && !status; f++)
+		status = report_print(figures(&runs[f], first), runs[0].o->json);
+	return status;
+}
+
+/* Checks what pages_init() does not. Return: 0 or -EINVAL. */
+static int opts_check(const struct opts *o)
+{
+	if (o->heads > MAX_HEADS || o->heads % o->kv_heads)
 		fprintf(stderr,
 		        "kvbench attend: --heads is not a multiple of "
 		        "--kv-heads up to %d\n",
 		        MAX_HEADS);
+	else if (o->rows > o->ctx || o->shared > o->ctx)
+		fprintf(stderr, "kvbench attend: --rows and --shared are at "
+		                "most --ctx\n");
 	else
-		return format;
+		return 0;
 	return -EINVAL;
+}
+
+static int run_all(const struct opts *o, const struct format_pair *formats,
+                   int nr)
+{
+	struct run *runs = calloc((size_t)nr, sizeof(*runs));
+	int f, status = BENCH_FAILED, err = runs ? 0 : -ENOMEM;
+
+	for (f = 0; f < nr && !err; f++)
+		err = run_init(&runs[f], o, &formats[f]);
+	if (!err)
+		err = measure(runs, nr);
+	if (!err)
+		status = print(runs, nr);
+	for (f = 0; runs && f < nr; f++)
+		run_fini(&runs[f]);
+	free(runs);
+	return err == -EINVAL ? BENCH_USAGE : status;
 }
 
 static int run(int argc, char **argv)
 {
-	struct opts o = { "f16", 32, 8, 128, 16384, 64, 1, 0, 30, false };
+	struct opts o = { "f16", 32, 8, 128, 16384, 64, 1,
+		          1,     0,  0, 30,  false };
+	struct format_pair formats[FORMATS_MAX];
 	const struct arg args[] = {
-		{ "format", ARG_TEXT, &o.format_name, "f16, bf16 or int8" },
+		{ "format", ARG_TEXT, &o.formats,
+		  "names with + between, or all: taken in turn" },
 		{ "heads", ARG_COUNT, &o.heads, "query heads" },
 		{ "kv-heads", ARG_COUNT, &o.kv_heads, "key and value heads" },
 		{ "dim", ARG_COUNT, &o.dim, "of a head" },
 		{ "ctx", ARG_COUNT, &o.ctx, "tokens attended over" },
 		{ "page-tokens", ARG_COUNT, &o.page_tokens, "32, 64 or 128" },
 		{ "batch", ARG_COUNT, &o.batch, "sequences" },
+		{ "rows", ARG_COUNT, &o.rows,
+		  "query tokens of each, the last of ctx" },
+		{ "shared", ARG_COUNT, &o.shared,
+		  "tokens that all sequences have in common" },
 		{ "threads", ARG_COUNT, &o.threads, "default: one per CPU" },
 		{ "rounds", ARG_COUNT, &o.rounds,
 		  "of attention and of reading" },
-		{ "json", ARG_FLAG, &o.json, "one JSON object" },
+		{ "json", ARG_FLAG, &o.json, "one JSON object a format" },
 		{ NULL }
 	};
-	struct run r = RUN_NULL;
-	int format, err, status = args_parse(argc, argv, args, summary);
+	int nr, status = args_parse(argc, argv, args, summary);
 
 	if (status)
 		return status < 0 ? BENCH_USAGE : 0;
-	format = opts_check(&o);
-	if (format < 0)
+	nr = formats_parse(o.formats, formats);
+	if (nr < 0 || opts_check(&o))
 		return BENCH_USAGE;
 	if (!o.threads)
 		o.threads = (unsigned)omp_get_max_threads();
-	err = run_init(&r, &o, (unsigned)format);
-	if (!err)
-		err = measure(&r);
-	status = err == -EINVAL ? BENCH_USAGE
-	         : err          ? BENCH_FAILED
-	                        : report_print(figures(&r), o.json);
-	run_fini(&r);
-	return status;
+	return run_all(&o, formats, nr);
 }
 
 const struct bench bench_attend = { "attend", summary, run };

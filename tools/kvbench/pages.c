@@ -26,14 +26,19 @@ static int complain(int err, const char *what)
 	return err;
 }
 
-static int layout_init(struct page_layout *l, const struct pages_shape *shape)
+static int layouts_init(struct pages *p, const struct pages_shape *shape)
 {
-	const struct kvd_geometry g = {
+	struct kvd_geometry g = {
 		.size = sizeof(g),
 		.page_tokens = shape->page_tokens,
-		.k_format = shape->format,
-		.v_format = shape->format,
+		.k_format = shape->k_format,
+		.v_format = shape->v_format,
+		.rope_order = format_coding(shape->k_format) == CODING_KVQUANT
+		                      ? KVD_ROPE_PRE
+		                      : KVD_ROPE_POST,
 		.nr_groups = 1,
+		.profile = format_needs_profile(shape->k_format) ||
+		           format_needs_profile(shape->v_format),
 		.groups = { { .nr_layers = 1,
 		              .nr_kv_heads = shape->kv_heads,
 		              .k_dim = shape->dim,
@@ -43,7 +48,8 @@ static int layout_init(struct page_layout *l, const struct pages_shape *shape)
 
 	if (err)
 		return complain(-EINVAL, err);
-	return page_layout_init(l, &g, 0, shape->format, shape->format);
+	page_layout_class(&p->open, &g, 0);
+	return page_layout_class(&p->layout, &g, geometry_sealed_class(&g, 0));
 }
 
 /* Every page a place of its own, in random order. */
@@ -62,7 +68,7 @@ int pages_init(struct pages *p, const struct pages_shape *shape,
                uint64_t per_set)
 {
 	size_t set_bytes, cold = memory_cold_bytes();
-	int err = layout_init(&p->layout, shape);
+	int err = layouts_init(p, shape);
 
 	if (err)
 		return err;
@@ -75,6 +81,9 @@ int pages_init(struct pages *p, const struct pages_shape *shape,
 		p->nr_sets = MIN_SETS;
 	p->refs = calloc((size_t)p->nr_sets * p->per_set, sizeof(*p->refs));
 	err = p->refs ? memory_init(&p->mem, set_bytes * p->nr_sets) : -ENOMEM;
+	if (!err)
+		err = synth_init(&p->synth, &p->layout,
+		                 p->per_set * p->layout.page_tokens);
 	if (err)
 		return complain(err, strerror(-err));
 	refs_init(p);
@@ -84,8 +93,85 @@ int pages_init(struct pages *p, const struct pages_shape *shape,
 void pages_fini(struct pages *p)
 {
 	free(p->refs);
+	synth_fini(&p->synth);
 	memory_fini(&p->mem);
 	*p = (struct pages)PAGES_NULL;
+}
+
+bool pages_are_sealed(const struct pages *p)
+{
+	return kvd_formats_whole(p->layout.k_format, p->layout.v_format);
+}
+
+/* Rows of one page, into a page at @ref of layout @l. */
+static void fill_page(const struct pages *p, const struct host_kernels *k,
+                      const struct page_layout *l, void *const *bases,
+                      const struct kv_page_ref *ref, const float *rows)
+{
+	uint32_t bad = 0;
+	const struct kv_seq seq = { .nr_rows = l->page_tokens };
+	const struct kv_append_args a = {
+		.layouts = { *l },
+		.bases = bases,
+		.pages = ref,
+		.seqs = &seq,
+		.nr_seqs = 1,
+		.nr_rows = l->page_tokens,
+		.k = rows,
+		.v = rows,
+		.k_stride = (uint64_t)l->nr_heads * l->k_dim,
+		.v_stride = (uint64_t)l->nr_heads * l->v_dim,
+		.tables = &p->synth.tables,
+		.nonfinite = &bad,
+	};
+
+	k->append(&a);
+}
+
+/* Bases of the pages, and of one open page. */
+static void seal_all(struct pages *p, const struct host_kernels *k,
+                     const float *rows, void *const *bases)
+{
+	const struct kv_page_ref open = { .segment = 1 };
+	struct kv_convert_page page = { .from = open,
+		                        .nr_tokens = p->layout.page_tokens };
+	uint32_t bad = 0, i;
+	const struct kv_convert_args a = {
+		.layouts = { p->open, p->layout },
+		.bases = bases,
+		.pages = &page,
+		.nr_pages = 1,
+		.nr_layers = 1,
+		.tables = &p->synth.tables,
+		.nonfinite = &bad,
+	};
+
+	fill_page(p, k, &p->open, bases, &open, rows);
+	for (i = 0; i < p->nr_sets * p->per_set; i++) {
+		page.to = p->refs[i];
+		page.to.layout = 1;
+		k->convert(&a);
+	}
+}
+
+int pages_fill(struct pages *p, const struct host_kernels *k)
+{
+	const struct page_layout *l = &p->layout;
+	float *rows =
+		pages_values((size_t)l->page_tokens * l->nr_heads * l->k_dim);
+	void *open = malloc(p->open.page_bytes);
+	void *const bases[] = { p->mem.base, open };
+	uint32_t i;
+
+	if (rows && open && pages_are_sealed(p))
+		seal_all(p, k, rows, bases);
+	else if (rows && open)
+		for (i = 0; i < p->nr_sets * p->per_set; i++)
+			fill_page(p, k, l, bases, &p->refs[i], rows);
+	i = rows && open;
+	free(rows);
+	free(open);
+	return i ? 0 : -ENOMEM;
 }
 
 const struct kv_page_ref *pages_set(const struct pages *p, unsigned i)

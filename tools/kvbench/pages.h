@@ -9,11 +9,16 @@
 #ifndef TOOLS_KVBENCH_PAGES_H
 #define TOOLS_KVBENCH_PAGES_H
 
+#include <stdbool.h>
 #include "kernels/host/host.h"
 #include "tools/kvbench/memory.h"
+#include "tools/kvbench/synth.h"
 
 struct pages {
 	struct page_layout layout;
+	struct page_layout open; /* where rows go first; the same but where
+	                          * pages are sealed whole */
+	struct synth synth;
 	struct memory mem;
 	struct kv_page_ref *refs; /* [nr_sets][per_set] */
 	unsigned per_set;
@@ -27,7 +32,8 @@ struct pages {
 
 /* What a page of one layer holds. */
 struct pages_shape {
-	unsigned format; /* enum kvd_format, of K and of V */
+	unsigned k_format; /* enum kvd_format */
+	unsigned v_format;
 	unsigned kv_heads;
 	unsigned dim;
 	unsigned page_tokens;
@@ -35,7 +41,7 @@ struct pages_shape {
 
 /**
  * pages_init() - sets of pages of one layer
- * @per_set:	pages in a set
+ * @per_set:	pages in a set; tables go as far as these
  *
  * Return: 0 or -errno, with the reason on stderr; pages_fini() it in both
  * cases.
@@ -43,6 +49,16 @@ struct pages_shape {
 int pages_init(struct pages *p, const struct pages_shape *shape,
                uint64_t per_set);
 void pages_fini(struct pages *p);
+
+/* Are pages filled in 16 bits, then converted? */
+bool pages_are_sealed(const struct pages *p);
+
+/**
+ * pages_fill() - puts the same random tokens into every page of every set
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int pages_fill(struct pages *p, const struct host_kernels *k);
 
 /* The pages of set @i modulo nr_sets. */
 const struct kv_page_ref *pages_set(const struct pages *p, unsigned i);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * quantize.c - kvbench quantize: f32 keys and values into pages on the host.
+ * quantize.c - kvbench quantize: keys and values into quantized pages.
  *
- * Each round takes rows and pages that the caches no longer hold, then reads
- * the memory of the rows for as long, with as many threads. Bytes are those of
- * the rows read and of the pages written.
+ * Each round takes sources and pages that the caches no longer hold, in one
+ * format after the other, and after each reads the memory of the sources for
+ * as long, with as many threads: the bandwidth that storing is measured
+ * against. Sources are f16 pages, which are sealed, where the format is sealed
+ * whole, and rows, which are appended, where it is not. Bytes are those read
+ * and those written.
  */
 #include <errno.h>
 #include <omp.h>
@@ -14,135 +17,234 @@
 #include "tools/kvbench/args.h"
 #include "tools/kvbench/bandwidth.h"
 #include "tools/kvbench/bench.h"
+#include "tools/kvbench/formats.h"
 #include "tools/kvbench/pages.h"
 #include "tools/kvbench/report.h"
 #include "tools/kvbench/stats.h"
 
-static const char summary[] = "f32 keys and values into pages";
+static const char summary[] = "keys and values into quantized pages";
 
 struct opts {
-	const char *format_name;
+	const char *formats, *dtype_name;
 	unsigned kv_heads, dim, tokens, page_tokens;
 	unsigned threads; /* 0: all */
 	unsigned rounds;
 	bool json;
+	uint32_t dtype; /* of rows */
 };
 
+/* One format. */
 struct run {
 	const struct opts *o;
 	const struct host_kernels *k;
+	struct format_pair format;
 	struct pages pages;
-	struct memory rows; /* as many sets of K, then V, as of pages */
+	struct memory source; /* as many sets of rows, or of open pages */
+	struct kv_convert_page *converts; /* of one step */
+	uint32_t *nonfinite;
 	double *us, *membw; /* [rounds] */
 };
-
-#define RUN_NULL                                                               \
-	{                                                                      \
-		.pages = PAGES_NULL, .rows = MEMORY_NULL                       \
-	}
 
 static void run_fini(struct run *r)
 {
 	pages_fini(&r->pages);
-	memory_fini(&r->rows);
+	memory_fini(&r->source);
+	free(r->converts);
+	free(r->nonfinite);
 	free(r->us);
 	free(r->membw);
 }
 
-/* Floats of K, or of V, in one set. */
-static size_t set_floats(const struct run *r)
+/* Elements of K, or of V, in one set. */
+static size_t set_elements(const struct run *r)
 {
-	return (size_t)r->o->tokens * r->o->kv_heads * r->o->dim;
+	return (size_t)r->pages.per_set * r->o->page_tokens * r->o->kv_heads *
+	       r->o->dim;
 }
 
-static size_t rows_bytes(const struct run *r)
+static uint32_t element_bytes(const struct run *r)
 {
-	return 2 * set_floats(r) * sizeof(float);
+	return r->o->dtype == KVD_DTYPE_F32 ? 4 : 2;
 }
 
-static int run_init(struct run *r, const struct opts *o, unsigned format)
+/* Bytes of sources in one set. */
+static size_t source_bytes(const struct run *r)
 {
-	const struct pages_shape shape = { format, o->kv_heads, o->dim,
+	if (pages_are_sealed(&r->pages))
+		return (size_t)r->pages.per_set * r->pages.open.page_bytes;
+	return 2 * set_elements(r) * element_bytes(r);
+}
+
+/* Random rows of the type that is asked for, set after set. */
+static void fill_rows(struct run *r, const float *values)
+{
+	size_t n = set_elements(r), i, set;
+
+	for (set = 0; set < 2 * (size_t)r->pages.nr_sets; set++)
+		for (i = 0; i < n; i++) {
+			size_t at = set * n + i;
+
+			if (r->o->dtype == KVD_DTYPE_F32)
+				((float *)r->source.base)[at] = values[i];
+			else
+				((_Float16 *)r->source.base)[at] =
+					(_Float16)values[i];
+		}
+}
+
+/* Open pages with random rows: one, and copies of it. */
+static int fill_pages(struct run *r, const float *values)
+{
+	const struct page_layout *l = &r->pages.open;
+	uint32_t nr = r->pages.nr_sets * r->pages.per_set, bad = 0, i;
+	void *base = r->source.base;
+	const struct kv_page_ref first = { .offset = 0 };
+	const struct kv_seq seq = { .nr_rows = l->page_tokens };
+	const struct kv_append_args a = {
+		.layouts = { *l },
+		.bases = &base,
+		.pages = &first,
+		.seqs = &seq,
+		.nr_seqs = 1,
+		.nr_rows = l->page_tokens,
+		.k = values,
+		.v = values,
+		.k_stride = (uint64_t)l->nr_heads * l->k_dim,
+		.v_stride = (uint64_t)l->nr_heads * l->v_dim,
+		.tables = &r->pages.synth.tables,
+		.nonfinite = &bad,
+	};
+
+	r->k->append(&a);
+	for (i = 1; i < nr; i++)
+		memcpy(r->source.base + (size_t)i * l->page_bytes,
+		       r->source.base, l->page_bytes);
+	r->converts = calloc(r->pages.per_set, sizeof(*r->converts));
+	return r->converts ? 0 : -ENOMEM;
+}
+
+static int run_init(struct run *r, const struct opts *o,
+                    const struct format_pair *f)
+{
+	const struct pages_shape shape = { f->k, f->v, o->kv_heads, o->dim,
 		                           o->page_tokens };
-	size_t at, n;
 	float *values;
 	int err;
 
 	r->o = o;
 	r->k = host_kernels();
+	r->format = *f;
 	err = pages_init(&r->pages, &shape,
 	                 (o->tokens + o->page_tokens - 1) / o->page_tokens);
 	if (err)
 		return err;
-	n = set_floats(r);
+	values = pages_values(set_elements(r));
+	r->nonfinite = calloc(r->pages.per_set, sizeof(*r->nonfinite));
 	r->us = calloc(o->rounds, sizeof(*r->us));
 	r->membw = calloc(o->rounds, sizeof(*r->membw));
-	values = pages_values(n);
-	err = memory_init(&r->rows, rows_bytes(r) * r->pages.nr_sets);
-	if (err || !r->us || !r->membw || !values) {
-		fprintf(stderr, "kvbench quantize: out of memory\n");
-		free(values);
-		return -ENOMEM;
-	}
-	for (at = 0; at < 2 * r->pages.nr_sets; at++)
-		memcpy(r->rows.base + at * n * sizeof(float), values,
-		       n * sizeof(float));
+	err = memory_init(&r->source, source_bytes(r) * r->pages.nr_sets);
+	if (err || !values || !r->nonfinite || !r->us || !r->membw)
+		err = -ENOMEM;
+	else if (pages_are_sealed(&r->pages))
+		err = fill_pages(r, values);
+	else
+		fill_rows(r, values);
 	free(values);
-	return 0;
+	if (err)
+		fprintf(stderr, "kvbench quantize: out of memory\n");
+	return err;
 }
 
 /* Bytes that one step has to read and write. */
 static size_t step_bytes(const struct run *r)
 {
-	const struct page_layout *l = &r->pages.layout;
-	size_t row = (size_t)l->k_dim * page_code_bytes(l->k_format);
-
-	if (l->k_format == KVD_INT8)
-		row += sizeof(struct affine_meta);
-	return rows_bytes(r) + 2 * row * l->nr_heads * r->o->tokens;
+	return source_bytes(r) +
+	       (size_t)r->pages.per_set * r->pages.layout.page_bytes;
 }
 
-static double step(struct run *r, unsigned i)
+static void seal(struct run *r, unsigned i)
+{
+	void *bases[] = { r->pages.mem.base, r->source.base };
+	const struct kv_page_ref *to = pages_set(&r->pages, i);
+	size_t first = (size_t)(i % r->pages.nr_sets) * r->pages.per_set, p;
+	const struct kv_convert_args a = {
+		.layouts = { r->pages.open, r->pages.layout },
+		.bases = bases,
+		.pages = r->converts,
+		.nr_pages = r->pages.per_set,
+		.nr_layers = 1,
+		.tables = &r->pages.synth.tables,
+		.nonfinite = r->nonfinite,
+		.nr_threads = r->o->threads,
+	};
+
+	for (p = 0; p < r->pages.per_set; p++) {
+		r->converts[p].to = to[p];
+		r->converts[p].to.layout = 1;
+		r->converts[p].from.segment = 1;
+		r->converts[p].from.offset =
+			(first + p) * r->pages.open.page_bytes;
+		r->converts[p].nr_tokens = r->pages.layout.page_tokens;
+	}
+	r->k->convert(&a);
+}
+
+static void append(struct run *r, unsigned i)
 {
 	const struct opts *o = r->o;
-	const float *k = (const float *)r->rows.base +
-	                 i % r->pages.nr_sets * 2 * set_floats(r);
+	const uint8_t *k = r->source.base +
+	                   i % r->pages.nr_sets * source_bytes(r);
+	uint32_t nr = r->pages.per_set * o->page_tokens;
 	void *base = r->pages.mem.base;
-	const struct kv_seq seq = { .nr_rows = o->tokens };
-	uint32_t bad = 0;
+	const struct kv_seq seq = { .nr_rows = nr };
 	const struct kv_append_args a = {
 		.layouts = { r->pages.layout },
 		.bases = &base,
 		.pages = pages_set(&r->pages, i),
 		.seqs = &seq,
 		.nr_seqs = 1,
-		.nr_rows = o->tokens,
-		.dtype = KVD_DTYPE_F32,
+		.nr_rows = nr,
+		.dtype = o->dtype,
 		.k = k,
-		.v = k + set_floats(r),
+		.v = k + source_bytes(r) / 2,
 		.k_stride = (uint64_t)o->kv_heads * o->dim,
 		.v_stride = (uint64_t)o->kv_heads * o->dim,
-		.nonfinite = &bad,
+		.tables = NULL,
+		.nonfinite = r->nonfinite,
 		.nr_threads = o->threads,
 	};
-	uint64_t start = stats_now_ns();
 
 	r->k->append(&a);
+}
+
+static double step(struct run *r, unsigned i)
+{
+	uint64_t start = stats_now_ns();
+
+	if (pages_are_sealed(&r->pages))
+		seal(r, i);
+	else
+		append(r, i);
 	return (double)(stats_now_ns() - start) / 1e3;
 }
 
 /* Once through all sets first, so that no page is touched the first time. */
-static void measure(struct run *r)
+static void measure(struct run *runs, int nr)
 {
-	struct bandwidth bw = { &r->rows, 0, r->o->threads };
-	unsigned i, set = 0;
+	unsigned rounds = runs[0].o->rounds, i;
+	int f;
 
-	while (set < r->pages.nr_sets)
-		step(r, set++);
-	for (i = 0; i < r->o->rounds; i++) {
-		r->us[i] = step(r, set++);
-		r->membw[i] = bandwidth_sample(&bw, r->us[i]);
-	}
+	for (f = 0; f < nr; f++)
+		for (i = 0; i < runs[f].pages.nr_sets; i++)
+			step(&runs[f], i);
+	for (i = 0; i < rounds; i++)
+		for (f = 0; f < nr; f++) {
+			struct run *r = &runs[f];
+			struct bandwidth bw = { &r->source, 0, r->o->threads };
+
+			r->us[i] = step(r, i);
+			r->membw[i] = bandwidth_sample(&bw, r->us[i]);
+		}
 }
 
 static json_t *figures(struct run *r)
@@ -153,54 +255,113 @@ static json_t *figures(struct run *r)
 	double gbps = (double)step_bytes(r) / us / 1e3;
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:f, s:f, s:s, s:i,"
-		" s:i, s:i, s:i, s:i, s:b}",
-		"bench", "quantize", "device", "host", "format", o->format_name,
+		"{s:s, s:s, s:s, s:s, s:i, s:f, s:I, s:f, s:f, s:f, s:f, s:s,"
+		" s:i, s:i, s:i, s:i, s:i, s:b}",
+		"bench", "quantize", "device", "host", "format",
+		r->format.name, "source",
+		pages_are_sealed(&r->pages) ? "f16 pages" : o->dtype_name,
 		"threads", (int)o->threads, "us_median", us, "bytes",
 		(json_int_t)step_bytes(r), "gbps", gbps, "membw_gbps", bw,
 		"fraction", gbps / bw, "input_gbps",
-		(double)rows_bytes(r) / us / 1e3, "isa", r->k->name, "kv_heads",
-		(int)o->kv_heads, "dim", (int)o->dim, "tokens", (int)o->tokens,
-		"page_tokens", (int)o->page_tokens, "rounds", (int)o->rounds,
-		"huge_pages", (int)r->pages.mem.huge_pages);
+		(double)source_bytes(r) / us / 1e3, "isa", r->k->name,
+		"kv_heads", (int)o->kv_heads, "dim", (int)o->dim, "tokens",
+		(int)o->tokens, "page_tokens", (int)o->page_tokens, "rounds",
+		(int)o->rounds, "huge_pages", (int)r->pages.mem.huge_pages);
+}
+
+static int print_table(struct run *runs, int nr)
+{
+	const struct opts *o = runs[0].o;
+	int f;
+
+	printf("%u kv heads of %u, %u tokens, pages of %u, %u thread%s, %s, %u "
+	       "rounds; GB/s of bytes read and written, memory's are of "
+	       "reading\n",
+	       o->kv_heads, o->dim, o->tokens, o->page_tokens, o->threads,
+	       o->threads > 1 ? "s" : "", runs[0].k->name, o->rounds);
+	printf("%-16s %10s %10s %7s %7s %6s\n", "format", "us", "bytes", "GB/s",
+	       "memory", "share");
+	for (f = 0; f < nr; f++) {
+		struct run *r = &runs[f];
+		double us = stats_median(r->us, o->rounds);
+		double bw = stats_median(r->membw, o->rounds);
+		double gbps = (double)step_bytes(r) / us / 1e3;
+
+		printf("%-16s %10.0f %10zu %7.2f %7.2f %5.1f%%\n",
+		       r->format.name, us, step_bytes(r), gbps, bw,
+		       100 * gbps / bw);
+	}
+	return 0;
+}
+
+static int print(struct run *runs, int nr)
+{
+	int f, status = 0;
+
+	if (nr > 1 && !runs[0].o->json)
+		return print_table(runs, nr);
+	for (f = 0; f < nr && !status; f++)
+		status = report_print(figures(&runs[f]), runs[0].o->json);
+	return status;
+}
+
+static int run_all(const struct opts *o, const struct format_pair *formats,
+                   int nr)
+{
+	struct run *runs = calloc((size_t)nr, sizeof(*runs));
+	int f, status = BENCH_FAILED, err = runs ? 0 : -ENOMEM;
+
+	for (f = 0; f < nr && !err; f++)
+		err = run_init(&runs[f], o, &formats[f]);
+	if (!err) {
+		measure(runs, nr);
+		status = print(runs, nr);
+	}
+	for (f = 0; runs && f < nr; f++)
+		run_fini(&runs[f]);
+	free(runs);
+	return err == -EINVAL ? BENCH_USAGE : status;
+}
+
+static int opts_check(struct opts *o)
+{
+	o->dtype = !strcmp(o->dtype_name, "f32") ? KVD_DTYPE_F32
+	                                         : KVD_DTYPE_F16;
+	if (o->dtype == KVD_DTYPE_F32 || !strcmp(o->dtype_name, "f16"))
+		return 0;
+	fprintf(stderr, "kvbench quantize: --rows %s: not f16 or f32\n",
+	        o->dtype_name);
+	return -EINVAL;
 }
 
 static int run(int argc, char **argv)
 {
-	struct opts o = { "int8", 8, 128, 4096, 64, 0, 30, false };
+	struct opts o = { "int8", "f16", 8, 128, 4096, 64, 0, 30, false, 0 };
+	struct format_pair formats[FORMATS_MAX];
 	const struct arg args[] = {
-		{ "format", ARG_TEXT, &o.format_name, "f16, bf16 or int8" },
+		{ "format", ARG_TEXT, &o.formats,
+		  "names with + between, or all: taken in turn" },
+		{ "rows", ARG_TEXT, &o.dtype_name,
+		  "f16 or f32: type of what is appended" },
 		{ "kv-heads", ARG_COUNT, &o.kv_heads, "key and value heads" },
 		{ "dim", ARG_COUNT, &o.dim, "of a head" },
 		{ "tokens", ARG_COUNT, &o.tokens, "stored in a round" },
 		{ "page-tokens", ARG_COUNT, &o.page_tokens, "32, 64 or 128" },
 		{ "threads", ARG_COUNT, &o.threads, "default: one per CPU" },
 		{ "rounds", ARG_COUNT, &o.rounds, "of storing and of reading" },
-		{ "json", ARG_FLAG, &o.json, "one JSON object" },
+		{ "json", ARG_FLAG, &o.json, "one JSON object a format" },
 		{ NULL }
 	};
-	struct run r = RUN_NULL;
-	int format, err, status = args_parse(argc, argv, args, summary);
+	int nr, status = args_parse(argc, argv, args, summary);
 
 	if (status)
 		return status < 0 ? BENCH_USAGE : 0;
-	format = kvd_format_parse(o.format_name);
-	if (format < 0) {
-		fprintf(stderr, "kvbench quantize: no format %s\n",
-		        o.format_name);
+	nr = formats_parse(o.formats, formats);
+	if (nr < 0 || opts_check(&o))
 		return BENCH_USAGE;
-	}
 	if (!o.threads)
 		o.threads = (unsigned)omp_get_max_threads();
-	err = run_init(&r, &o, (unsigned)format);
-	if (!err) {
-		measure(&r);
-		status = report_print(figures(&r), o.json);
-	} else {
-		status = err == -EINVAL ? BENCH_USAGE : BENCH_FAILED;
-	}
-	run_fini(&r);
-	return status;
+	return run_all(&o, formats, nr);
 }
 
 const struct bench bench_quantize = { "quantize", summary, run };
