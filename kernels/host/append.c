@@ -8,11 +8,26 @@
  */
 #include <assert.h>
 #include <omp.h>
+#include "kernels/host/basis.h"
 #include "kernels/host/half.h"
 #include "kernels/host/row.h"
 
 /* Below this many elements a team of threads costs more than it gains. */
 #define TEAM_ELEMENTS (1u << 16)
+
+/* Stores token @t of @s from @src, a row of the caller's. */
+static int side_append(const struct kv_append_args *a, const struct side *s,
+                       uint32_t t, const void *src, row_store_fn *store)
+{
+	struct row r = side_row(s, a->tables, t);
+
+	r.dtype = a->dtype;
+	r.basis = s->basis;
+	r.rotation = basis_rotation(a->tables, s->basis, s->layer, s->dim,
+	                            s->is_v);
+	r.src = src;
+	return store(&r);
+}
 
 /* Stores K and V of token @i of sequence @s for kv head @head. */
 static int token_store(const struct kv_append_args *a, const struct kv_seq *s,
@@ -21,32 +36,24 @@ static int token_store(const struct kv_append_args *a, const struct kv_seq *s,
 	uint32_t pt = a->layouts[0].page_tokens, pos = s->pos + i;
 	const struct kv_page_ref *ref = &a->pages[kv_seq_page(s, pos / pt)];
 	const struct page_layout *l = &a->layouts[ref->layout];
-	uint32_t t = pos % pt, size = dtype_bytes(a->dtype);
-	uint64_t row = (uint64_t)s->first_row + i;
-	struct row r = { .dtype = a->dtype };
-	uint8_t *rec;
+	uint64_t row = (uint64_t)s->first_row + i, at;
+	uint32_t size = dtype_bytes(a->dtype);
+	struct side k, v;
+	uint8_t *page;
 	int bad;
 
 	assert(ref->segment != KV_NO_SEGMENT);
-	rec = (uint8_t *)a->bases[ref->segment] + ref->offset +
-	      page_record(l, a->layer, head);
-	r.format = l->k_format;
-	r.dim = l->k_dim;
-	r.src = (const uint8_t *)a->k +
-	        (row * a->k_stride + (uint64_t)head * l->k_dim) * size;
-	r.codes = rec + (uint64_t)t * l->k_dim * page_code_bytes(l->k_format);
-	r.meta = (struct affine_meta *)(rec + l->k_meta) + t;
-	bad = store(&r);
+	page = (uint8_t *)a->bases[ref->segment] + ref->offset;
+	k = side_at(l, page, a->layer, head, 0);
+	v = side_at(l, page, a->layer, head, 1);
+	at = row * a->k_stride + (uint64_t)head * l->k_dim;
+	bad = side_append(a, &k, pos % pt, (const uint8_t *)a->k + at * size,
+	                  store);
 	if (!l->v_dim)
 		return bad;
-	r.format = l->v_format;
-	r.dim = l->v_dim;
-	r.src = (const uint8_t *)a->v +
-	        (row * a->v_stride + (uint64_t)head * l->v_dim) * size;
-	r.codes = rec + l->v_codes +
-	          (uint64_t)t * l->v_dim * page_code_bytes(l->v_format);
-	r.meta = (struct affine_meta *)(rec + l->v_meta) + t;
-	return bad | store(&r);
+	at = row * a->v_stride + (uint64_t)head * l->v_dim;
+	return bad | side_append(a, &v, pos % pt,
+	                         (const uint8_t *)a->v + at * size, store);
 }
 
 /* All rows of one sequence; inside a parallel region its threads share it. */

@@ -6,28 +6,11 @@
  * any thread.
  */
 #include <math.h>
-#include "kernels/host/half.h"
+#include "kernels/host/basis.h"
+#include "kernels/host/fp8.h"
 #include "kernels/host/row.h"
+#include "kernels/host/store8.h"
 #include "kernels/host/vec8.h"
-
-#define RNE (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
-
-static inline __m256 row_load(const struct row *r, uint32_t i)
-{
-	switch (r->dtype) {
-	case KVD_DTYPE_F16:
-		return v8_codes(KVD_F16, (const uint16_t *)r->src + i);
-	case KVD_DTYPE_BF16:
-		return v8_codes(KVD_BF16, (const uint16_t *)r->src + i);
-	default:
-		return _mm256_loadu_ps((const float *)r->src + i);
-	}
-}
-
-static inline __m256 v8_round_f16(__m256 x)
-{
-	return _mm256_cvtph_ps(_mm256_cvtps_ph(x, RNE));
-}
 
 /* 16-bit codes with all bits of @exp set are Inf or NaN. */
 static inline int has_exp(__m128i codes, uint16_t exp)
@@ -44,7 +27,8 @@ static int f16_row_store(const struct row *r)
 	uint32_t i;
 
 	for (i = 0; i < r->dim; i += 8) {
-		__m128i c = _mm256_cvtps_ph(row_load(r, i), RNE);
+		__m256 x = s8_load(r->dtype, r->src, i);
+		__m128i c = _mm256_cvtps_ph(x, S8_RNE);
 
 		_mm_storeu_si128((__m128i *)(codes + i), c);
 		bad |= has_exp(c, F16_EXP);
@@ -53,7 +37,7 @@ static int f16_row_store(const struct row *r)
 }
 
 /* As bf16_from_f32(). */
-static inline __m128i v8_to_bf16(__m256 x)
+static inline __m128i to_bf16(__m256 x)
 {
 	__m256i u = _mm256_castps_si256(x), one = _mm256_set1_epi32(1);
 	__m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), one);
@@ -64,9 +48,7 @@ static inline __m128i v8_to_bf16(__m256 x)
 	near = _mm256_blendv_epi8(
 		near, nan,
 		_mm256_castps_si256(_mm256_cmp_ps(x, x, _CMP_UNORD_Q)));
-	near = _mm256_srli_epi32(near, 16);
-	return _mm_packus_epi32(_mm256_castsi256_si128(near),
-	                        _mm256_extracti128_si256(near, 1));
+	return s8_to_u16(_mm256_srli_epi32(near, 16));
 }
 
 static int bf16_row_store(const struct row *r)
@@ -76,7 +58,7 @@ static int bf16_row_store(const struct row *r)
 	uint32_t i;
 
 	for (i = 0; i < r->dim; i += 8) {
-		__m128i c = v8_to_bf16(row_load(r, i));
+		__m128i c = to_bf16(s8_load(r->dtype, r->src, i));
 
 		_mm_storeu_si128((__m128i *)(codes + i), c);
 		bad |= has_exp(c, BF16_EXP);
@@ -85,81 +67,209 @@ static int bf16_row_store(const struct row *r)
 }
 
 /*
- * Rounds a row to f16 in @out, and gives its minimum and maximum, -0 as +0.
- * Return: whether all of it is finite.
+ * fp8 with @mantissa bits and this bias, of a quotient: fp8_round() and the
+ * sign. Below the smallest normal number codes count multiples of the
+ * smallest subnormal one, which @fine brings to 1.
  */
-static int row_round(const struct row *r, uint16_t *out, float *ret_min,
-                     float *ret_max)
+S8_INLINE __m256i fp8_codes(uint32_t mantissa, uint32_t bias, float max,
+			    float fine, int nan_code, __m256 y)
+{
+	const int drop = 23 - (int)mantissa;
+	__m256i sign = _mm256_and_si256(
+		_mm256_srli_epi32(_mm256_castps_si256(y), 24),
+		_mm256_set1_epi32(0x80));
+	__m256 x = _mm256_andnot_ps(_mm256_set1_ps(-0.0f), y);
+	__m256 least = _mm256_set1_ps(
+		f32_from_bits((127u - bias + 1) << 23));
+	__m256i u, odd, small;
+
+	x = _mm256_min_ps(x, _mm256_set1_ps(max));
+	u = _mm256_castps_si256(x);
+	odd = _mm256_and_si256(_mm256_srli_epi32(u, drop),
+			       _mm256_set1_epi32(1));
+	u = _mm256_add_epi32(
+		_mm256_add_epi32(u, odd),
+		_mm256_set1_epi32((1 << (drop - 1)) - 1 -
+				  (int)((127u - bias) << 23)));
+	u = _mm256_srli_epi32(u, drop);
+	small = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(fine)));
+	u = _mm256_blendv_epi8(u, small,
+			       _mm256_castps_si256(_mm256_cmp_ps(
+				       x, least, _CMP_LT_OQ)));
+	u = _mm256_blendv_epi8(u, _mm256_set1_epi32(nan_code),
+			       _mm256_castps_si256(_mm256_cmp_ps(
+				       y, y, _CMP_UNORD_Q)));
+	return _mm256_or_si256(u, sign);
+}
+
+S8_INLINE __m256i e4m3(__m256 y)
+{
+	return fp8_codes(3, 7, E4M3_MAX, 0x1p9f, E4M3_NAN, y);
+}
+
+S8_INLINE __m256i e5m2(__m256 y)
+{
+	return fp8_codes(2, 15, E5M2_MAX, 0x1p16f, E5M2_NAN, y);
+}
+
+struct fp8_row {
+	uint32_t format;
+	uint32_t dtype;
+	const void *src;
+	int product;  /* factor is 1 / scale, and exact; else it is scale */
+	__m256 factor;
+	__m256 watch;
+};
+
+S8_INLINE __m256i fp8_octet(void *ctx, uint32_t j)
+{
+	struct fp8_row *c = ctx;
+	__m256 x = s8_load(c->dtype, c->src, 8 * j), y;
+
+	c->watch = s8_watch(c->watch, x);
+	y = c->product ? _mm256_mul_ps(x, c->factor) :
+			 _mm256_div_ps(x, c->factor);
+	return c->format == KVD_FP8_E4M3 ? e4m3(y) : e5m2(y);
+}
+
+/* A power of two whose reciprocal is one: x * (1 / scale) is x / scale. */
+static int is_power(float scale)
+{
+	uint32_t u = f32_bits(scale), exp = u >> 23;
+
+	return !(u & 0x7fffff) && exp > 1 && exp < 253;
+}
+
+S8_INLINE int fp8_row(const struct row *r, uint32_t format, uint32_t dtype)
+{
+	struct fp8_row c = {
+		.format = format,
+		.dtype = dtype,
+		.src = r->src,
+		.product = is_power(r->scale),
+		.watch = _mm256_setzero_ps(),
+	};
+
+	c.factor = _mm256_set1_ps(c.product ? 1.0f / r->scale : r->scale);
+	s8_pack(8, r->dim / 8, fp8_octet, &c, r->codes);
+	return !s8_all_finite(c.watch);
+}
+
+static int fp8_row_store(const struct row *r)
+{
+	int wide = r->format == KVD_FP8_E5M2;
+
+	switch (r->dtype) {
+	case KVD_DTYPE_F32:
+		return wide ? fp8_row(r, KVD_FP8_E5M2, KVD_DTYPE_F32) :
+			      fp8_row(r, KVD_FP8_E4M3, KVD_DTYPE_F32);
+	case KVD_DTYPE_F16:
+		return wide ? fp8_row(r, KVD_FP8_E5M2, KVD_DTYPE_F16) :
+			      fp8_row(r, KVD_FP8_E4M3, KVD_DTYPE_F16);
+	default:
+		return wide ? fp8_row(r, KVD_FP8_E5M2, KVD_DTYPE_BF16) :
+			      fp8_row(r, KVD_FP8_E4M3, KVD_DTYPE_BF16);
+	}
+}
+
+/* Minimum and maximum of a row of f16, -0 as +0. Return: is it finite? */
+S8_INLINE int row_range(uint32_t dtype, const void *src, uint32_t dim,
+			float *ret_min, float *ret_max)
 {
 	__m256 mn = _mm256_set1_ps(INFINITY), mx = _mm256_set1_ps(-INFINITY);
-	int bad = 0;
+	__m256 watch = _mm256_setzero_ps();
 	uint32_t i;
 
-	for (i = 0; i < r->dim; i += 8) {
-		__m128i h = _mm256_cvtps_ph(row_load(r, i), RNE);
-		__m256 x = _mm256_cvtph_ps(h);
+	for (i = 0; i < dim; i += 8) {
+		__m256 x = s8_load_f16(dtype, src, i);
 
-		_mm_storeu_si128((__m128i *)(out + i), h);
-		bad |= has_exp(h, F16_EXP);
+		watch = s8_watch(watch, x);
 		mn = _mm256_min_ps(mn, x);
 		mx = _mm256_max_ps(mx, x);
 	}
 	*ret_min = v8_min(mn) + 0.0f;
 	*ret_max = v8_max(mx) + 0.0f;
-	return !bad;
+	return s8_all_finite(watch);
 }
 
-/* Codes of 8 elements as 32-bit integers. */
-static inline __m256i v8_codes_of(const uint16_t *x, __m256 min, __m256 inv)
+struct affine_row {
+	uint32_t dtype;
+	const void *src;
+	__m256 min, inv, q;
+};
+
+S8_INLINE __m256i affine_octet(void *ctx, uint32_t j)
 {
-	__m256 d = v8_round_f16(_mm256_sub_ps(v8_codes(KVD_F16, x), min));
-	__m256 t = v8_round_f16(_mm256_mul_ps(d, inv));
+	struct affine_row *c = ctx;
+	__m256 x = s8_load_f16(c->dtype, c->src, 8 * j);
 
-	return _mm256_cvtps_epi32(_mm256_min_ps(t, _mm256_set1_ps(255.0f)));
-}
-
-static void codes_store(uint8_t *codes, const uint16_t *x, uint32_t dim,
-                        float min, float inv)
-{
-	__m256 n = _mm256_set1_ps(min), m = _mm256_set1_ps(inv);
-	uint32_t i;
-
-	for (i = 0; i < dim; i += 8) {
-		__m256i c = v8_codes_of(x + i, n, m);
-		__m128i w = _mm_packus_epi32(_mm256_castsi256_si128(c),
-		                             _mm256_extracti128_si256(c, 1));
-
-		_mm_storel_epi64((__m128i *)(codes + i),
-		                 _mm_packus_epi16(w, w));
-	}
+	x = s8_round_f16(_mm256_sub_ps(x, c->min));
+	x = s8_round_f16(_mm256_mul_ps(x, c->inv));
+	return _mm256_cvtps_epi32(_mm256_min_ps(x, c->q));
 }
 
 /* As f16_from_f32(), which is slow. */
 static inline uint16_t to_f16(float x)
 {
-	return _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(x), RNE), 0);
+	return _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(x), S8_RNE), 0);
 }
 
 static inline float round_f16(float x)
 {
-	return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtps_ph(_mm_set_ss(x), RNE)));
+	return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtps_ph(_mm_set_ss(x), S8_RNE)));
 }
 
-static int int8_row_store(const struct row *r)
+S8_INLINE int affine_row(const struct row *r, uint32_t bits, uint32_t dtype)
 {
-	uint16_t x[KVD_MAX_DIM];
+	const float q = (float)((1u << bits) - 1);
+	struct affine_row c = { .dtype = dtype, .src = r->src };
 	float mn, mx, scale, inv;
 
-	if (!row_round(r, x, &mn, &mx))
-		return ref_row_store(r);
-	scale = round_f16((mx - mn) * (1.0f / 255.0f));
+	if (!row_range(dtype, r->src, r->dim, &mn, &mx)) {
+		memset(r->codes, 0, pack_row_bytes(bits, r->dim));
+		*r->meta = (struct affine_meta){ 0, AFFINE_NAN };
+		return 1;
+	}
+	scale = round_f16((mx - mn) * (1.0f / q));
 	inv = scale > 0.0f ? 1.0f / scale : 0.0f;
 	if (round_f16(inv) < INFINITY)
 		inv = round_f16(inv);
-	codes_store(r->codes, x, r->dim, mn, inv);
-	r->meta->scale = to_f16(scale);
-	r->meta->min = to_f16(mn);
+	c.min = _mm256_set1_ps(mn);
+	c.inv = _mm256_set1_ps(inv);
+	c.q = _mm256_set1_ps(q);
+	s8_pack(bits, r->dim / 8, affine_octet, &c, r->codes);
+	*r->meta = (struct affine_meta){ to_f16(scale), to_f16(mn) };
 	return round_f16(mx - mn) == INFINITY;
+}
+
+static int affine_row_store(const struct row *r)
+{
+	int wide = r->format == KVD_INT8;
+
+	switch (r->dtype) {
+	case KVD_DTYPE_F32:
+		return wide ? affine_row(r, 8, KVD_DTYPE_F32) :
+			      affine_row(r, 4, KVD_DTYPE_F32);
+	case KVD_DTYPE_F16:
+		return wide ? affine_row(r, 8, KVD_DTYPE_F16) :
+			      affine_row(r, 4, KVD_DTYPE_F16);
+	default:
+		return wide ? affine_row(r, 8, KVD_DTYPE_BF16) :
+			      affine_row(r, 4, KVD_DTYPE_BF16);
+	}
+}
+
+static int coded_row_store(const struct row *r)
+{
+	switch (format_coding(r->format)) {
+	case CODING_16:
+		return r->format == KVD_F16 ? f16_row_store(r) :
+					      bf16_row_store(r);
+	case CODING_FP8:
+		return fp8_row_store(r);
+	default:
+		return affine_row_store(r);
+	}
 }
 
 /**
@@ -169,12 +279,16 @@ static int int8_row_store(const struct row *r)
  */
 int avx2_row_store(const struct row *r)
 {
-	switch (r->format) {
-	case KVD_F16:
-		return f16_row_store(r);
-	case KVD_BF16:
-		return bf16_row_store(r);
-	default:
-		return int8_row_store(r);
-	}
+	float x[KVD_MAX_DIM], y[KVD_MAX_DIM];
+	struct row turned = *r;
+	uint32_t i;
+
+	if (r->basis == BASIS_PLAIN)
+		return coded_row_store(r);
+	for (i = 0; i < r->dim; i += 8)
+		_mm256_storeu_ps(x + i, s8_load(r->dtype, r->src, i));
+	avx2_basis_apply(r->basis, r->dim, r->rotation, x, y);
+	turned.dtype = KVD_DTYPE_F32;
+	turned.src = y;
+	return coded_row_store(&turned);
 }

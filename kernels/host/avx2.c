@@ -4,6 +4,7 @@
  */
 #include "kernels/host/vec_avx2.h"
 #include "kernels/host/attend.inc.c"
+#include "kernels/host/convert.h"
 #include "kernels/host/isa.h"
 #include "kernels/host/row.h"
 
@@ -20,6 +21,7 @@ static int avx2_attend(const struct kv_attend_args *a)
 const struct host_kernels host_kernels_avx2 = {
 	.name = "avx2",
 	.append = avx2_append,
+	.convert = avx2_convert,
 	.attend = avx2_attend,
 	.dequant = ref_dequant,
 };

@@ -5,6 +5,7 @@
  */
 #include "kernels/host/vec_avx512.h"
 #include "kernels/host/attend.inc.c"
+#include "kernels/host/convert.h"
 #include "kernels/host/isa.h"
 #include "kernels/host/row.h"
 
@@ -21,6 +22,7 @@ static int avx512_attend(const struct kv_attend_args *a)
 const struct host_kernels host_kernels_avx512 = {
 	.name = "avx512",
 	.append = avx512_append,
+	.convert = avx2_convert,
 	.attend = avx512_attend,
 	.dequant = ref_dequant,
 };

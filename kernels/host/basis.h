@@ -57,4 +57,7 @@ typedef void basis_fn(uint32_t basis, uint32_t dim, const float *rotation,
 basis_fn basis_apply; /* the definition, in scalar C */
 basis_fn basis_undo;
 
+basis_fn avx2_basis_apply; /* basis_avx2.c */
+basis_fn avx2_basis_undo;
+
 #endif

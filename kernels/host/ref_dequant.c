@@ -7,6 +7,7 @@
  * rotates, before RoPE where keys are kept so. Stateless; any thread.
  */
 #include <string.h>
+#include "kernels/host/convert.h"
 #include "kernels/host/fp8.h"
 #include "kernels/host/row.h"
 #include "kernels/host/side.h"
@@ -97,6 +98,22 @@ static void outliers_add(const struct side *s, uint32_t nr_tokens, float *out)
 }
 
 /**
+ * ref_side_load() - the values of the first @nr_tokens of one side
+ * @x:	[nr_tokens][dim]
+ */
+void ref_side_load(const struct side *s, uint32_t nr_tokens,
+		   const struct kv_tables *tables, float *x)
+{
+	uint32_t t, d;
+
+	for (t = 0; t < nr_tokens; t++)
+		for (d = 0; d < s->dim; d++)
+			x[(uint64_t)t * s->dim + d] = value(s, tables, t, d);
+	if (format_coding(s->format) == CODING_KVQUANT)
+		outliers_add(s, nr_tokens, x);
+}
+
+/**
  * ref_dequant() - the values of the first @nr_tokens of one record's K or V
  * @tables:	NULL where the format needs none
  * @out:	[nr_tokens][k_dim], or [v_dim] with @is_v
@@ -108,11 +125,6 @@ void ref_dequant(const struct page_layout *l, const void *page, uint32_t layer,
 		 const struct kv_tables *tables, float *out)
 {
 	struct side s = side_at(l, (void *)(uintptr_t)page, layer, head, is_v);
-	uint32_t t, d;
 
-	for (t = 0; t < nr_tokens; t++)
-		for (d = 0; d < s.dim; d++)
-			out[(uint64_t)t * s.dim + d] = value(&s, tables, t, d);
-	if (format_coding(s.format) == CODING_KVQUANT)
-		outliers_add(&s, nr_tokens, out);
+	ref_side_load(&s, nr_tokens, tables, out);
 }

@@ -10,6 +10,8 @@
 #include "kernels/page.h"
 #include "kernels/tables.h"
 
+#define AFFINE_NAN 0x7e00u /* min of what could not be coded: reads as NaN */
+
 struct side {
 	uint32_t format;
 	uint32_t basis;

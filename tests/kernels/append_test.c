@@ -11,109 +11,21 @@
 #include <stddef.h>
 #include <string.h>
 #include <cmocka.h>
-#include <jansson.h>
+#include "kernels/host/fp8.h"
 #include "kernels/host/half.h"
 #include "tests/kernels/random.h"
+#include "tests/kernels/sheet.h"
 #include "tests/kernels/world.h"
 
 #define MAX_ROWS 64u
-#define PT       64u /* page tokens */
 #define SCALE_STEP                                                             \
 	(255 * 0x1p-25f) /* what rounding a subnormal scale,                   \
 	                  * also to 0, costs code 255 */
 
-/* One head, one page: rows at positions 0.. of one sequence. */
-struct sheet {
-	struct page_layout l;
-	uint8_t page[PT * KVD_MAX_DIM * 4 + PT * 8];
-	uint32_t nonfinite;
-};
-
-static void sheet_init(struct sheet *s, uint32_t format, uint32_t dim)
+static void check_turbomind(const char *file, uint32_t format)
 {
-	struct kvd_geometry g = {
-		.size = sizeof(g),
-		.page_tokens = PT,
-		.nr_groups = 1,
-		.groups = { { 1, 1, 0, dim, dim, 0 } },
-	};
-
-	assert_null(kvd_geometry_check(&g));
-	assert_int_equal(page_layout_init(&s->l, &g, 0, format, format), 0);
-	memset(s->page, 0x5a, sizeof(s->page));
-	s->nonfinite = 0;
-}
-
-static void sheet_append(struct sheet *s, const struct host_kernels *k,
-                         uint32_t dtype, const void *rows, uint32_t n)
-{
-	void *base = s->page;
-	struct kv_page_ref ref = { 0 };
-	struct kv_seq seq = { .nr_rows = n };
-	struct kv_append_args a = {
-		.layouts = { s->l },
-		.bases = &base,
-		.pages = &ref,
-		.seqs = &seq,
-		.nr_seqs = 1,
-		.nr_rows = n,
-		.dtype = dtype,
-		.k = rows,
-		.v = rows,
-		.k_stride = s->l.k_dim,
-		.v_stride = s->l.v_dim,
-		.nonfinite = &s->nonfinite,
-		.nr_threads = 1,
-	};
-
-	k->append(&a);
-}
-
-static const struct affine_meta *sheet_meta(const struct sheet *s, uint32_t t)
-{
-	return (const struct affine_meta *)(s->page + s->l.k_meta) + t;
-}
-
-static json_t *load(const char *file, const char *key, uint32_t *ret_rows,
-                    uint32_t *ret_dim)
-{
-	json_error_t err;
-	json_t *root = json_load_file(file, 0, &err), *v;
-
-	if (!root)
-		fail_msg("%s:%d: %s", file, err.line, err.text);
-	v = json_object_get(root, key);
-	assert_non_null(v);
-	json_incref(v);
-	json_decref(root);
-	*ret_rows = json_integer_value(
-		json_array_get(json_object_get(v, "shape"), 0));
-	*ret_dim = json_integer_value(
-		json_array_get(json_object_get(v, "shape"), 1));
-	return v;
-}
-
-/* Reads [rows][dim] (or [rows] when dim is 0) numbers. */
-static void numbers(const char *file, const char *key, float *out,
-                    uint32_t *ret_rows, uint32_t *ret_dim)
-{
-	json_t *v = load(file, key, ret_rows, ret_dim), *row, *x;
-	size_t i, j;
-
-	json_array_foreach(json_object_get(v, "data"), i, row)
-	{
-		if (!json_is_array(row))
-			*out++ = json_number_value(row);
-		json_array_foreach(row, j, x) *out++ = json_number_value(x);
-	}
-	json_decref(v);
-}
-
-static void test_turbomind(void **state)
-{
-	static const char file[] = VECTORS "/turbomind_int8.json";
 	float x[512], code[512], scale[16], min[16], deq[512], got[512];
-	uint32_t rows, dim, d0, i, t;
+	uint32_t rows, dim, d0, i, t, bits = format_bits(format);
 	const struct host_kernels *k;
 	struct sheet s;
 
@@ -124,11 +36,14 @@ static void test_turbomind(void **state)
 	numbers(file, "x", x, &rows, &dim);
 	assert_int_equal(rows * dim, 8 * 32);
 	for (i = 0; (k = host_kernels_nth(i)); i++) {
-		sheet_init(&s, KVD_INT8, dim);
+		sheet_init(&s, format, dim);
 		sheet_append(&s, k, KVD_DTYPE_F32, x, rows);
 		assert_int_equal(s.nonfinite, 0);
 		for (t = 0; t < rows * dim; t++)
-			assert_int_equal(s.page[t], code[t]);
+			assert_int_equal(
+				pack_get(bits, s.page + t / dim * s.l.k_row,
+			                 dim, t % dim),
+				code[t]);
 		for (t = 0; t < rows; t++) {
 			assert_true(f16_to_f32(sheet_meta(&s, t)->scale) ==
 			            scale[t]);
@@ -144,18 +59,123 @@ static void test_turbomind(void **state)
 	}
 }
 
-/* The edge rows, against what int8 promises rather than against fp32 codes. */
-static void test_edge_cases(void **state)
+static void test_turbomind(void **state)
+{
+	check_turbomind(VECTORS "/turbomind_int8.json", KVD_INT8);
+	check_turbomind(VECTORS "/turbomind_int4.json", KVD_INT4);
+}
+
+/* 16 rows of 16 elements, with a scale and without. */
+static void test_fp8_rows(void **state)
+{
+	static const char file[] = VECTORS "/fp8_e4m3.json";
+	float x[256], code[2][256], deq[256], got[256];
+	uint32_t rows, dim, i, j, t;
+	const struct host_kernels *k;
+	struct sheet s;
+
+	numbers(file, "K", x, &rows, &dim);
+	numbers(file, "K_code", code[0], &rows, &dim);
+	numbers(file, "K_code_scale1", code[1], &rows, &dim);
+	numbers(file, "K_deq", deq, &rows, &dim);
+	assert_int_equal(rows * dim, 256);
+	for (i = 0; (k = host_kernels_nth(i)); i++)
+		for (j = 0; j < 2; j++) {
+			sheet_init(&s, KVD_FP8_E4M3, dim);
+			if (!j)
+				s.scale = number(file, "scale_amax_over_448");
+			sheet_append(&s, k, KVD_DTYPE_F32, x, rows);
+			assert_int_equal(s.nonfinite, 0);
+			for (t = 0; t < 256; t++)
+				assert_int_equal(s.page[t], code[j][t]);
+			k->dequant(&s.l, s.page, 0, 0, 0, rows, NULL, got);
+			for (t = 0; t < 256 && !j; t++)
+				assert_true(fabsf(got[t] - deq[t]) <=
+				            fabsf(deq[t]) * 0x1p-23f);
+		}
+}
+
+/* Every f32 near a code, and between codes, goes to the nearest one. */
+static void test_fp8_nearest(void **state)
+{
+	float x[64], got, below, above;
+	uint32_t f, c, i, d;
+	struct sheet s;
+
+	for (f = KVD_FP8_E4M3; f <= KVD_FP8_E5M2; f++)
+		for (c = 0; c + 1 < (f == KVD_FP8_E4M3 ? 0x7fu : 0x7cu); c++) {
+			below = fp8_to_f32(f, c);
+			above = c + 1 < (f == KVD_FP8_E4M3 ? 0x7fu : 0x7cu) ?
+			                fp8_to_f32(f, c + 1) :
+			                below;
+			for (d = 0; d < 64; d++)
+				x[d] = (below + (above - below) * (d / 64.0f)) *
+				       (d & 1 ? -1 : 1);
+			for (i = 0; host_kernels_nth(i); i++) {
+				sheet_init(&s, f, 64);
+				sheet_append(&s, host_kernels_nth(i),
+				             KVD_DTYPE_F32, x, 1);
+				for (d = 0; d < 64; d++) {
+					uint32_t want = d == 32 ? c + (c & 1) :
+					                          c + (d > 32);
+
+					want |= d & 1 ? 0x80 : 0;
+					assert_int_equal(s.page[d], want);
+				}
+				got = fp8_to_f32(f, s.page[0]);
+				assert_true(got == below);
+			}
+		}
+}
+
+/*
+ * The rotated rows of SAW-INT4 are rounded to bf16 before they are coded and
+ * ours to f16, and its metadata are f32: a value may differ by what that
+ * makes of half a step.
+ */
+static void test_saw(void **state)
+{
+	static const char file[] = VECTORS "/saw_int4_bdr32.json";
+	float x[256], deq[256], rot[256], scale[8], got[256];
+	uint32_t rows, dim, d0, i, t;
+	const struct host_kernels *k;
+	struct sheet s;
+
+	numbers(file, "scale", scale, &rows, &d0);
+	numbers(file, "rotated_bf16", rot, &rows, &dim);
+	numbers(file, "deq_rot", deq, &rows, &dim);
+	numbers(file, "x", x, &rows, &dim);
+	assert_int_equal(rows * dim, 256);
+	for (i = 0; (k = host_kernels_nth(i)); i++) {
+		uint32_t far = 0;
+
+		sheet_init(&s, KVD_INT4H, dim);
+		sheet_append(&s, k, KVD_DTYPE_F32, x, rows);
+		assert_int_equal(s.nonfinite, 0);
+		k->dequant(&s.l, s.page, 0, 0, 0, rows, NULL, got);
+		for (t = 0; t < 256; t++) {
+			float step = scale[t / dim];
+
+			assert_true(fabsf(got[t] - rot[t]) <=
+			            step * 0.51f + fabsf(rot[t]) * 0x1p-8f);
+			far += fabsf(got[t] - deq[t]) > step * 0.1f;
+		}
+		assert_true(far <= 256 / 20);
+	}
+}
+
+/* The edge rows, against what is promised rather than against fp32 codes. */
+static void check_edge_cases(uint32_t format)
 {
 	static const char file[] = VECTORS "/edge_cases.json";
+	uint32_t rows, dim, i, t, bits = format_bits(format);
 	const struct host_kernels *k;
-	uint32_t rows, dim, i, t;
 	float x[512], got[512];
 	struct sheet s;
 
 	numbers(file, "x", x, &rows, &dim);
 	for (i = 0; (k = host_kernels_nth(i)); i++) {
-		sheet_init(&s, KVD_INT8, dim);
+		sheet_init(&s, format, dim);
 		sheet_append(&s, k, KVD_DTYPE_F32, x, rows);
 		assert_int_equal(s.nonfinite, 0);
 		k->dequant(&s.l, s.page, 0, 0, 0, rows, NULL, got);
@@ -167,25 +187,39 @@ static void test_edge_cases(void **state)
 			            scale + fabsf(x[t]) * 0x1p-11f +
 			                    SCALE_STEP);
 			if (scale == 0)
-				assert_int_equal(s.page[t], 0);
+				assert_int_equal(
+					pack_get(bits,
+				                 s.page + t / dim * s.l.k_row,
+				                 dim, t % dim),
+					0);
 		}
 	}
+}
+
+static void test_edge_cases(void **state)
+{
+	check_edge_cases(KVD_INT8);
+	check_edge_cases(KVD_INT4);
 }
 
 /* Every row of a page as each set stores it: the same bytes and flag. */
 static void compare(uint32_t format, uint32_t dtype, const void *rows,
                     uint32_t n, uint32_t dim, int want_flag)
 {
+	static const float scales[] = { 1, 0.25f, 0.0123f, 37, 1e-30f };
+	float scale = scales[random_below(5)];
 	static struct sheet ref, got;
 	const struct host_kernels *k;
 	uint32_t i;
 
 	sheet_init(&ref, format, dim);
+	ref.scale = scale;
 	sheet_append(&ref, &host_kernels_ref, dtype, rows, n);
 	if (want_flag >= 0)
 		assert_int_equal(ref.nonfinite, want_flag);
 	for (i = 1; (k = host_kernels_nth(i)); i++) {
 		sheet_init(&got, format, dim);
+		got.scale = scale;
 		sheet_append(&got, k, dtype, rows, n);
 		assert_int_equal(got.nonfinite, ref.nonfinite);
 		assert_memory_equal(got.page, ref.page, sizeof(ref.page));
@@ -230,6 +264,10 @@ static void test_hard_rows(void **state)
 		compare(KVD_F16, KVD_DTYPE_F32, x, 1, 64, rows[i].bad_f16);
 		compare(KVD_BF16, KVD_DTYPE_F32, x, 1, 64, rows[i].bad_bf16);
 		compare(KVD_INT8, KVD_DTYPE_F32, x, 1, 64, rows[i].bad_int8);
+		compare(KVD_INT4, KVD_DTYPE_F32, x, 1, 64, rows[i].bad_int8);
+		compare(KVD_FP8_E4M3, KVD_DTYPE_F32, x, 1, 64,
+		        !isfinite(rows[i].a) || !isfinite(rows[i].b));
+		compare(KVD_INT4H, KVD_DTYPE_F32, x, 1, 64, -1);
 	}
 }
 
@@ -271,7 +309,7 @@ static void test_random_bits(void **state)
 			else
 				x[i] = f16_from_f32(f) * 0x10001u;
 		}
-		for (format = 0; format <= KVD_INT8; format++)
+		for (format = 0; format <= KVD_INT4H; format++)
 			for (dtype = 0; dtype < KVD_NR_DTYPES; dtype++)
 				for (j = 0; j < 4; j++)
 					compare(format, dtype, x + j * 64,
@@ -342,6 +380,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_turbomind),
+		cmocka_unit_test(test_fp8_rows),
+		cmocka_unit_test(test_fp8_nearest),
+		cmocka_unit_test(test_saw),
 		cmocka_unit_test(test_edge_cases),
 		cmocka_unit_test(test_hard_rows),
 		cmocka_unit_test(test_tiny_span),
