@@ -48,7 +48,6 @@ static const struct pair {
 	{ "kvarn42", KVD_KVARN4, KVD_KVARN2 },
 	{ "kvarn33", KVD_KVARN3, KVD_KVARN3 },
 	{ "kvarn22", KVD_KVARN2, KVD_KVARN2 },
-	{ "fp8", KVD_FP8_E4M3, KVD_FP8_E4M3 },
 };
 
 #define NR_PAIRS (sizeof(pairs) / sizeof(pairs[0]))
@@ -228,6 +227,8 @@ int kvd_formats_parse(const char *text, uint32_t *ret_k, uint32_t *ret_v)
 	int both = kvd_format_parse(text);
 	size_t i;
 
+	if (!strcmp(text, "fp8"))
+		both = KVD_FP8_E4M3;
 	if (both >= 0) {
 		*ret_k = *ret_v = both;
 		return 0;

@@ -121,4 +121,16 @@ static inline float number(const char *file, const char *key)
 	return x;
 }
 
+/* Integers of 32 bits, all rows one after the other. */
+static inline void words_read(const char *file, const char *key, uint64_t *out)
+{
+	json_t *root = json_load_file(file, 0, NULL), *row, *x;
+	size_t i, j;
+
+	json_array_foreach(json_object_get(json_object_get(root, key), "data"),
+			   i, row)
+		json_array_foreach(row, j, x) *out++ = json_integer_value(x);
+	json_decref(root);
+}
+
 #endif

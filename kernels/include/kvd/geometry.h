@@ -137,7 +137,8 @@ int kvd_format_parse(const char *name);
 
 /**
  * kvd_formats_parse() - the formats of K and V from one text
- * @text:	"int8" (both), "kvarn42" (K 4 bits, V 2), "k=int8,v=int4"
+ * @text:	"int8" (both), "fp8" (fp8_e4m3), "kvarn42" (K 4 bits, V 2),
+ *		"k=int8,v=int4"
  *
  * Return: 0, or -EINVAL with nothing written.
  */
@@ -146,7 +147,7 @@ int kvd_formats_parse(const char *text, uint32_t *ret_k, uint32_t *ret_v);
 #define KVD_FORMATS_TEXT 32
 
 /**
- * kvd_formats_name() - the shortest text that kvd_formats_parse() takes
+ * kvd_formats_name() - a text that kvd_formats_parse() takes
  * @text:	[KVD_FORMATS_TEXT]
  *
  * Return: @text.
