@@ -82,8 +82,9 @@ struct strip_side {
 	uint32_t dim;
 	uint32_t row;	   /* bytes from token to token */
 	const char *codes; /* of the strip's first token */
-	uint32_t bytes;	   /* of the codes in the page, to be prefetched */
-	const char *page;  /* and where they are */
+	const char *page;  /* the same where they lie, to be prefetched: */
+	uint32_t page_row; /* bytes from token to token, */
+	uint32_t ahead;	   /* and for 8 elements of the other side's */
 };
 
 /* One per thread; large arrays are used as far as dims go. */
@@ -104,6 +105,8 @@ struct strip {
 	float *q_own;	    /* room for that */
 	float *q_const;	    /* [rows] q times k_zero */
 	enum form q_form;   /* q_own is of; NR_FORMS: of one page */
+	uint32_t v_format;  /* v_fold and v_min are of; KVD_NR_FORMATS: of one
+			     * page */
 	float k_a[STRIP], k_b[STRIP];
 	float lut[16];	    /* of V; a small table is repeated */
 	float k_scale[MAX_DIM], k_zero[MAX_DIM];

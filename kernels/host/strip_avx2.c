@@ -12,14 +12,19 @@
 
 #define OCTET 8u /* elements of one field of 8 words */
 
-/* 2^-x of where the field of element @d is, after the mask. */
-static float field_scale(uint32_t bits, uint32_t d)
+/* Multiplies by what fields are too large by, after the mask. */
+static void field_scale(uint32_t bits, float *p, uint32_t n)
 {
-	uint32_t nr = 32 / bits, j = d / OCTET % nr;
+	uint32_t nr = 32 / bits, d, j = 0, last;
+	__m256 x;
 
-	if (j == nr - 1)
-		j--;
-	return f32_from_bits((127 - bits * j) << 23);
+	for (d = 0; d < n; d += OCTET, j = j + 1 == nr ? 0 : j + 1) {
+		last = j + 1 == nr;
+		x = _mm256_castsi256_ps(_mm256_set1_epi32(
+			(int)((127 - bits * (j - last)) << 23)));
+		_mm256_storeu_ps(p + d, _mm256_mul_ps(_mm256_loadu_ps(p + d),
+						      x));
+	}
 }
 
 static void halves(const uint16_t *h, float *out, uint32_t n)
@@ -87,8 +92,7 @@ static void codes_init(struct strip_side *c, const struct side *s,
 	c->form = side_form(s);
 	c->dim = s->dim;
 	c->page = c->codes = from;
-	c->bytes = nr_tokens * s->row;
-	c->row = s->row;
+	c->row = c->page_row = s->row;
 	field = form_field(c->form);
 	if (!field || (field == bits && s->dim * bits % 256 == 0))
 		return;
@@ -176,20 +180,45 @@ sparse_find(const struct side *s, uint32_t token)
 	return e + lo;
 }
 
+/* v_fold and v_min: by channel. Most formats have the same in every page. */
+static void v_channels(struct strip *s, const struct side *x)
+{
+	enum coding coding = format_coding(x->format);
+	uint32_t bits = form_field(s->v.form);
+
+	if (x->format == s->v_format)
+		return;
+	s->v_format = x->format;
+	fill(s->v_min, 1, x->dim);
+	fill(s->v_fold, 1, x->dim);
+	if (coding == CODING_KVARN) {
+		halves(side_factors(x), s->v_fold, x->dim);
+		memcpy(s->v_min, s->v_fold, x->dim * 4);
+		s->v_format = KVD_NR_FORMATS;
+	} else if (coding == CODING_FP8) {
+		fill(s->v_fold, fp8_scale(x), x->dim);
+		s->v_format = KVD_NR_FORMATS;
+	}
+	if (bits && coding != CODING_KVQUANT)
+		field_scale(bits, s->v_fold, x->dim);
+}
+
 /* v_a, v_b, v_fold, v_min, outliers: what V's codes stand for. */
 static void v_meta(struct strip *s, const struct side *x, uint32_t base,
 		   const struct kv_tables *tb)
 {
 	enum coding coding = format_coding(x->format);
-	uint32_t n = s->nr_tokens, bits = form_field(s->v.form), g, d;
+	uint32_t n = s->nr_tokens, g;
 
 	s->v_affine = 1;
 	s->v_groups = 1;
 	s->v_group = x->dim;
 	s->v_out = s->v_end = NULL;
-	fill(s->v_min, 1, x->dim);
-	fill(s->v_fold, coding == CODING_FP8 ? fp8_scale(x) : 1, x->dim);
-	if (coding == CODING_16 || coding == CODING_FP8) {
+	if (coding == CODING_16)
+		s->v_affine = 0;
+	else
+		v_channels(s, x);
+	if (coding == CODING_FP8) {
 		s->v_affine = 0;
 	} else if (coding == CODING_KIVI) {
 		s->v_group = x->v_group;
@@ -197,33 +226,27 @@ static void v_meta(struct strip *s, const struct side *x, uint32_t base,
 		for (g = 0; g < s->v_groups; g++)
 			affine(side_affine(x) + g * x->tokens + base, n,
 			       s->v_a + g * STRIP, s->v_b + g * STRIP);
-	} else {
+	} else if (coding != CODING_16) {
 		affine(side_affine(x) + base, n, s->v_a, s->v_b);
-	}
-	if (coding == CODING_KVARN) {
-		halves(side_factors(x), s->v_fold, x->dim);
-		memcpy(s->v_min, s->v_fold, x->dim * 4);
 	}
 	if (coding == CODING_KVQUANT) {
 		lut_init(s->lut, x, tb);
 		s->v_base = base;
 		s->v_out = sparse_find(x, base);
 		s->v_end = sparse_find(x, base + n);
-	} else if (bits) {
-		for (d = 0; d < x->dim; d++)
-			s->v_fold[d] *= field_scale(bits, d);
 	}
 }
 
 /* V is K, which has its scales by channel: K's fold and affine. */
-static void v_of_k(struct strip *s, const struct side *x, uint32_t base)
+static void v_of_k(struct strip *s, const struct side *x)
 {
-	uint32_t bits = form_field(s->v.form), d;
+	uint32_t bits = form_field(s->v.form);
 
 	s->v_affine = s->k_affine;
 	s->v_groups = 1;
 	s->v_group = x->dim;
 	s->v_out = s->v_end = NULL;
+	s->v_format = KVD_NR_FORMATS;
 	memcpy(s->v_a, s->k_a, sizeof(s->k_a));
 	memcpy(s->v_b, s->k_b, sizeof(s->k_b));
 	fill(s->v_fold, 1, x->dim);
@@ -233,8 +256,8 @@ static void v_of_k(struct strip *s, const struct side *x, uint32_t base)
 		memcpy(s->v_min, s->k_zero, x->dim * 4);
 		memcpy(s->v_b, s->k_a, sizeof(s->k_a));
 	}
-	for (d = 0; bits && d < x->dim; d++)
-		s->v_fold[d] *= field_scale(bits, d);
+	if (bits)
+		field_scale(bits, s->v_fold, x->dim);
 }
 
 /* Turns one key, @c and @sn being cosines and sines of its pairs. */
@@ -373,7 +396,7 @@ static float q_scale(const struct strip *s, const float *q, float *out)
 /* Queries in the strip's own scale: times k_scale, and q_const of k_zero. */
 static void q_init(struct strip *s, const struct tile *t)
 {
-	uint32_t bits = form_field(s->k.form), dim = s->k.dim, r, d;
+	uint32_t bits = form_field(s->k.form), dim = s->k.dim, r;
 
 	s->q = t->q;
 	if (!bits && !s->k_channel) {
@@ -386,8 +409,8 @@ static void q_init(struct strip *s, const struct tile *t)
 	s->q_form = s->k_channel ? NR_FORMS : s->k.form;
 	if (!s->k_channel)
 		fill(s->k_scale, 1, dim);
-	for (d = 0; bits && d < dim; d++)
-		s->k_scale[d] *= field_scale(bits, d);
+	if (bits)
+		field_scale(bits, s->k_scale, dim);
 	for (r = 0; r < tile_rows(t); r++)
 		s->q_const[r] = q_scale(s, t->q + r * t->q_stride,
 					s->q_own + r * t->q_stride);
@@ -441,14 +464,16 @@ void strip_init(struct strip *s, const struct tile *t, uint32_t page,
 	} else {
 		s->v = s->k;
 		if (!dense)
-			v_of_k(s, &k, base);
+			v_of_k(s, &k);
 	}
 	if (dense)
 		dense_init(s, &k, t, page, base);
 	if (dense && !l->v_dim) {
 		s->v = s->k;
-		v_of_k(s, &k, base);
+		v_of_k(s, &k);
 	}
+	s->k.ahead = s->k.page_row * OCTET / s->v.dim;
+	s->v.ahead = s->v.page_row * OCTET / s->k.dim;
 	q_init(s, t);
 	s->next_k = strip_next(s, t, &k, page, base);
 }
