@@ -172,7 +172,7 @@ static int block_init(struct block *b, const struct tile *t,
 	b->row = row;
 	b->nr = tile_rows(t) - row < BLOCK ? tile_rows(t) - row : BLOCK;
 	for (r = 0; r < b->nr; r++) {
-		uint32_t pos = t->pos + (row + r) / t->group;
+		uint32_t pos = tile_pos(t, row + r);
 		uint64_t lo = window_first(t->a->window, pos);
 		uint64_t hi = (uint64_t)pos + 1;
 

@@ -437,7 +437,7 @@ static const char *strip_next(const struct strip *s, const struct tile *t,
 
 	if (next < k->tokens)
 		return (const char *)k->codes + (size_t)next * k->row;
-	if (page >= (t->pos + t->nr_tokens - 1) / k->tokens)
+	if (page >= t->last / k->tokens)
 		return s->k.page;
 	p = page_at(t, page + 1, &l);
 	return p + page_record(l, t->a->layer, t->kv_head);
