@@ -64,6 +64,12 @@ void world_append(struct world *w, const struct host_kernels *k, uint32_t first,
  */
 void world_fill(struct world *w);
 
+/*
+ * Overwrites tokens from @from on of every sequence with NaN, where a format
+ * is appended in place: what such a page holds before they are written.
+ */
+void world_poison(struct world *w, uint32_t from);
+
 /* Lets sequence @seq begin with the first @pages of sequence 0. */
 void world_share(struct world *w, uint32_t seq, uint32_t pages);
 
