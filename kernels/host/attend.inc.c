@@ -211,8 +211,7 @@ static void run_attend(const struct tile *t, uint32_t first_page,
 	struct strip *s = t->strip;
 	struct block b;
 
-	s->q_form = NR_FORMS;
-	s->v_format = KVD_NR_FORMATS;
+	strip_begin(s);
 	for (page = first_page; page < end_page; page++)
 		for (base = 0; base < pt; base += s->nr_tokens) {
 			strip_init(s, t, page, base);
