@@ -14,22 +14,29 @@
 #include <errno.h>
 #include <omp.h>
 #include <stdlib.h>
+#include <string.h>
 #include "kernels/host/attend.h"
-#include "kernels/host/basis.h"
-#include "kernels/host/half.h"
 #include "kernels/host/strip.h"
 
 #define TILE_ROWS     32u        /* wanted query rows in a tile */
 #define TEAM_ELEMENTS (1u << 21) /* scores x dims worth a second thread */
 #define SCRATCH_ALIGN 64u
 
-/* One call, cut. Float counts are multiples of LANES. */
+/*
+ * One call, cut: either what groups of sequences share (share.h), or what is
+ * then left of each sequence. Float counts are multiples of LANES.
+ */
 struct plan {
 	const struct kv_attend_args *a;
 	run_attend_fn *run;
+	const struct share *share;
+	float *saved;         /* [token of share][q head][saved_floats] */
+	uint32_t saved_floats;
+	int shared;           /* the first of the two */
 	uint32_t tile_tokens; /* query tokens of a full tile */
 	uint32_t group;
-	uint32_t *first_tile; /* [nr_seqs] of each sequence */
+	uint32_t *first_tile; /* [nr] of each sequence, or group of them */
+	uint32_t nr;
 	uint32_t nr_tiles;
 	uint32_t nr_runs; /* at most, of one tile */
 	uint32_t run_pages;
@@ -47,69 +54,86 @@ static uint32_t lanes_up(uint32_t n)
 	return (n + LANES - 1) / LANES * LANES;
 }
 
-static uint32_t seq_tiles(const struct plan *p, const struct kv_seq *s)
-{
-	return (s->nr_rows + p->tile_tokens - 1) / p->tile_tokens *
-	       p->a->layouts[0].nr_heads;
-}
-
 static uint32_t plan_rows(const struct plan *p)
 {
 	return p->tile_tokens * p->group;
 }
 
+/* Query tokens of sequence, or group, @i. */
+static uint32_t plan_tokens(const struct plan *p, uint32_t i)
+{
+	return p->shared ? p->share->groups[i].nr_tokens
+	                 : p->a->seqs[i].nr_rows;
+}
+
+static uint32_t share_tokens(const struct plan *p)
+{
+	return p->group < TILE_ROWS ? TILE_ROWS / p->group : 1;
+}
+
 /* Cuts sequences into tiles; the longest decides how large a tile is. */
 static int plan_tiles(struct plan *p)
 {
-	const struct kv_attend_args *a = p->a;
 	uint32_t longest = 1, i;
 
-	for (i = 0; i < a->nr_seqs; i++)
-		if (a->seqs[i].nr_rows > longest)
-			longest = a->seqs[i].nr_rows;
-	p->tile_tokens = p->group < TILE_ROWS ? TILE_ROWS / p->group : 1;
+	for (i = 0; i < p->nr; i++)
+		if (plan_tokens(p, i) > longest)
+			longest = plan_tokens(p, i);
+	p->tile_tokens = share_tokens(p);
 	if (p->tile_tokens > longest)
 		p->tile_tokens = longest;
-	p->first_tile = malloc((a->nr_seqs + 1ull) * sizeof(*p->first_tile));
+	p->first_tile = malloc((p->nr + 1ull) * sizeof(*p->first_tile));
 	if (!p->first_tile)
 		return -ENOMEM;
-	for (i = 0; i < a->nr_seqs; i++) {
+	for (i = 0; i < p->nr; i++) {
 		p->first_tile[i] = p->nr_tiles;
-		p->nr_tiles += seq_tiles(p, &a->seqs[i]);
+		p->nr_tiles += (plan_tokens(p, i) + p->tile_tokens - 1) /
+		               p->tile_tokens * p->a->layouts[0].nr_heads;
 	}
 	return 0;
 }
 
-/* Counts runs and work, and decides on threads. */
-static int plan_init(struct plan *p, const struct kv_attend_args *a,
-                      run_attend_fn *run)
+/* Scores there are to make, times dims; and the most runs of a tile. */
+static uint64_t plan_work(struct plan *p)
 {
-	const struct page_layout *l = &a->layouts[0];
-	uint32_t end, runs, i;
-	uint64_t work = 0;
-	int err;
+	const struct kv_attend_args *a = p->a;
+	uint64_t work = 0, end, from;
+	uint32_t i, runs;
 
-	*p = (struct plan){ .a = a, .run = run, .nr_runs = 1 };
-	p->run_pages = RUN_TOKENS / l->page_tokens;
-	p->group = a->nr_q_heads / l->nr_heads;
-	for (i = 0; i < a->nr_seqs; i++) {
-		end = a->seqs[i].pos + a->seqs[i].nr_rows;
-		runs = (end - window_first(a->window, a->seqs[i].pos)) /
-		               RUN_TOKENS +
-		       2;
+	for (i = 0; i < p->nr; i++) {
+		if (p->shared) {
+			from = 0;
+			end = (uint64_t)p->share->groups[i].nr_runs *
+			      RUN_TOKENS;
+		} else {
+			from = window_first(a->window, a->seqs[i].pos);
+			end = a->seqs[i].pos + a->seqs[i].nr_rows;
+		}
+		runs = (end - from) / RUN_TOKENS + 2;
 		if (runs > p->nr_runs)
 			p->nr_runs = runs;
-		work += (uint64_t)end * a->seqs[i].nr_rows;
+		work += end * plan_tokens(p, i);
 	}
-	work *= a->nr_q_heads * l->k_dim;
-	p->q_stride = lanes_up(l->k_dim);
-	p->acc_stride = lanes_up(page_value_dim(l));
+	return work * a->nr_q_heads * a->layouts[0].k_dim;
+}
+
+/* Counts runs and work, and decides on threads. */
+static int plan_init(struct plan *p)
+{
+	const struct kv_attend_args *a = p->a;
+	const struct page_layout *l = &a->layouts[0];
+	int err;
+
+	p->nr_runs = 1;
+	p->nr_tiles = 0;
+	p->nr = p->shared ? p->share->nr_groups : a->nr_seqs;
 	p->team = a->nr_threads ? (int)a->nr_threads : omp_get_max_threads();
-	if (work < TEAM_ELEMENTS)
+	if (plan_work(p) < TEAM_ELEMENTS)
 		p->team = 1;
 	err = plan_tiles(p);
 	p->part_floats =
 		plan_rows(p) * p->acc_stride + 2 * lanes_up(plan_rows(p));
+	p->q_stride = lanes_up(l->k_dim);
 	p->q_floats = plan_rows(p) * p->q_stride + lanes_up(plan_rows(p));
 	p->own_floats = 2ull * p->q_floats + 2ull * p->part_floats +
 	                sizeof(struct strip) / sizeof(float);
@@ -117,10 +141,10 @@ static int plan_init(struct plan *p, const struct kv_attend_args *a,
 	return err;
 }
 
-/* The sequence that tile @i is of. */
-static uint32_t tile_seq(const struct plan *p, uint32_t i)
+/* The sequence, or group, that tile @i is of. */
+static uint32_t tile_of(const struct plan *p, uint32_t i)
 {
-	uint32_t lo = 0, hi = p->a->nr_seqs, mid;
+	uint32_t lo = 0, hi = p->nr, mid;
 
 	while (hi - lo > 1) {
 		mid = lo + (hi - lo) / 2;
@@ -132,74 +156,83 @@ static uint32_t tile_seq(const struct plan *p, uint32_t i)
 	return lo;
 }
 
-/* Tile number @i: tiles of a sequence are [row tile][kv head]. */
-static void tile_init(struct tile *t, const struct plan *p, uint32_t i)
+/* Tokens of a sequence from its @token-th. */
+static void tile_rest(struct tile *t, const struct plan *p, uint32_t seq,
+                      uint32_t token)
 {
-	const struct kv_attend_args *a = p->a;
-	uint32_t seq = tile_seq(p, i), token;
-	const struct kv_seq *s = &a->seqs[seq];
+	const struct kv_seq *s = &p->a->seqs[seq];
 
-	i -= p->first_tile[seq];
-	token = i / a->layouts[0].nr_heads * p->tile_tokens;
-	*t = (struct tile){
-		.a = a,
-		.seq = s,
-		.kv_head = i % a->layouts[0].nr_heads,
-		.group = p->group,
-		.row = s->first_row + token,
-		.pos = s->pos + token,
-		.nr_tokens = s->nr_rows - token < p->tile_tokens
-		                     ? s->nr_rows - token
-		                     : p->tile_tokens,
-		.q_stride = p->q_stride,
-		.acc_stride = p->acc_stride,
-	};
+	t->seq = s;
+	t->row = s->first_row + token;
+	t->pos = s->pos + token;
+	t->last = t->pos + t->nr_tokens - 1;
+	t->first_run = window_first(p->a->window, t->pos) / RUN_TOKENS;
+	t->end_run = t->last / RUN_TOKENS + 1;
+	t->saved = NULL;
+	if (!p->share->runs[seq])
+		return;
+	t->saved = p->saved + (p->share->first[seq] + token) *
+	                              (uint64_t)p->a->nr_q_heads *
+	                              p->saved_floats;
+	if (p->share->runs[seq] > t->first_run)
+		t->first_run = p->share->runs[seq];
 }
 
-/* One query, scaled, as keys of the page are. */
-static void q_load(const struct kv_attend_args *a, uint64_t src, float *q)
+/* Tokens of a group from its @token-th, over what they share. */
+static void tile_shared(struct tile *t, const struct plan *p, uint32_t group,
+                        uint32_t token)
 {
-	const struct page_layout *l = &a->layouts[0];
-	uint32_t basis = score_basis(l), d;
-	float scale = a->softcap > 0 ? a->scale : a->scale * LOG2E;
-	float x[KVD_MAX_DIM];
+	const struct share_group *g = &p->share->groups[group];
+	uint32_t i;
 
-	for (d = 0; d < l->k_dim; d++)
-		x[d] = dtype_load(a->dtype, a->q, src + d) * scale;
-	basis_apply(basis, l->k_dim,
-	            basis_rotation(a->tables, basis, a->layer, l->k_dim, 0), x,
-	            q);
+	token += g->first_token;
+	t->seq = &p->a->seqs[g->seq];
+	t->tokens = p->share->tokens + token;
+	t->pos = UINT32_MAX;
+	for (i = 0; i < t->nr_tokens; i++)
+		if (t->tokens[i].pos < t->pos)
+			t->pos = t->tokens[i].pos;
+	t->last = g->nr_runs * RUN_TOKENS - 1;
+	t->first_run = window_first(p->a->window, t->pos) / RUN_TOKENS;
+	t->end_run = g->nr_runs;
+	if (t->first_run > t->end_run)
+		t->first_run = t->end_run;
+	t->saved = p->saved + token * (uint64_t)p->a->nr_q_heads *
+	                              p->saved_floats;
 }
 
 /*
- * Loads the tile's queries into @mem, padded. A thread's memory is queries,
- * two parts, queries as a strip has them, the strip.
+ * Tile number @i: tiles of a sequence are [row tile][kv head]. A thread's
+ * memory is queries, two parts, queries as a strip has them, the strip.
  */
-static void tile_load(struct tile *t, const struct plan *p, float *mem)
+static void tile_init(struct tile *t, const struct plan *p, uint32_t i,
+                      float *mem)
 {
-	const struct kv_attend_args *a = t->a;
-	uint32_t dim = a->layouts[0].k_dim, i, d;
+	const struct kv_attend_args *a = p->a;
+	uint32_t of = tile_of(p, i), token;
+	float *end = mem + p->q_floats + 2ull * p->part_floats;
 
-	t->q = mem;
-	t->q_sum = mem + plan_rows(p) * p->q_stride;
-	t->strip = (struct strip *)(mem + 2ull * p->q_floats +
-	                            2ull * p->part_floats);
-	t->strip->q_own = mem + p->q_floats + 2ull * p->part_floats;
-	t->strip->q_const = t->strip->q_own + plan_rows(p) * p->q_stride;
-	for (i = 0; i < tile_rows(t); i++) {
-		uint32_t head = t->kv_head * t->group + i % t->group;
-		float *q = t->q + i * t->q_stride;
-
-		q_load(a,
-		       (t->row + i / t->group) * a->q_stride +
-		               (uint64_t)head * dim,
-		       q);
-		t->q_sum[i] = 0;
-		for (d = 0; d < dim; d++)
-			t->q_sum[i] += q[d];
-		for (; d < t->q_stride; d++)
-			q[d] = 0;
-	}
+	i -= p->first_tile[of];
+	token = i / a->layouts[0].nr_heads * p->tile_tokens;
+	*t = (struct tile){
+		.a = a,
+		.kv_head = i % a->layouts[0].nr_heads,
+		.group = p->group,
+		.nr_tokens = plan_tokens(p, of) - token < p->tile_tokens
+		                     ? plan_tokens(p, of) - token
+		                     : p->tile_tokens,
+		.q_stride = p->q_stride,
+		.acc_stride = p->acc_stride,
+		.q = mem,
+		.q_sum = mem + plan_rows(p) * p->q_stride,
+		.strip = (struct strip *)(end + p->q_floats),
+	};
+	t->strip->q_own = end;
+	t->strip->q_const = end + plan_rows(p) * p->q_stride;
+	if (p->shared)
+		tile_shared(t, p, of, token);
+	else
+		tile_rest(t, p, of, token);
 }
 
 static struct part part_at(const struct plan *p, float *mem)
@@ -211,110 +244,47 @@ static struct part part_at(const struct plan *p, float *mem)
 		              .acc = mem + 2 * lanes_up(rows) };
 }
 
-static void part_clear(const struct part *x, const struct tile *t)
+/* Where row @i of a tile waits between the two plans: max, sum, acc. */
+static float *saved_row(const struct plan *p, const struct tile *t, uint32_t i)
+{
+	uint64_t row = (uint64_t)(i / t->group) * p->a->nr_q_heads +
+	               t->kv_head * t->group + i % t->group;
+
+	return t->saved + row * p->saved_floats;
+}
+
+/* What a tile's rows have seen before its first run. */
+static void tile_begin(const struct plan *p, const struct tile *t,
+                       const struct part *all)
 {
 	uint32_t i;
 
-	for (i = 0; i < tile_rows(t); i++) {
-		x->max[i] = -INFINITY;
-		x->sum[i] = 0;
-	}
-	memset(x->acc, 0, sizeof(float) * tile_rows(t) * t->acc_stride);
-}
+	part_clear(all, t);
+	for (i = 0; i < tile_rows(t) && t->saved && !p->shared; i++) {
+		const float *from = saved_row(p, t, i);
 
-/* Adds what a later run saw to @to, row by row. */
-static void part_fold(const struct part *to, const struct part *x,
-                      const struct tile *t)
-{
-	uint32_t i, d;
-
-	for (i = 0; i < tile_rows(t); i++) {
-		float *acc = to->acc + i * t->acc_stride;
-		const float *add = x->acc + i * t->acc_stride;
-		float max, old, new;
-
-		if (x->sum[i] == 0)
-			continue;
-		max = fmaxf(to->max[i], x->max[i]);
-		old = exp2f(to->max[i] - max);
-		new = exp2f(x->max[i] - max);
-		to->max[i] = max;
-		to->sum[i] = to->sum[i] * old + x->sum[i] * new;
-		for (d = 0; d < t->acc_stride; d++)
-			acc[d] = acc[d] * old + add[d] * new;
+		all->max[i] = from[0];
+		all->sum[i] = from[1];
+		memcpy(all->acc + i * t->acc_stride, from + LANES,
+		       t->acc_stride * sizeof(float));
 	}
 }
 
-/* basis_undo() of a result, but for the order of sums. */
-static void profile_undo(uint32_t dim, const float *rotation, const float *x,
-                         float *y)
+static void tile_end(const struct plan *p, const struct tile *t,
+                     const struct part *all)
 {
-	float sum[8];
-	uint32_t i, j, k;
+	uint32_t i;
 
-	for (i = 0; i < dim; i++, rotation += dim) {
-		memset(sum, 0, sizeof(sum));
-		for (j = 0; j + 8 <= dim; j += 8)
-			for (k = 0; k < 8; k++)
-				sum[k] += rotation[j + k] * x[j + k];
-		y[i] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) +
-		       ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+	for (i = 0; i < tile_rows(t) && p->shared; i++) {
+		float *to = saved_row(p, t, i);
+
+		to[0] = all->max[i];
+		to[1] = all->sum[i];
+		memcpy(to + LANES, all->acc + i * t->acc_stride,
+		       t->acc_stride * sizeof(float));
 	}
-}
-
-/* One result, brought back from the basis of values. */
-static void out_store(const struct kv_attend_args *a, uint64_t dst,
-                      const float *acc, float scale)
-{
-	const struct page_layout *l = &a->layouts[0];
-	float x[KVD_MAX_DIM] = { 0 }, y[KVD_MAX_DIM];
-	uint32_t dim = page_value_dim(l), d;
-	int is_v = l->v_dim != 0;
-
-	for (d = 0; d < dim; d++)
-		x[d] = acc[d] * scale;
-	if (l->v_basis == BASIS_PROFILE)
-		profile_undo(dim,
-		             basis_rotation(a->tables, l->v_basis, a->layer,
-		                            dim, is_v),
-		             x, y);
-	else
-		basis_undo(l->v_basis, dim, NULL, x, y);
-	for (d = 0; d < dim; d++)
-		dtype_store(a->dtype, a->out, dst + d, y[d]);
-}
-
-/* Divides by the sum, sinks included, and writes out and lse. */
-static void part_finish(const struct part *x, const struct tile *t)
-{
-	const struct kv_attend_args *a = t->a;
-	uint32_t dim = page_value_dim(&a->layouts[0]), i;
-
-	for (i = 0; i < tile_rows(t); i++) {
-		uint64_t row = t->row + i / t->group;
-		uint32_t head = t->kv_head * t->group + i % t->group;
-		uint64_t dst = row * a->out_stride + (uint64_t)head * dim;
-		float sum = x->sum[i], max = x->max[i], scale = 1.0f;
-
-		if (a->sinks) {
-			float sink = a->sinks[head] * LOG2E;
-
-			max = fmaxf(max, sink);
-			scale = exp2f(x->max[i] - max);
-			sum = sum * scale + exp2f(sink - max);
-		}
-		out_store(a, dst, x->acc + i * t->acc_stride, scale / sum);
-		if (a->lse)
-			a->lse[row * a->nr_q_heads + head] =
-				(max + log2f(sum)) * LN2;
-	}
-}
-
-/* The runs of a tile are first..first+nr-1, counted from position 0. */
-static uint32_t tile_runs(const struct tile *t, uint32_t *first)
-{
-	*first = window_first(t->a->window, t->pos) / RUN_TOKENS;
-	return (t->pos + t->nr_tokens - 1) / RUN_TOKENS - *first + 1;
+	if (!p->shared)
+		part_finish(all, t);
 }
 
 /* One run of a tile, by number, into @x. */
@@ -323,7 +293,7 @@ static void run_do(const struct plan *p, const struct tile *t, uint32_t run,
 {
 	uint32_t pt = p->a->layouts[0].page_tokens;
 	uint32_t first = window_first(p->a->window, t->pos) / pt;
-	uint32_t end = (t->pos + t->nr_tokens - 1) / pt + 1;
+	uint32_t end = t->last / pt + 1;
 
 	if (first < run * p->run_pages)
 		first = run * p->run_pages;
@@ -339,17 +309,16 @@ static void tile_do(const struct plan *p, uint32_t i, float *mem)
 	struct part all = part_at(p, mem + p->q_floats);
 	struct part one = part_at(p, mem + p->q_floats + p->part_floats);
 	struct tile t;
-	uint32_t first, nr, r;
+	uint32_t r;
 
-	tile_init(&t, p, i);
-	tile_load(&t, p, mem);
-	part_clear(&all, &t);
-	nr = tile_runs(&t, &first);
-	for (r = 0; r < nr; r++) {
-		run_do(p, &t, first + r, &one);
+	tile_init(&t, p, i, mem);
+	tile_load(&t);
+	tile_begin(p, &t, &all);
+	for (r = t.first_run; r < t.end_run; r++) {
+		run_do(p, &t, r, &one);
 		part_fold(&all, &one, &t);
 	}
-	part_finish(&all, &t);
+	tile_end(p, &t, &all);
 }
 
 /* Run @r of tile @i into its place in @parts. */
@@ -358,31 +327,29 @@ static void tile_do_run(const struct plan *p, uint32_t i, uint32_t r,
 {
 	struct part x = part_at(p, parts + (uint64_t)p->part_floats * r);
 	struct tile t;
-	uint32_t first;
 
-	tile_init(&t, p, i);
-	if (r >= tile_runs(&t, &first))
+	tile_init(&t, p, i, mem);
+	if (t.first_run + r >= t.end_run)
 		return;
-	tile_load(&t, p, mem);
-	run_do(p, &t, first + r, &x);
+	tile_load(&t);
+	run_do(p, &t, t.first_run + r, &x);
 }
 
 /* Folds the runs of tile @i that tile_do_run() left in @parts. */
 static void tile_fold(const struct plan *p, uint32_t i, float *mem,
                       float *parts)
 {
-	struct part all = part_at(p, mem), x;
+	struct part all = part_at(p, mem + p->q_floats), x;
 	struct tile t;
-	uint32_t first, nr, r;
+	uint32_t r;
 
-	tile_init(&t, p, i);
-	part_clear(&all, &t);
-	nr = tile_runs(&t, &first);
-	for (r = 0; r < nr; r++) {
+	tile_init(&t, p, i, mem);
+	tile_begin(p, &t, &all);
+	for (r = 0; t.first_run + r < t.end_run; r++) {
 		x = part_at(p, parts + (uint64_t)p->part_floats * r);
 		part_fold(&all, &x, &t);
 	}
-	part_finish(&all, &t);
+	tile_end(p, &t, &all);
 }
 
 static void do_tiles(const struct plan *p, float *mem)
@@ -415,31 +382,58 @@ static void do_runs(const struct plan *p, float *mem)
 	}
 }
 
+static int plan_do(struct plan *p)
+{
+	uint64_t floats;
+	float *mem = NULL;
+	int err;
+
+	err = plan_init(p);
+	floats = p->team * p->own_floats;
+	if (p->by_run)
+		floats += (uint64_t)p->nr_tiles * p->nr_runs * p->part_floats;
+	if (!err)
+		mem = aligned_alloc(SCRATCH_ALIGN, floats * sizeof(float));
+	if (mem && p->by_run)
+		do_runs(p, mem);
+	else if (mem)
+		do_tiles(p, mem);
+	free(mem);
+	free(p->first_tile);
+	return mem ? 0 : -ENOMEM;
+}
+
 /**
  * attend_tiles() - attention of all rows of @a, by way of @run
  *
- * Return: 0, or -ENOMEM with nothing written.
+ * Return: 0, or -ENOMEM, with part of the rows written or none.
  */
 int attend_tiles(const struct kv_attend_args *a, run_attend_fn *run)
 {
-	struct plan p;
-	uint64_t floats;
-	float *mem;
+	const struct page_layout *l = &a->layouts[0];
+	struct share share;
+	struct plan p = {
+		.a = a,
+		.run = run,
+		.share = &share,
+		.group = a->nr_q_heads / l->nr_heads,
+		.run_pages = RUN_TOKENS / l->page_tokens,
+		.acc_stride = lanes_up(page_value_dim(l)),
+	};
 	int err;
 
-	err = plan_init(&p, a, run);
-	if (err)
-		return err;
-	floats = p.team * p.own_floats;
-	if (p.by_run)
-		floats += (uint64_t)p.nr_tiles * p.nr_runs * p.part_floats;
-	mem = aligned_alloc(SCRATCH_ALIGN, floats * sizeof(float));
-	if (mem && p.by_run)
-		do_runs(&p, mem);
-	else if (mem)
-		do_tiles(&p, mem);
-	err = mem ? 0 : -ENOMEM;
-	free(mem);
-	free(p.first_tile);
+	p.saved_floats = p.acc_stride + LANES;
+	err = share_init(&share, a, RUN_TOKENS, share_tokens(&p));
+	if (!err && share.nr_groups) {
+		p.saved = malloc((uint64_t)share.nr_tokens * a->nr_q_heads *
+		                 p.saved_floats * sizeof(float));
+		p.shared = 1;
+		err = p.saved ? plan_do(&p) : -ENOMEM;
+		p.shared = 0;
+	}
+	if (!err)
+		err = plan_do(&p);
+	free(p.saved);
+	share_fini(&share);
 	return err;
 }

@@ -4,7 +4,8 @@
  *
  * A tile is a few consecutive query tokens of one sequence with all query
  * heads of one kv head's group: row i of a tile is token i / group, head
- * i % group. A run is RUN_TOKENS positions starting at a multiple of
+ * i % group. Or they are tokens of several sequences that share what the
+ * tile is of (share.h). A run is RUN_TOKENS positions starting at a multiple of
  * RUN_TOKENS. attend.c cuts a call into tiles and runs and folds what the runs
  * give; a run_attend_fn does one tile over one run.
  *
@@ -16,6 +17,7 @@
 
 #include <math.h>
 #include "kernels/host/host.h"
+#include "kernels/host/share.h"
 
 #define RUN_TOKENS 1024u
 #define LANES      16u /* rows of floats are padded to this */
@@ -29,9 +31,13 @@ struct tile {
 	const struct kv_seq *seq;
 	uint32_t kv_head;
 	uint32_t group; /* query heads per kv head */
+	const struct share_token *tokens; /* of several sequences, or NULL: */
 	uint32_t row;   /* first query token, in q and out */
-	uint32_t pos;   /* and its position */
+	uint32_t pos;   /* and its position; of tokens the least */
+	uint32_t last;  /* the greatest position */
 	uint32_t nr_tokens;
+	uint32_t first_run, end_run; /* counted from position 0 */
+	float *saved;        /* what rows saw of what is shared, or NULL */
 	uint32_t q_stride;   /* floats from row to row of q */
 	uint32_t acc_stride; /* floats from row to row of a part's acc */
 	float *q;            /* [rows][q_stride], zeros past k_dim; in the
@@ -65,9 +71,28 @@ static inline uint32_t score_basis(const struct page_layout *l)
 int attend_tiles(const struct kv_attend_args *a, run_attend_fn *run);
 int ref_attend(const struct kv_attend_args *a);
 
+void tile_load(const struct tile *t);
+void part_clear(const struct part *x, const struct tile *t);
+void part_fold(const struct part *to, const struct part *x,
+               const struct tile *t);
+void part_finish(const struct part *x, const struct tile *t);
+
 static inline uint32_t tile_rows(const struct tile *t)
 {
 	return t->nr_tokens * t->group;
+}
+
+/* Of row @i: its token's row in q and out, and its position. */
+static inline uint64_t tile_row(const struct tile *t, uint32_t i)
+{
+	i /= t->group;
+	return t->tokens ? t->tokens[i].row : t->row + i;
+}
+
+static inline uint32_t tile_pos(const struct tile *t, uint32_t i)
+{
+	i /= t->group;
+	return t->tokens ? t->tokens[i].pos : t->pos + i;
 }
 
 /* The first position that a query at @pos sees. */

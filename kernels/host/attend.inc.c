@@ -172,7 +172,7 @@ static int block_init(struct block *b, const struct tile *t,
 	b->row = row;
 	b->nr = tile_rows(t) - row < BLOCK ? tile_rows(t) - row : BLOCK;
 	for (r = 0; r < b->nr; r++) {
-		uint32_t pos = t->pos + (row + r) / t->group;
+		uint32_t pos = tile_pos(t, row + r);
 		uint64_t lo = window_first(t->a->window, pos);
 		uint64_t hi = (uint64_t)pos + 1;
 
@@ -211,7 +211,7 @@ static void run_attend(const struct tile *t, uint32_t first_page,
 	struct strip *s = t->strip;
 	struct block b;
 
-	s->q_form = NR_FORMS;
+	strip_begin(s);
 	for (page = first_page; page < end_page; page++)
 		for (base = 0; base < pt; base += s->nr_tokens) {
 			strip_init(s, t, page, base);

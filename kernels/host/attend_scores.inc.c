@@ -48,8 +48,7 @@ INLINE void dots_plain(enum form f, uint32_t nr, uint32_t nv,
                        const struct dots *a)
 {
 	const size_t size = form_bytes(f), row = a->s->k.row, dim = a->s->k.dim;
-	const size_t step = nv * VTOKENS * a->s->v.bytes / a->s->nr_tokens * 8 /
-	                    dim;
+	const size_t step = nv * VTOKENS * a->s->v.ahead;
 	const char *next = a->next;
 	vec acc[BLOCK][OCTET], x[OCTET], y;
 	uint32_t r, c;
@@ -87,7 +86,7 @@ INLINE void dots_packed(enum form f, uint32_t nr, uint32_t nv,
 	for (r = 0; r < nr; r++)
 		for (c = 0; c < nv; c++)
 			acc[r][c] = v_set(0);
-	prefetch(a->next, nv * VTOKENS * a->s->v.bytes / a->s->nr_tokens);
+	prefetch(a->next, nv * VTOKENS * a->s->v.page_row);
 	for (;; k += 32, q += fields * 8, left -= fields) {
 		for (c = 0; c < nv; c++)
 			w[c] = v_words(k + c * VTOKENS * row, row);
@@ -125,7 +124,7 @@ INLINE void qk(enum form f, uint32_t nr, const struct tile *t,
 	const uint32_t all = OCTET / VTOKENS;
 	const uint32_t nv = row_width(nr) < all ? row_width(nr) : all;
 	const uint32_t rest = all % nv;
-	const size_t v_row = s->v.bytes / s->nr_tokens;
+	const size_t v_row = s->v.page_row;
 	float fold[BLOCK * OCTET * 8];
 	struct dots a = { .s = s, .q_stride = t->q_stride };
 	uint32_t i, c, r;
@@ -165,6 +164,7 @@ QK_ROWS(FORM_F16)
 QK_ROWS(FORM_BF16)
 QK_ROWS(FORM_U8)
 QK_ROWS(FORM_E4M3)
+QK_ROWS(FORM_E4M3N)
 QK_ROWS(FORM_E5M2)
 QK_ROWS(FORM_N4)
 QK_ROWS(FORM_N2)
@@ -175,6 +175,7 @@ static qk_fn *const qk_fns[NR_FORMS][BLOCK + 1] = {
 	[FORM_BF16] = BY_ROWS(qk_FORM_BF16),
 	[FORM_U8] = BY_ROWS(qk_FORM_U8),
 	[FORM_E4M3] = BY_ROWS(qk_FORM_E4M3),
+	[FORM_E4M3N] = BY_ROWS(qk_FORM_E4M3N),
 	[FORM_E5M2] = BY_ROWS(qk_FORM_E5M2),
 	[FORM_N4] = BY_ROWS(qk_FORM_N4),
 	[FORM_N2] = BY_ROWS(qk_FORM_N2),

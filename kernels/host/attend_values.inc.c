@@ -26,9 +26,8 @@ INLINE void pv_dims(enum form f, uint32_t nr, uint32_t width, int codes8,
 	const float *w = x->w;
 	float *out = x->acc + d;
 	const char *v = s->v.codes + x->lo * row + d * size;
-	const size_t step = width * VLANES * s->k.bytes / s->nr_tokens /
-	                    s->v.dim;
-	const char *next = s->next_k + d * s->k.bytes / s->v.dim;
+	const size_t step = width * (VLANES / 8) * s->k.ahead;
+	const char *next = s->next_k + d / 8 * s->nr_tokens * s->k.ahead;
 	vec acc[BLOCK][8], y[8], z;
 	uint32_t r, c;
 	size_t t;
@@ -83,13 +82,16 @@ INLINE void pv_fields(enum form f, uint32_t nr, uint32_t width,
 	const uint32_t bits = form_field(f), per = VLANES / 8;
 	const size_t row = s->v.row, stride = x->stride, end = x->hi;
 	const char *v = s->v.codes + x->lo * row + word * 32;
-	float *out = x->acc + (word * (32 / bits) + j) * 8;
+	uint32_t octet = word * (32 / bits) + j, ahead;
+	float *out = x->acc + octet * 8;
 	const float *w = x->w;
 	vec acc[BLOCK][8], y[8], z;
 	uint32_t r, c;
 	vint codes;
 	size_t t;
 
+	ahead = (end - x->lo) * s->k.ahead;
+	prefetch(s->next_k + octet * ahead, width * per * ahead);
 	for (r = 0; r < nr; r++)
 		for (c = 0; c < width; c++)
 			acc[r][c] = v_load(out + r * stride + c * VLANES);
@@ -112,31 +114,49 @@ INLINE void pv_fields(enum form f, uint32_t nr, uint32_t width,
 }
 
 /*
- * Words of a rectangle, in units of @unit fields: what shares a scale. Past
- * the end of a row its last word is zeros, and room is left for them.
+ * A unit of @unit fields that share a scale, from field @u of a word: all
+ * widths are constants, so that accumulators are registers. Past the end of a
+ * row its last word is zeros, and room is left for them.
  */
+INLINE void pv_unit(enum form f, uint32_t nr, uint32_t unit,
+                    const struct rect *x, uint32_t word, uint32_t u)
+{
+	const uint32_t per = VLANES / 8, all = unit / per;
+	const uint32_t width = row_width(nr);
+	const uint32_t octet = word * (32 / form_field(f)) + u;
+
+	if (octet < x->d_from / 8 || octet >= x->d_to / 8)
+		return;
+	if (width >= all) {
+		pv_fields(f, nr, all, x, word, u);
+	} else if (width == 4) {
+		pv_fields(f, nr, 4, x, word, u);
+		pv_fields(f, nr, 4, x, word, u + 4 * per);
+	} else if (all == 4) {
+		pv_fields(f, nr, 2, x, word, u);
+		pv_fields(f, nr, 2, x, word, u + 2 * per);
+	} else {
+		pv_fields(f, nr, 3, x, word, u);
+		pv_fields(f, nr, 3, x, word, u + 3 * per);
+		pv_fields(f, nr, 2, x, word, u + 6 * per);
+	}
+}
+
 INLINE void pv_packed(enum form f, uint32_t nr, uint32_t unit,
                       const struct rect *x)
 {
-	const uint32_t bits = form_field(f), fields = 32 / bits;
-	const uint32_t per = VLANES / 8, all = unit / per;
-	const uint32_t width = row_width(nr) < all ? row_width(nr) : all;
-	uint32_t o, u, i, n;
+	const uint32_t fields = 32 / form_field(f), nr_units = fields / unit;
+	uint32_t w = x->d_from / 8 / fields;
 
-	for (o = x->d_from / 8 / fields * fields; o < x->d_to / 8; o += fields)
-#pragma GCC unroll 4
-		for (u = 0; u < fields; u += unit) {
-			if (o + u < x->d_from / 8 || o + u >= x->d_to / 8)
-				continue;
-#pragma GCC unroll 4
-			for (i = 0; i < all; i += n) {
-				n = all - i < width || all - i == width + 1
-				            ? (all - i < 2 ? 1 : 2)
-				            : width;
-				pv_fields(f, nr, n, x, o / fields,
-				          u + i * per);
-			}
+	for (; w * fields < x->d_to / 8; w++) {
+		pv_unit(f, nr, unit, x, w, 0);
+		if (nr_units > 1)
+			pv_unit(f, nr, unit, x, w, unit);
+		if (nr_units > 2) {
+			pv_unit(f, nr, unit, x, w, 2 * unit);
+			pv_unit(f, nr, unit, x, w, 3 * unit);
 		}
+	}
 }
 
 /* One function per form and number of rows. */
@@ -157,6 +177,7 @@ PV_ROWS(FORM_F16)
 PV_ROWS(FORM_BF16)
 PV_ROWS(FORM_U8)
 PV_ROWS(FORM_E4M3)
+PV_ROWS(FORM_E4M3N)
 PV_ROWS(FORM_E5M2)
 PV_ROWS(FORM_N4)
 PV_ROWS(FORM_N2)
@@ -172,6 +193,7 @@ static pv_fn *const pv_fns[NR_FORMS][BLOCK + 1] = {
 	[FORM_BF16] = BY_ROWS(pv_FORM_BF16),
 	[FORM_U8] = BY_ROWS(pv_FORM_U8),
 	[FORM_E4M3] = BY_ROWS(pv_FORM_E4M3),
+	[FORM_E4M3N] = BY_ROWS(pv_FORM_E4M3N),
 	[FORM_E5M2] = BY_ROWS(pv_FORM_E5M2),
 	[FORM_N4] = BY_ROWS(pv_FORM_N4),
 	[FORM_N2] = BY_ROWS(pv_FORM_N2),

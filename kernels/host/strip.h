@@ -39,7 +39,8 @@ enum form {
 	FORM_F16,
 	FORM_BF16,
 	FORM_U8,
-	FORM_E4M3, /* 1 / 256 of its value */
+	FORM_E4M3, /* 1 / 256 of its value; there is no NaN */
+	FORM_E4M3N, /* there may be */
 	FORM_E5M2,
 	FORM_N4,   /* numbers of 4 bits */
 	FORM_N2,
@@ -82,8 +83,9 @@ struct strip_side {
 	uint32_t dim;
 	uint32_t row;	   /* bytes from token to token */
 	const char *codes; /* of the strip's first token */
-	uint32_t bytes;	   /* of the codes in the page, to be prefetched */
-	const char *page;  /* and where they are */
+	const char *page;  /* the same where they lie, to be prefetched: */
+	uint32_t page_row; /* bytes from token to token, */
+	uint32_t ahead;	   /* and for 8 elements of the other side's */
 };
 
 /* One per thread; large arrays are used as far as dims go. */
@@ -104,6 +106,9 @@ struct strip {
 	float *q_own;	    /* room for that */
 	float *q_const;	    /* [rows] q times k_zero */
 	enum form q_form;   /* q_own is of; NR_FORMS: of one page */
+	uint32_t q_page;    /* q_own is turned back by; UINT32_MAX: none */
+	uint32_t v_format;  /* v_fold and v_min are of; KVD_NR_FORMATS: of one
+			     * page */
 	float k_a[STRIP], k_b[STRIP];
 	float lut[16];	    /* of V; a small table is repeated */
 	float k_scale[MAX_DIM], k_zero[MAX_DIM];
@@ -115,6 +120,14 @@ struct strip {
 	char v_words[STRIP * KVD_MAX_DIM / 2] __attribute__((aligned(64)));
 	float dense[STRIP_DENSE * KVD_MAX_DIM] __attribute__((aligned(64)));
 };
+
+/* Before the first strip of a run. */
+static inline void strip_begin(struct strip *s)
+{
+	s->q_form = NR_FORMS;
+	s->q_page = UINT32_MAX;
+	s->v_format = KVD_NR_FORMATS;
+}
 
 /**
  * strip_init() - the strip at token @base of page number @page of @t

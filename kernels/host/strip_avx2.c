@@ -12,14 +12,19 @@
 
 #define OCTET 8u /* elements of one field of 8 words */
 
-/* 2^-x of where the field of element @d is, after the mask. */
-static float field_scale(uint32_t bits, uint32_t d)
+/* Multiplies by what fields are too large by, after the mask. */
+static void field_scale(uint32_t bits, float *p, uint32_t n)
 {
-	uint32_t nr = 32 / bits, j = d / OCTET % nr;
+	uint32_t nr = 32 / bits, d, j = 0, last;
+	__m256 x;
 
-	if (j == nr - 1)
-		j--;
-	return f32_from_bits((127 - bits * j) << 23);
+	for (d = 0; d < n; d += OCTET, j = j + 1 == nr ? 0 : j + 1) {
+		last = j + 1 == nr;
+		x = _mm256_castsi256_ps(_mm256_set1_epi32(
+			(int)((127 - bits * (j - last)) << 23)));
+		_mm256_storeu_ps(p + d, _mm256_mul_ps(_mm256_loadu_ps(p + d),
+						      x));
+	}
 }
 
 static void halves(const uint16_t *h, float *out, uint32_t n)
@@ -77,6 +82,20 @@ static enum form side_form(const struct side *s)
 	}
 }
 
+/* Is there a NaN in @n codes of e4m3, @n a multiple of 32? */
+static int has_nan(const char *codes, uint32_t n)
+{
+	__m256i low = _mm256_set1_epi8(0x7f), any = _mm256_setzero_si256(), x;
+	uint32_t i;
+
+	for (i = 0; i < n; i += 32) {
+		x = _mm256_loadu_si256((const __m256i *)(codes + i));
+		x = _mm256_cmpeq_epi8(_mm256_and_si256(x, low), low);
+		any = _mm256_or_si256(any, x);
+	}
+	return !_mm256_testz_si256(any, any);
+}
+
 /* Where the strip's codes are; packed anew in @words where they must be. */
 static void codes_init(struct strip_side *c, const struct side *s,
 		       uint32_t base, uint32_t nr_tokens, char *words)
@@ -87,8 +106,9 @@ static void codes_init(struct strip_side *c, const struct side *s,
 	c->form = side_form(s);
 	c->dim = s->dim;
 	c->page = c->codes = from;
-	c->bytes = nr_tokens * s->row;
-	c->row = s->row;
+	c->row = c->page_row = s->row;
+	if (c->form == FORM_E4M3 && has_nan(from, nr_tokens * s->row))
+		c->form = FORM_E4M3N;
 	field = form_field(c->form);
 	if (!field || (field == bits && s->dim * bits % 256 == 0))
 		return;
@@ -176,20 +196,45 @@ sparse_find(const struct side *s, uint32_t token)
 	return e + lo;
 }
 
+/* v_fold and v_min: by channel. Most formats have the same in every page. */
+static void v_channels(struct strip *s, const struct side *x)
+{
+	enum coding coding = format_coding(x->format);
+	uint32_t bits = form_field(s->v.form);
+
+	if (x->format == s->v_format)
+		return;
+	s->v_format = x->format;
+	fill(s->v_min, 1, x->dim);
+	fill(s->v_fold, 1, x->dim);
+	if (coding == CODING_KVARN) {
+		halves(side_factors(x), s->v_fold, x->dim);
+		memcpy(s->v_min, s->v_fold, x->dim * 4);
+		s->v_format = KVD_NR_FORMATS;
+	} else if (coding == CODING_FP8) {
+		fill(s->v_fold, fp8_scale(x), x->dim);
+		s->v_format = KVD_NR_FORMATS;
+	}
+	if (bits && coding != CODING_KVQUANT)
+		field_scale(bits, s->v_fold, x->dim);
+}
+
 /* v_a, v_b, v_fold, v_min, outliers: what V's codes stand for. */
 static void v_meta(struct strip *s, const struct side *x, uint32_t base,
 		   const struct kv_tables *tb)
 {
 	enum coding coding = format_coding(x->format);
-	uint32_t n = s->nr_tokens, bits = form_field(s->v.form), g, d;
+	uint32_t n = s->nr_tokens, g;
 
 	s->v_affine = 1;
 	s->v_groups = 1;
 	s->v_group = x->dim;
 	s->v_out = s->v_end = NULL;
-	fill(s->v_min, 1, x->dim);
-	fill(s->v_fold, coding == CODING_FP8 ? fp8_scale(x) : 1, x->dim);
-	if (coding == CODING_16 || coding == CODING_FP8) {
+	if (coding == CODING_16)
+		s->v_affine = 0;
+	else
+		v_channels(s, x);
+	if (coding == CODING_FP8) {
 		s->v_affine = 0;
 	} else if (coding == CODING_KIVI) {
 		s->v_group = x->v_group;
@@ -197,33 +242,27 @@ static void v_meta(struct strip *s, const struct side *x, uint32_t base,
 		for (g = 0; g < s->v_groups; g++)
 			affine(side_affine(x) + g * x->tokens + base, n,
 			       s->v_a + g * STRIP, s->v_b + g * STRIP);
-	} else {
+	} else if (coding != CODING_16) {
 		affine(side_affine(x) + base, n, s->v_a, s->v_b);
-	}
-	if (coding == CODING_KVARN) {
-		halves(side_factors(x), s->v_fold, x->dim);
-		memcpy(s->v_min, s->v_fold, x->dim * 4);
 	}
 	if (coding == CODING_KVQUANT) {
 		lut_init(s->lut, x, tb);
 		s->v_base = base;
 		s->v_out = sparse_find(x, base);
 		s->v_end = sparse_find(x, base + n);
-	} else if (bits) {
-		for (d = 0; d < x->dim; d++)
-			s->v_fold[d] *= field_scale(bits, d);
 	}
 }
 
 /* V is K, which has its scales by channel: K's fold and affine. */
-static void v_of_k(struct strip *s, const struct side *x, uint32_t base)
+static void v_of_k(struct strip *s, const struct side *x)
 {
-	uint32_t bits = form_field(s->v.form), d;
+	uint32_t bits = form_field(s->v.form);
 
 	s->v_affine = s->k_affine;
 	s->v_groups = 1;
 	s->v_group = x->dim;
 	s->v_out = s->v_end = NULL;
+	s->v_format = KVD_NR_FORMATS;
 	memcpy(s->v_a, s->k_a, sizeof(s->k_a));
 	memcpy(s->v_b, s->k_b, sizeof(s->k_b));
 	fill(s->v_fold, 1, x->dim);
@@ -233,73 +272,57 @@ static void v_of_k(struct strip *s, const struct side *x, uint32_t base)
 		memcpy(s->v_min, s->k_zero, x->dim * 4);
 		memcpy(s->v_b, s->k_a, sizeof(s->k_a));
 	}
-	for (d = 0; bits && d < x->dim; d++)
-		s->v_fold[d] *= field_scale(bits, d);
+	if (bits)
+		field_scale(bits, s->v_fold, x->dim);
 }
 
-/* Turns one key, @c and @sn being cosines and sines of its pairs. */
-static void turn(float *x, const float *c, const float *sn, uint32_t pairs,
-		 int interleaved)
+/*
+ * Turns a key, or with @sign -1 back, by @angles: pairs' cosines, then sines.
+ */
+static void turn(float *x, const float *angles, const struct kv_tables *tb,
+		 float sign)
 {
-	uint32_t step = interleaved ? 2 : 1, other = interleaved ? 1 : pairs, i;
+	uint32_t pairs = tb->rope_pairs, i;
+	uint32_t step = tb->rope_interleaved ? 2 : 1;
+	uint32_t other = tb->rope_interleaved ? 1 : pairs;
 
 	for (i = 0; i < pairs; i++) {
 		float a = x[i * step], b = x[i * step + other];
+		float c = angles[i], sn = sign * angles[pairs + i];
 
-		x[i * step] = a * c[i] - b * sn[i];
-		x[i * step + other] = a * sn[i] + b * c[i];
+		x[i * step] = a * c - b * sn;
+		x[i * step + other] = a * sn + b * c;
 	}
 }
 
-static void turn_halves(float *restrict x, float *restrict y,
-			const float *restrict c, const float *restrict sn,
-			uint32_t pairs)
+/*
+ * Keys of a page turn by its angle and their token's. The first turns all of
+ * them alike, so it is the query that is turned, back: q_init().
+ */
+static void dense_turn(struct strip *s, const struct side *x, uint32_t base,
+		       const struct kv_tables *tb)
 {
-	uint32_t i;
+	uint32_t t;
 
-	for (i = 0; i < pairs; i++) {
-		float a = x[i], b = y[i];
-
-		x[i] = a * c[i] - b * sn[i];
-		y[i] = a * sn[i] + b * c[i];
-	}
+	for (t = 0; t < s->nr_tokens; t++)
+		turn(s->dense + t * x->dim,
+		     tb->rope_token + (size_t)(base + t) * 2 * tb->rope_pairs,
+		     tb, 1);
 }
 
-/* Cosines and sines of the sum of two angles. */
-static void angles(float *restrict c, float *restrict sn,
-		   const float *restrict page, const float *restrict token,
-		   uint32_t pairs)
+/*
+ * K as floats, turned by the angle of each token where @angles are given.
+ * Outliers are added last: a turned one is two.
+ */
+static void dense_values(struct strip *s, const struct side *x,
+			 const float *angles, uint32_t pairs)
 {
-	uint32_t i;
-
-	for (i = 0; i < pairs; i++) {
-		c[i] = page[i] * token[i] - page[pairs + i] * token[pairs + i];
-		sn[i] = page[pairs + i] * token[i] + page[i] * token[pairs + i];
-	}
-}
-
-static void dense_turn(struct strip *s, const struct side *x, uint32_t page,
-		       uint32_t base, const struct kv_tables *tb)
-{
-	float c[KVD_MAX_DIM / 2], sn[KVD_MAX_DIM / 2];
-	uint32_t pairs = tb->rope_pairs, t;
-
-	for (t = 0; t < s->nr_tokens; t++) {
-		float *k = s->dense + t * x->dim;
-
-		angles(c, sn, tb->rope_page + (size_t)page * 2 * pairs,
-		       tb->rope_token + (size_t)(base + t) * 2 * pairs, pairs);
-		if (tb->rope_interleaved)
-			turn(k, c, sn, pairs, 1);
-		else
-			turn_halves(k, k + pairs, c, sn, pairs);
-	}
-}
-
-/* Values of K, in the basis of the page. */
-static void dense_values(struct strip *s, const struct side *x, uint32_t base)
-{
-	const struct sparse_entry *e, *end;
+	struct unpack8 u = { .form = s->k.form,
+			     .dim = x->dim,
+			     .lut = s->k_lut,
+			     .scale = s->k_scale,
+			     .zero = s->k_zero,
+			     .pairs = pairs };
 	uint32_t t;
 
 	if (!s->k_affine) {
@@ -310,42 +333,66 @@ static void dense_values(struct strip *s, const struct side *x, uint32_t base)
 		fill(s->k_scale, 1, x->dim);
 		fill(s->k_zero, 0, x->dim);
 	}
-	for (t = 0; t < s->nr_tokens; t++)
-		unpack8_values(&(struct unpack8){ .form = s->k.form,
-						  .dim = x->dim,
-						  .lut = s->k_lut,
-						  .scale = s->k_scale,
-						  .zero = s->k_zero,
-						  .a = s->k_a[t],
-						  .b = s->k_b[t] },
-			       s->k.codes + t * s->k.row,
+	for (t = 0; t < s->nr_tokens; t++) {
+		u.a = s->k_a[t];
+		u.b = s->k_b[t];
+		u.angles = angles + t * 2ull * pairs;
+		unpack8_values(&u, s->k.codes + t * s->k.row,
 			       s->dense + t * x->dim);
-	if (format_coding(x->format) != CODING_KVQUANT)
-		return;
-	e = sparse_find(x, base);
-	for (end = sparse_find(x, base + s->nr_tokens); e < end; e++)
-		s->dense[e->at - base * x->dim] += f16_to_f32(e->value);
+	}
 }
 
-/* K as the model's keys, turned where pages hold them before RoPE. */
-static void dense_init(struct strip *s, const struct side *x,
-		       const struct tile *t, uint32_t page, uint32_t base)
+/* K's outliers; those of pairs turned as dense_values() turns. */
+static void dense_outliers(struct strip *s, const struct side *x, uint32_t base,
+			   const float *angles, uint32_t pairs)
 {
-	const struct page_layout *l = &t->a->layouts[0];
+	const struct sparse_entry *e = sparse_find(x, base), *end;
+
+	for (end = sparse_find(x, base + s->nr_tokens); e < end; e++) {
+		uint32_t at = e->at - base * x->dim, d = at % x->dim;
+		const float *c = angles + at / x->dim * 2ull * pairs;
+		float v = f16_to_f32(e->value), *k = s->dense + at;
+
+		if (d < pairs) {
+			k[0] += v * c[d];
+			k[pairs] += v * c[pairs + d];
+		} else if (d < 2 * pairs) {
+			k[-(int)pairs] -= v * c[d];
+			k[0] += v * c[d - pairs];
+		} else {
+			k[0] += v;
+		}
+	}
+}
+
+/*
+ * K as the model's keys, turned where pages hold them before RoPE: while they
+ * are unpacked, or else after.
+ */
+static void dense_init(struct strip *s, const struct side *x,
+		       const struct tile *t, uint32_t base)
+{
+	const struct kv_tables *tb = t->a->tables;
+	int pre = t->a->layouts[0].rope_order == KVD_ROPE_PRE;
+	int at_once = pre && !x->basis && !tb->rope_interleaved &&
+		      tb->rope_pairs % OCTET == 0;
+	uint32_t pairs = at_once ? tb->rope_pairs : 0, i;
+	const float *r, *angles = pre ? tb->rope_token : NULL;
 	float row[KVD_MAX_DIM];
-	uint32_t i;
 
-	dense_values(s, x, base);
-	if (l->rope_order == KVD_ROPE_PRE) {
-		const float *r = basis_rotation(t->a->tables, x->basis,
-						x->layer, x->dim, 0);
-
+	if (at_once)
+		angles += (size_t)base * 2 * pairs;
+	dense_values(s, x, angles, pairs);
+	if (format_coding(x->format) == CODING_KVQUANT)
+		dense_outliers(s, x, base, angles, pairs);
+	if (pre && !at_once) {
+		r = basis_rotation(tb, x->basis, x->layer, x->dim, 0);
 		for (i = 0; i < s->nr_tokens && x->basis; i++) {
 			memcpy(row, s->dense + i * x->dim, x->dim * 4);
 			basis_undo(x->basis, x->dim, r, row,
 				   s->dense + i * x->dim);
 		}
-		dense_turn(s, x, page, base, t->a->tables);
+		dense_turn(s, x, base, tb);
 	}
 	s->k.form = FORM_F32;
 	s->k.codes = (const char *)s->dense;
@@ -370,12 +417,36 @@ static float q_scale(const struct strip *s, const float *q, float *out)
 	return v8_sum(sum);
 }
 
-/* Queries in the strip's own scale: times k_scale, and q_const of k_zero. */
-static void q_init(struct strip *s, const struct tile *t)
+/* Queries turned back by the angle of the page; the tables know it. */
+static void q_turn(struct strip *s, const struct tile *t, uint32_t page)
 {
-	uint32_t bits = form_field(s->k.form), dim = s->k.dim, r, d;
+	const struct kv_tables *tb = t->a->tables;
+	uint32_t r;
+
+	memset(s->q_const, 0, tile_rows(t) * 4);
+	s->q = s->q_own;
+	if (s->q_page == page)
+		return;
+	s->q_page = page;
+	for (r = 0; r < tile_rows(t); r++) {
+		float *q = s->q_own + r * t->q_stride;
+
+		memcpy(q, t->q + r * t->q_stride, t->q_stride * 4);
+		turn(q, tb->rope_page + (size_t)page * 2 * tb->rope_pairs, tb,
+		     -1);
+	}
+}
+
+/* Queries in the strip's own scale: times k_scale, and q_const of k_zero. */
+static void q_init(struct strip *s, const struct tile *t, uint32_t page)
+{
+	uint32_t bits = form_field(s->k.form), dim = s->k.dim, r;
 
 	s->q = t->q;
+	if (t->a->layouts[0].rope_order == KVD_ROPE_PRE) {
+		q_turn(s, t, page);
+		return;
+	}
 	if (!bits && !s->k_channel) {
 		memset(s->q_const, 0, tile_rows(t) * 4);
 		return;
@@ -386,8 +457,8 @@ static void q_init(struct strip *s, const struct tile *t)
 	s->q_form = s->k_channel ? NR_FORMS : s->k.form;
 	if (!s->k_channel)
 		fill(s->k_scale, 1, dim);
-	for (d = 0; bits && d < dim; d++)
-		s->k_scale[d] *= field_scale(bits, d);
+	if (bits)
+		field_scale(bits, s->k_scale, dim);
 	for (r = 0; r < tile_rows(t); r++)
 		s->q_const[r] = q_scale(s, t->q + r * t->q_stride,
 					s->q_own + r * t->q_stride);
@@ -414,7 +485,7 @@ static const char *strip_next(const struct strip *s, const struct tile *t,
 
 	if (next < k->tokens)
 		return (const char *)k->codes + (size_t)next * k->row;
-	if (page >= (t->pos + t->nr_tokens - 1) / k->tokens)
+	if (page >= t->last / k->tokens)
 		return s->k.page;
 	p = page_at(t, page + 1, &l);
 	return p + page_record(l, t->a->layer, t->kv_head);
@@ -441,14 +512,16 @@ void strip_init(struct strip *s, const struct tile *t, uint32_t page,
 	} else {
 		s->v = s->k;
 		if (!dense)
-			v_of_k(s, &k, base);
+			v_of_k(s, &k);
 	}
 	if (dense)
-		dense_init(s, &k, t, page, base);
+		dense_init(s, &k, t, base);
 	if (dense && !l->v_dim) {
 		s->v = s->k;
-		v_of_k(s, &k, base);
+		v_of_k(s, &k);
 	}
-	q_init(s, t);
+	s->k.ahead = s->k.page_row * OCTET / s->v.dim;
+	s->v.ahead = s->v.page_row * OCTET / s->k.dim;
+	q_init(s, t, page);
 	s->next_k = strip_next(s, t, &k, page, base);
 }

@@ -76,37 +76,55 @@ void unpack8_words(uint32_t bits, const char *row, uint32_t dim, char *out)
 	}
 }
 
-/* Codes of elements d .. d + 7 as floats. */
-INLINE __m256 octet(enum form f, const char *codes, uint32_t d,
-		    const float *lut)
+/* Values of elements d .. d + 7. What a form never has is left out. */
+INLINE __m256 octet(enum form f, const struct unpack8 *u, const char *codes,
+		    uint32_t d, __m256 low, __m256 high)
 {
 	uint32_t bits = form_field(f), j;
 	__m256i w;
+	__m256 x;
 
-	if (!bits)
-		return v8_form(f, codes + d * form_bytes(f));
-	j = d / 8 % (32 / bits);
-	w = _mm256_loadu_si256(
-		(const __m256i *)(codes + d / (256 / bits) * 32));
-	w = _mm256_srl_epi32(w, _mm_cvtsi32_si128((int)(bits * j)));
-	w = _mm256_and_si256(w, _mm256_set1_epi32((1 << bits) - 1));
-	if (f == FORM_N4 || f == FORM_N2)
-		return _mm256_cvtepi32_ps(w);
-	return v8_lookup(f, lut, w);
+	if (!bits) {
+		x = v8_form(f, codes + d * form_bytes(f));
+	} else {
+		j = d / 8 % (32 / bits);
+		w = _mm256_loadu_si256(
+			(const __m256i *)(codes + d / (256 / bits) * 32));
+		w = _mm256_srl_epi32(w, _mm_cvtsi32_si128((int)(bits * j)));
+		x = f < FORM_L4 ? _mm256_cvtepi32_ps(_mm256_and_si256(
+					  w,
+					  _mm256_set1_epi32((1 << bits) - 1))) :
+				  v8_lookup(f, low, high, w);
+	}
+	if (form_exact(f))
+		return x;
+	x = _mm256_fmadd_ps(x, _mm256_loadu_ps(u->scale + d),
+			    _mm256_loadu_ps(u->zero + d));
+	if (f >= FORM_L4)
+		return x;
+	return _mm256_fmadd_ps(x, _mm256_set1_ps(u->a), _mm256_set1_ps(u->b));
 }
 
 INLINE void values(enum form f, const struct unpack8 *u, const char *codes,
 		   float *out)
 {
-	__m256 a = _mm256_set1_ps(u->a), b = _mm256_set1_ps(u->b), x;
+	__m256 low = _mm256_loadu_ps(u->lut);
+	__m256 high = _mm256_loadu_ps(u->lut + 8), a, b, c, s;
+	const uint32_t n = u->pairs, dim = u->dim;
 	uint32_t d;
 
-	for (d = 0; d < u->dim; d += 8) {
-		x = octet(f, codes, d, u->lut);
-		x = _mm256_fmadd_ps(x, _mm256_loadu_ps(u->scale + d),
-				    _mm256_loadu_ps(u->zero + d));
-		_mm256_storeu_ps(out + d, _mm256_fmadd_ps(x, a, b));
+	for (d = 0; d < n; d += 8) {
+		a = octet(f, u, codes, d, low, high);
+		b = octet(f, u, codes, d + n, low, high);
+		c = _mm256_loadu_ps(u->angles + d);
+		s = _mm256_loadu_ps(u->angles + n + d);
+		_mm256_storeu_ps(out + d,
+				 _mm256_fmsub_ps(a, c, _mm256_mul_ps(b, s)));
+		_mm256_storeu_ps(out + n + d,
+				 _mm256_fmadd_ps(a, s, _mm256_mul_ps(b, c)));
 	}
+	for (d = 2 * n; d < dim; d += 8)
+		_mm256_storeu_ps(out + d, octet(f, u, codes, d, low, high));
 }
 
 void unpack8_values(const struct unpack8 *u, const char *codes, float *out)
@@ -120,6 +138,7 @@ void unpack8_values(const struct unpack8 *u, const char *codes, float *out)
 	CASE(FORM_BF16)
 	CASE(FORM_U8)
 	CASE(FORM_E4M3)
+	CASE(FORM_E4M3N)
 	CASE(FORM_E5M2)
 	CASE(FORM_N4)
 	CASE(FORM_N2)

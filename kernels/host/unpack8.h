@@ -16,6 +16,8 @@ struct unpack8 {
 	const float *scale; /* [dim] */
 	const float *zero;
 	float a, b; /* of the token: ((code * scale + zero) * a) + b */
+	uint32_t pairs;	     /* elements i and pairs + i turn by angles: */
+	const float *angles; /* cosines, then sines; pairs % 8 is 0 */
 };
 
 /*

@@ -194,7 +194,7 @@ static inline vec v_fields(uint32_t bits, vint w, uint32_t j)
 /* The same, as entries of @lut. */
 static inline vec v_lookup(enum form f, const float *lut, vint w, uint32_t j)
 {
-	return v8_lookup(f, lut,
+	return v8_lookup(f, v_load(lut), v_load(lut + 8),
 	                 _mm256_srli_epi32(w, (int)(form_field(f) * j)));
 }
 

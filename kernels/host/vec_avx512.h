@@ -163,8 +163,9 @@ static inline vec v16_bytes(enum form f, __m128i codes)
 {
 	__m128i high = _mm_srli_si128(codes, 8), zero = _mm_setzero_si128();
 
-	if (f == FORM_E4M3)
-		return _mm512_cvtph_ps(v_both(v8_e4m3(codes), v8_e4m3(high)));
+	if (f == FORM_E4M3 || f == FORM_E4M3N)
+		return _mm512_cvtph_ps(
+			v_both(v8_e4m3(f, codes), v8_e4m3(f, high)));
 	if (f == FORM_E5M2)
 		return _mm512_cvtph_ps(v_both(_mm_unpacklo_epi8(zero, codes),
 		                              _mm_unpacklo_epi8(zero, high)));

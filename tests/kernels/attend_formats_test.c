@@ -224,6 +224,53 @@ static void test_mla(void **state)
 	}
 }
 
+static void same(const struct rows *a, const struct rows *b)
+{
+	assert_memory_equal(a->out, b->out, a->nr * a->dim * sizeof(float));
+	assert_memory_equal(a->lse, b->lse, a->nr * sizeof(float));
+}
+
+/* A prompt in chunks, and with nothing yet written past each chunk. */
+static void test_chunks(void **state)
+{
+	const struct host_kernels *k;
+	struct rows whole, parts;
+	struct shape s;
+	struct world w;
+	uint32_t n, i, at, by;
+
+	for (n = 0; n < 2 * KVD_NR_FORMATS; n++) {
+		uint32_t f = n % KVD_NR_FORMATS;
+
+		s = (struct shape){ .format = { { f, f }, { KVD_BF16, f } } };
+		shape_rest(&s, random_below(1000), 200);
+		world_init(&w, &s);
+		world_fill(&w);
+		rows_init(&whole, &w);
+		rows_init(&parts, &w);
+		for (i = 1; (k = host_kernels_nth(i)); i++) {
+			world_attend(&w, k, 0, 1000, 1, whole.out, whole.lse);
+			for (at = 0; at < 200; at += by) {
+				by = 1 + random_below(60);
+				world_attend(&w, k, at, by, 1 + by % 3,
+					     parts.out, parts.lse);
+			}
+			same(&whole, &parts);
+		}
+		memset(parts.out, 0xff, parts.nr * parts.dim * sizeof(float));
+		for (at = 200; at > 0; at -= by) {
+			by = 1 + random_below(at < 30 ? at : 30);
+			world_poison(&w, at);
+			world_attend(&w, host_kernels_nth(1), at - by, by, 2,
+				     parts.out, parts.lse);
+		}
+		same(&whole, &parts);
+		rows_fini(&whole);
+		rows_fini(&parts);
+		world_fini(&w);
+	}
+}
+
 static void test_worst(void **state)
 {
 	printf("worst error %.2g, bound %.2g\n", worst, BOUND);
@@ -236,6 +283,7 @@ int main(void)
 		cmocka_unit_test(test_mixed),
 		cmocka_unit_test(test_prefill),
 		cmocka_unit_test(test_mla),
+		cmocka_unit_test(test_chunks),
 		cmocka_unit_test(test_worst),
 	};
 

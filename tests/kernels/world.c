@@ -53,7 +53,7 @@ static void world_pages(struct world *w)
 
 	if (w->layouts[1].page_bytes > size)
 		size = w->layouts[1].page_bytes;
-	w->pages = calloc(w->nr_pages, sizeof(*w->pages));
+	w->pages = calloc(2 * w->nr_pages, sizeof(*w->pages)); /* overlays */
 	w->segment_bytes = size * w->nr_pages;
 	for (i = 0; i < 2; i++)
 		w->segments[i] = malloc(w->segment_bytes);
@@ -132,9 +132,32 @@ static uint32_t world_seqs(struct world *w, uint32_t first, uint32_t n,
 		seqs[i].nr_rows = first >= len      ? 0
 		                  : len - first < n ? len - first
 		                                    : n;
+		if (w->only && i != w->only - 1)
+			seqs[i].nr_rows = 0;
 		rows += seqs[i].nr_rows;
 	}
 	return rows;
+}
+
+void world_share(struct world *w, uint32_t seq, uint32_t pages)
+{
+	memcpy(&w->pages[w->seqs[seq].first_page],
+	       &w->pages[w->seqs[0].first_page], pages * sizeof(*w->pages));
+}
+
+void world_overlay(struct world *w, uint32_t seq, uint32_t from)
+{
+	struct kv_seq *s = &w->seqs[seq];
+	uint32_t end = w->s.len[seq] / w->s.page_tokens + 1, p;
+
+	s->overlay_from = from;
+	s->overlay_page = w->nr_pages + s->first_page + from;
+	for (p = from; p < end; p++) {
+		struct kv_page_ref *r = &w->pages[s->first_page + p];
+
+		w->pages[s->overlay_page + p - from] = *r;
+		r->segment = KV_NO_SEGMENT;
+	}
 }
 
 void world_append(struct world *w, const struct host_kernels *k, uint32_t first,

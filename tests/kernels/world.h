@@ -44,6 +44,7 @@ struct world {
 	float *k, *v, *q; /* [token][head][dim], sequence by sequence */
 	float sinks[64];
 	struct kv_tables tables; /* of world_fill() */
+	uint32_t only;		 /* 1 + the sequence that attends; 0: all */
 };
 
 void world_init(struct world *w, const struct shape *s);
@@ -62,6 +63,18 @@ void world_append(struct world *w, const struct host_kernels *k, uint32_t first,
  * format is appended in place.
  */
 void world_fill(struct world *w);
+
+/*
+ * Overwrites tokens from @from on of every sequence with NaN, where a format
+ * is appended in place: what such a page holds before they are written.
+ */
+void world_poison(struct world *w, uint32_t from);
+
+/* Lets sequence @seq begin with the first @pages of sequence 0. */
+void world_share(struct world *w, uint32_t seq, uint32_t pages);
+
+/* Pages of sequence @seq from @from on are found in its overlay alone. */
+void world_overlay(struct world *w, uint32_t seq, uint32_t from);
 
 /*
  * Attends with tokens first..first+n-1 of every sequence that has them; out

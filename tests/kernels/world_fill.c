@@ -242,12 +242,12 @@ static void side_fill(const struct side *s, uint32_t n)
 	meta_fill(s, n);
 }
 
-void world_fill(struct world *w)
+/* The sides of every page of every sequence, with their tokens before @n. */
+static void sides(struct world *w, void (*f)(const struct side *s, uint32_t n),
+		  uint32_t n)
 {
-	uint32_t pt = w->s.page_tokens, i, p, h, n;
+	uint32_t pt = w->s.page_tokens, i, p, h, is_v;
 
-	world_unfill(w);
-	tables_fill(w);
 	for (i = 0; i < w->s.nr_seqs; i++)
 		for (p = 0; p * pt < w->s.len[i]; p++)
 			for (h = 0; h < w->s.nr_heads; h++) {
@@ -255,17 +255,43 @@ void world_fill(struct world *w)
 					&w->pages[w->seqs[i].first_page + p];
 				const struct page_layout *l =
 					&w->layouts[r->layout];
-				uint8_t *page = w->segments[r->segment] +
-						r->offset;
-				struct side k = side_at(l, page, WORLD_LAYER,
-							h, 0);
-				struct side v = side_at(l, page, WORLD_LAYER,
-							h, 1);
+				uint32_t end = n < w->s.len[i] ? n :
+								 w->s.len[i];
 
-				n = w->s.len[i] - p * pt;
-				n = n < pt ? n : pt;
-				side_fill(&k, n);
-				if (l->v_dim)
-					side_fill(&v, n);
+				end = end > p * pt ? end - p * pt : 0;
+				end = end < pt ? end : pt;
+				for (is_v = 0; is_v < (l->v_dim ? 2 : 1);
+				     is_v++) {
+					struct side s = side_at(
+						l,
+						w->segments[r->segment] +
+							r->offset,
+						WORLD_LAYER, h, is_v);
+
+					f(&s, end);
+				}
 			}
+}
+
+void world_fill(struct world *w)
+{
+	world_unfill(w);
+	tables_fill(w);
+	sides(w, side_fill, UINT32_MAX);
+}
+
+static void side_poison(const struct side *s, uint32_t n)
+{
+	if (format_whole(s->format))
+		return;
+	memset(s->codes + (size_t)n * s->row, 0xff,
+	       (size_t)(s->tokens - n) * s->row);
+	if (format_coding(s->format) == CODING_TOKEN)
+		memset(side_affine(s) + n, 0xff,
+		       (s->tokens - n) * sizeof(struct affine_meta));
+}
+
+void world_poison(struct world *w, uint32_t from)
+{
+	sides(w, side_poison, from);
 }
