@@ -281,7 +281,6 @@ static bool at_most(const char *name, double limit, uint32_t nr)
 static bool check(uint32_t nr)
 {
 	double int4 = result_of(find("int4"), nr).loss;
-	double kivi2 = result_of(find("kivi2"), nr).loss;
 	double naive = result_of(find("naive: K and V 2 bits a token"), nr).loss;
 	bool ok = true;
 
@@ -289,8 +288,6 @@ static bool check(uint32_t nr)
 		if (entries[i].limit > 0)
 			ok &= at_most(entries[i].name, entries[i].limit, nr);
 	ok &= at_most("int4h", int4 / 2, nr);
-	ok &= at_most("kvarn22", kivi2, nr);
-	ok &= at_most("oscar2", kivi2, nr);
 	if (naive < 1) {
 		fprintf(stderr, "naive 2 bits cost %.3f: this model has no "
 			"outlier channels\n", naive);
