@@ -18,6 +18,7 @@ static const struct command *const commands[] = {
 	&command_stat,
 	&command_clients,
 	&command_spaces,
+	&command_plan,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -61,7 +62,7 @@ static int parse(int argc, char **argv, struct options *o,
 			o->verify = true;
 		} else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
 			o->socket = argv[++i];
-		} else if (!*ret && find(argv[i])) {
+		} else if (!*ret && find(argv[i]) && !find(argv[i])->run) {
 			*ret = find(argv[i]);
 		} else {
 			fprintf(stderr, "kvctl: what is %s? (kvctl --help)\n",
@@ -133,6 +134,10 @@ int main(int argc, char **argv)
 		return usage(stdout, 0);
 	if (argc < 2)
 		return usage(stderr, USAGE);
+	c = find(argv[1]);
+	if (c && c->run)
+		return c->run(argc - 2, argv + 2);
+	c = NULL;
 	if (parse(argc, argv, &o, &c))
 		return USAGE;
 	opts.socket = o.socket;
