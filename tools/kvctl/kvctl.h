@@ -25,11 +25,15 @@ struct command {
 	 * Return: 0 or -errno, kvd_error() has the reason. */
 	int (*ask)(struct kvd *k, const struct options *o, json_t **ret);
 	void (*print)(const json_t *answer);
+	/* Instead of the two, where no daemon is asked: all of the command.
+	 * argv is what comes after its name. Return: exit status. */
+	int (*run)(int argc, char **argv);
 };
 
 extern const struct command command_status;
 extern const struct command command_stat;
 extern const struct command command_clients;
 extern const struct command command_spaces;
+extern const struct command command_plan;
 
 #endif

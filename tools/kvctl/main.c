@@ -19,6 +19,7 @@ static const struct command *const commands[] = {
 	&command_stat,
 	&command_clients,
 	&command_spaces,
+	&command_plan,
 };
 
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -63,7 +64,7 @@ static int parse(int argc, char **argv, struct options *o,
 			o->verify = true;
 		} else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
 			o->socket = argv[++i];
-		} else if (!*ret && find(argv[i])) {
+		} else if (!*ret && find(argv[i]) && !find(argv[i])->run) {
 			*ret = find(argv[i]);
 		} else {
 			fprintf(stderr, "kvctl: what is %s? (kvctl --help)\n",
@@ -137,6 +138,10 @@ int main(int argc, char **argv)
 		return usage(stderr, USAGE);
 	if (strcmp(argv[1], "calibrate") == 0)
 		return calibrate_main(argc - 1, argv + 1);
+	c = find(argv[1]);
+	if (c && c->run)
+		return c->run(argc - 2, argv + 2);
+	c = NULL;
 	if (parse(argc, argv, &o, &c))
 		return USAGE;
 	opts.socket = o.socket;
