@@ -74,6 +74,12 @@ static const struct plan_cache *smallest(const struct plan *p)
 	return best;
 }
 
+/* Are there smaller weights than these? */
+static bool can_shrink(const struct plan *p)
+{
+	return weights_as(p, smaller[NR_SMALLER - 1]) < p->weights;
+}
+
 static void say_format(struct text *t, const struct plan *p,
                        const struct plan_cache *c)
 {
@@ -134,9 +140,11 @@ static void say_nothing_fits(struct text *t, const struct plan *p)
 	say(t, " more memory, or more GPUs (--tp).");
 }
 
-static const char *what_dominates(const struct plan *p)
+/* Weights that are small already are not. */
+static const char *what_to_shrink(const struct plan *p)
 {
-	return plan_need(p, &p->f16) > p->weights ? "cache" : "weights";
+	return plan_need(p, &p->f16) > p->weights || !can_shrink(p) ? "cache"
+	                                                            : "weights";
 }
 
 static void say_share(struct text *t, const struct plan *p)
@@ -156,8 +164,8 @@ static void say_fits(struct text *t, const struct plan *p)
 	say(t,
 	    " That fits in f16: nothing has to shrink. To have more room, "
 	    "quantize the %s first.",
-	    what_dominates(p));
-	if (!strcmp(what_dominates(p), "weights"))
+	    what_to_shrink(p));
+	if (!strcmp(what_to_shrink(p), "weights"))
 		say_weights(t, p);
 }
 
@@ -165,7 +173,7 @@ static void say_fits(struct text *t, const struct plan *p)
 static void say_short(struct text *t, const struct plan *p,
                       const struct plan_cache *fit)
 {
-	if (!strcmp(what_dominates(p), "weights")) {
+	if (!strcmp(what_to_shrink(p), "weights")) {
 		say(t, " That does not fit in f16, and the weights are the "
 		       "larger part: quantize weights first.");
 		say_weights(t, p);
@@ -176,8 +184,12 @@ static void say_short(struct text *t, const struct plan *p,
 			say(t, ".");
 		}
 	} else {
-		say(t, " That does not fit in f16, and the cache is the "
-		       "larger part: quantize the cache.");
+		say(t,
+		    " That does not fit in f16, and %s: quantize the "
+		    "cache.",
+		    plan_need(p, &p->f16) > p->weights
+		            ? "the cache is the larger part"
+		            : "the weights are small already");
 		if (fit) {
 			say(t, " The first format that fits is ");
 			say_format(t, p, fit);
@@ -202,8 +214,10 @@ static void conclude(struct text *t, const struct plan *p,
 	if (!smallest(p))
 		say(t, " No format asked for can be used.");
 	else if (!plan_left(p, p->weights)) {
-		say(t, " The weights alone do not fit: quantize weights "
-		       "first, or split them (--tp).");
+		say(t, " The weights alone do not fit: %s.",
+		    can_shrink(p) ? "quantize them first, or split them "
+		                    "(--tp)"
+		                  : "split them (--tp)");
 		say_weights(t, p);
 	} else if (plan_need(p, &p->f16) <= plan_left(p, p->weights))
 		say_fits(t, p);
@@ -218,10 +232,11 @@ json_t *plan_advice(const struct plan *p)
 	struct text t = { .len = 0 };
 
 	conclude(&t, p, fit);
-	return json_pack("{s:I, s:f, s:s, s:b, s:s?, s:s}", "f16_cache_bytes",
-	                 (json_int_t)need, "cache_share",
+	return json_pack("{s:I, s:f, s:s, s:s, s:b, s:s?, s:s}",
+	                 "f16_cache_bytes", (json_int_t)need, "cache_share",
 	                 (double)need / ((double)need + (double)p->weights),
 	                 "larger", need > p->weights ? "cache" : "weights",
+	                 "shrink", p->f16.refused ? "" : what_to_shrink(p),
 	                 "fits_f16", need && need <= plan_left(p, p->weights),
 	                 "format", fit ? fit->name : NULL, "text", t.at);
 }

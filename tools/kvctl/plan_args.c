@@ -201,7 +201,7 @@ static int settle(struct plan_args *a, const struct texts *t)
 		return -EINVAL;
 	if (a->memory < 1 << 20)
 		return plan_fail("--memory: %s is less than 1M", t->memory);
-	a->reserve = a->memory / 100 * RESERVE_PERCENT;
+	a->reserve = a->memory * RESERVE_PERCENT / 100;
 	if (t->reserve &&
 	    size_parse("--reserve", t->reserve, a->memory, &a->reserve))
 		return -EINVAL;

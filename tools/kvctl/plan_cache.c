@@ -42,12 +42,7 @@ static void geometry_init(struct kvd_geometry *g, const struct plan_model *m,
 	add_group(g, m, pages, m->nr_window_layers, m->window);
 }
 
-static int is_quantized_kvquant(uint32_t format)
-{
-	return format_coding(format) == CODING_KVQUANT;
-}
-
-/* Tables of formats.md and the seed's three tiers, in a few words. */
+/* What to expect of a format, in a few words. */
 static const char *note_of(uint32_t k, uint32_t v)
 {
 	uint32_t bits = format_bits(v) < format_bits(k) ? format_bits(v)
@@ -66,6 +61,8 @@ static const char *note_of(uint32_t k, uint32_t v)
 		return "4 bits: keys with outlier channels suffer";
 	if (bits == 4)
 		return "4 bits: small loss, built for key outliers";
+	if (k != v && format_bits(k) > bits)
+		return "fewer bits for values: measure the loss";
 	return bits == 3 ? "3 bits: measure the loss"
 	                 : "2 bits: for capacity; measure the loss";
 }
@@ -125,7 +122,7 @@ int plan_cache_init(struct plan_cache *c, const struct plan_model *m,
 	c->geometry.v_format = v;
 	c->needs_profile = format_needs_profile(k) || format_needs_profile(v);
 	c->geometry.profile = c->needs_profile ? SOME_PROFILE : 0;
-	if (is_quantized_kvquant(k))
+	if (format_coding(k) == CODING_KVQUANT)
 		c->geometry.rope_order = KVD_ROPE_PRE;
 	c->lag = is_whole(c) && kvd_formats_lag(k, v);
 	c->refused = kvd_geometry_check(&c->geometry);

@@ -93,7 +93,7 @@ static void print_formats(const json_t *formats)
 		                              "bytes/token", "tokens",
 		                              "sequences",   "x f16",
 		                              "fits",        "note" };
-	struct table t = TABLE_NULL;
+	struct table t = { .left = 7 };
 	const json_t *f;
 	size_t i;
 

@@ -89,7 +89,8 @@ void table_print(struct table *t)
 	for (i = 0; i < t->nr_rows; i++) {
 		printf("%-*s", width[0], t->rows[i].cell[0]);
 		for (c = 1; c < TABLE_COLUMNS && width[c]; c++)
-			printf("  %*s", width[c], t->rows[i].cell[c]);
+			printf("  %*s", c == t->left ? 0 : width[c],
+			       t->rows[i].cell[c]);
 		putchar('\n');
 	}
 	free(t->rows);

@@ -20,6 +20,7 @@ struct table {
 	struct table_row *rows;
 	size_t nr_rows;
 	size_t nr_cells; /* of the last row */
+	size_t left;	 /* a column of text, to the left as column 0 is */
 };
 
 #define TABLE_NULL                                                             \
