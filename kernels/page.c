@@ -67,7 +67,8 @@ int page_layout_init(struct page_layout *l, const struct kvd_geometry *g,
 static int group_has_two(const struct kvd_geometry *g, uint32_t group)
 {
 	return !g->groups[group].exact &&
-	       (kvd_formats_whole(g->k_format, g->v_format) || g->exact_pages);
+	       (format_whole(g->k_format) || format_whole(g->v_format) ||
+	        g->exact_pages);
 }
 
 uint32_t geometry_nr_classes(const struct kvd_geometry *g)
