@@ -236,8 +236,8 @@ static void codes_add(const struct rect *x, const struct block *b)
  * Weights of row @r times the scales of V's group @g, to @w. Return: their
  * sum times the group's minima.
  */
-static float group_weights(const struct strip *s, const struct block *b,
-                           uint32_t r, uint32_t g, float *w)
+INLINE float group_weights(const struct strip *s, const struct block *b,
+                           uint32_t r, uint32_t g, int whole, float *w)
 {
 	const float *scale = s->v_a + g * STRIP, *min = s->v_b + g * STRIP;
 	vec sum[VPARTS], p, x;
@@ -249,10 +249,10 @@ static float group_weights(const struct strip *s, const struct block *b,
 		for (j = 0; j < VPARTS; j++) {
 			c = i + j * VLANES;
 			p = v_load(&b->w[r][c]);
-			x = row_mask(b, r, c, 0, v_mul(p, v_load(min + c)), 0);
+			x = row_mask(b, r, c, whole, v_mul(p, v_load(min + c)), 0);
 			sum[j] = v_add(sum[j], x);
 			x = v_mul(p, v_load(scale + c));
-			v_store(w + c, row_mask(b, r, c, 0, x, 0));
+			v_store(w + c, row_mask(b, r, c, whole, x, 0));
 		}
 	return v_sum(sum);
 }
@@ -303,8 +303,10 @@ static void group_add(const struct tile *t, struct strip *s,
 	uint32_t r;
 
 	for (r = 0; r < b->nr && s->v_affine; r++)
-		if (b->hi[r])
-			min[r] = group_weights(s, b, r, g, w[r]);
+		if (b->hi[r] - b->lo[r] == s->nr_tokens)
+			min[r] = group_weights(s, b, r, g, 1, w[r]);
+		else if (b->hi[r])
+			min[r] = group_weights(s, b, r, g, 0, w[r]);
 	codes_add(&x, b);
 	for (r = 0; r < b->nr; r++)
 		if (b->hi[r])
