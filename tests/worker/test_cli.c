@@ -38,6 +38,10 @@ static void test_usage(void)
 	       "y");
 	REFUSE(2, "one model directory", TEST_MODEL, "x", "--ppl", PROMPT);
 	REFUSE(2, "--format int3", TEST_MODEL, "--format", "int3");
+	REFUSE(2, "--format k=int8", TEST_MODEL, "--format", "k=int8");
+	REFUSE(2, "--open-format int8", TEST_MODEL, "--open-format", "int8");
+	REFUSE(2, "--v-group 48", TEST_MODEL, "--v-group", "48");
+	REFUSE(2, "--exact-pages 17", TEST_MODEL, "--exact-pages", "17");
 	REFUSE(2, "--page-tokens 48", TEST_MODEL, "--page-tokens", "48");
 	REFUSE(2, "--page-tokens 256", TEST_MODEL, "--page-tokens", "256");
 	REFUSE(2, "--chunk 0", TEST_MODEL, "--chunk", "0");
@@ -69,6 +73,23 @@ static void test_inputs(const char *dir)
 	       "--logits", "/nowhere/logits");
 	REFUSE(1, "cannot connect to kvd at /nowhere/kvd.sock", TEST_MODEL,
 	       "--socket", "/nowhere/kvd.sock", "--ppl", PROMPT);
+}
+
+/* What only the model, the profile or the library can tell. */
+static void test_formats(void)
+{
+	REFUSE(1, "kvctl calibrate", TEST_MODEL, "--ppl", PROMPT, "--format",
+	       "kvquant3");
+	REFUSE(1, "kvctl calibrate", TEST_MODEL, "--ppl", PROMPT, "--format",
+	       "k=int8,v=oscar2");
+	REFUSE(1, "/nowhere/p cannot be read: No such file", TEST_MODEL, "--ppl",
+	       PROMPT, "--profile", "/nowhere/p");
+	REFUSE(1, PROMPT " is no profile", TEST_MODEL, "--ppl", PROMPT,
+	       "--profile", PROMPT);
+	REFUSE(1, "--exact-layers 0,6", TEST_MODEL, "--ppl", PROMPT,
+	       "--exact-layers", "0,6");
+	REFUSE(1, "--exact-layers 0-5", TEST_MODEL, "--ppl", PROMPT,
+	       "--exact-layers", "0-5");
 }
 
 static void refuse_model(const char *dir, const char *want,
@@ -131,6 +152,7 @@ int main(void)
 	setenv("KVD_SOCKET", d.socket, 1);
 	test_usage();
 	test_inputs(dir);
+	test_formats();
 	test_models(dir);
 	test_tiny(dir);
 	daemon_assert_idle(&d);

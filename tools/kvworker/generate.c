@@ -25,6 +25,7 @@ struct generation {
 	size_t nr_out;
 	FILE *logits;		/* NULL: not wanted */
 	size_t hit;
+	struct kvd_seq_info info; /* when all tokens are there */
 	double ttft_ms;
 	double ttft_cold_ms;	/* 0: not measured */
 	double decode_ms;	/* of all but the first token */
@@ -140,6 +141,18 @@ static int decode(struct generation *g, struct kvd_seq *seq, uint32_t next,
 	return 0;
 }
 
+/* What the sequence holds, and how it began. */
+static int look(struct generation *g, const struct kvd_seq *seq,
+		struct error *e)
+{
+	int err;
+
+	g->info.size = sizeof(g->info);
+	err = kvd_seq_info(seq, &g->info);
+	return err ? kv_error(&g->w->kv, err, "cannot read the sequence", e) :
+		     0;
+}
+
 /* Match, prefill, decode. */
 static int run_sequence(struct generation *g, struct kvd_seq *seq,
 			struct error *e)
@@ -158,7 +171,8 @@ static int run_sequence(struct generation *g, struct kvd_seq *seq,
 	if (err)
 		return err;
 	g->ttft_ms = worker_now_ms() - start;
-	return decode(g, seq, next, e);
+	err = decode(g, seq, next, e);
+	return err ? err : look(g, seq, e);
 }
 
 /* Decoded tokens a second; the first one came from prefill. */
@@ -185,6 +199,12 @@ static int print_json(const struct generation *g, uint64_t bytes_per_token,
 		      "ttft_ms", g->ttft_ms,
 		      "kv_bytes_per_token", (json_int_t)bytes_per_token,
 		      "tokens_per_s", decode_rate(g), "text", text);
+	json_object_set_new(o, "open_bytes",
+			    json_integer((json_int_t)g->info.open_bytes));
+	json_object_set_new(o, "sealed_bytes",
+			    json_integer((json_int_t)g->info.sealed_bytes));
+	json_object_set_new(o, "inexact_lag",
+			    json_boolean(g->info.inexact_lag));
 	if (g->ttft_cold_ms > 0)
 		json_object_set_new(o, "ttft_cold_ms",
 				    json_real(g->ttft_cold_ms));
@@ -199,8 +219,10 @@ static void print_human(const struct generation *g, uint64_t bytes_per_token,
 {
 	printf("%s\n", text);
 	fprintf(stderr,
-		"prompt %zu tokens, %zu of them from the pool; first token "
-		"after %.1f ms", g->nr_prompt, g->hit, g->ttft_ms);
+		"prompt %zu tokens, %zu of them from the pool%s; first token "
+		"after %.1f ms", g->nr_prompt, g->hit,
+		g->info.inexact_lag ? " (the newest page not exact)" : "",
+		g->ttft_ms);
 	if (g->ttft_cold_ms > 0)
 		fprintf(stderr, " (%.1f ms alone)", g->ttft_cold_ms);
 	fprintf(stderr, "; then %.0f tokens/s; %" PRIu64
