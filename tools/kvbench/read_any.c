@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * read_any.c - bandwidth_read() where nothing is known of the CPU.
+ * read_any.c - bandwidth_read() and _write() where nothing is known of the CPU.
  */
 #include "tools/kvbench/bandwidth.h"
 
@@ -19,4 +19,14 @@ uint64_t bandwidth_read(const void *p, size_t bytes)
 	}
 	a ^= b ^ c ^ d;
 	return a[0] ^ a[1];
+}
+
+void bandwidth_write(void *p, size_t bytes, uint64_t value, bool stream)
+{
+	vec *v = p, *end = v + bytes / sizeof(*v);
+	const vec x = { value, value };
+
+	(void)stream;
+	for (; v < end; v++)
+		*v = x;
 }
