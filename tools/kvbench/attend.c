@@ -3,9 +3,9 @@
  * attend.c - kvbench attend: one step of attention on the host.
  *
  * Each round attends over keys and values that the caches no longer hold, in
- * one format after the other, and after each reads the same memory for as
- * long, with as many threads: the bandwidth that the step is measured
- * against. One query token per sequence is decode; more are a prompt's last.
+ * one format after the other, and after each reads other memory for as long,
+ * with as many threads: the bandwidth that the step is measured against. One
+ * query token per sequence is decode; more are a prompt's last.
  */
 #include <errno.h>
 #include <math.h>
@@ -95,7 +95,8 @@ static int run_init(struct run *r, const struct opts *o,
 	if (!err)
 		err = pages_fill(&r->pages, r->k);
 	if (err) {
-		fprintf(stderr, "kvbench attend: out of memory\n");
+		fprintf(stderr, "kvbench attend: %s: %s\n", f->name,
+		        err == -EDOM ? "refused the values" : "out of memory");
 		return err;
 	}
 	for (i = 0; i < o->batch; i++)
@@ -169,8 +170,9 @@ static int step(struct run *r, unsigned i, double *us)
 	return err;
 }
 
-static int measure(struct run *runs, int nr)
+static int measure(struct run *runs, int nr, const struct memory *other)
 {
+	struct bandwidth bw = { other, 0, runs[0].o->threads };
 	unsigned rounds = runs[0].o->rounds, i;
 	double warm;
 	int f, err = 0;
@@ -180,8 +182,6 @@ static int measure(struct run *runs, int nr)
 	for (i = 0; i < rounds && !err; i++)
 		for (f = 0; f < nr && !err; f++) {
 			struct run *r = &runs[f];
-			struct bandwidth bw = { &r->pages.mem, 0,
-				                r->o->threads };
 
 			err = step(r, i + 1, &r->us[i]);
 			r->membw[i] = bandwidth_sample(&bw, r->us[i]);
@@ -268,21 +268,33 @@ static int opts_check(const struct opts *o)
 	return -EINVAL;
 }
 
+/* Memory to read that steps do not: none of it is in a cache by luck. */
+static int other_init(struct memory *m)
+{
+	int err = memory_init(m, memory_cold_bytes());
+
+	if (!err)
+		memset(m->base, 1, m->bytes);
+	return err;
+}
+
 static int run_all(const struct opts *o, const struct format_pair *formats,
                    int nr)
 {
 	struct run *runs = calloc((size_t)nr, sizeof(*runs));
-	int f, status = BENCH_FAILED, err = runs ? 0 : -ENOMEM;
+	struct memory other = MEMORY_NULL;
+	int f, status = BENCH_FAILED, err = runs ? other_init(&other) : -ENOMEM;
 
 	for (f = 0; f < nr && !err; f++)
 		err = run_init(&runs[f], o, &formats[f]);
 	if (!err)
-		err = measure(runs, nr);
+		err = measure(runs, nr, &other);
 	if (!err)
 		status = print(runs, nr);
 	for (f = 0; runs && f < nr; f++)
 		run_fini(&runs[f]);
 	free(runs);
+	memory_fini(&other);
 	return err == -EINVAL ? BENCH_USAGE : status;
 }
 

@@ -103,10 +103,10 @@ bool pages_are_sealed(const struct pages *p)
 	return kvd_formats_whole(p->layout.k_format, p->layout.v_format);
 }
 
-/* Rows of one page, into a page at @ref of layout @l. */
-static void fill_page(const struct pages *p, const struct host_kernels *k,
-                      const struct page_layout *l, void *const *bases,
-                      const struct kv_page_ref *ref, const float *rows)
+/* Rows of one page, into a page at @ref of layout @l. Return: 1: refused. */
+static int fill_page(const struct pages *p, const struct host_kernels *k,
+                     const struct page_layout *l, void *const *bases,
+                     const struct kv_page_ref *ref, const float *rows)
 {
 	uint32_t bad = 0;
 	const struct kv_seq seq = { .nr_rows = l->page_tokens };
@@ -126,11 +126,12 @@ static void fill_page(const struct pages *p, const struct host_kernels *k,
 	};
 
 	k->append(&a);
+	return bad != 0;
 }
 
-/* Bases of the pages, and of one open page. */
-static void seal_all(struct pages *p, const struct host_kernels *k,
-                     const float *rows, void *const *bases)
+/* Bases of the pages, and of one open page. Return: 1: refused. */
+static int seal_all(struct pages *p, const struct host_kernels *k,
+                    const float *rows, void *const *bases)
 {
 	const struct kv_page_ref open = { .segment = 1 };
 	struct kv_convert_page page = { .from = open,
@@ -146,12 +147,13 @@ static void seal_all(struct pages *p, const struct host_kernels *k,
 		.nonfinite = &bad,
 	};
 
-	fill_page(p, k, &p->open, bases, &open, rows);
+	bad = fill_page(p, k, &p->open, bases, &open, rows);
 	for (i = 0; i < p->nr_sets * p->per_set; i++) {
 		page.to = p->refs[i];
 		page.to.layout = 1;
 		k->convert(&a);
 	}
+	return bad != 0;
 }
 
 int pages_fill(struct pages *p, const struct host_kernels *k)
@@ -161,17 +163,17 @@ int pages_fill(struct pages *p, const struct host_kernels *k)
 		pages_values((size_t)l->page_tokens * l->nr_heads * l->k_dim);
 	void *open = malloc(p->open.page_bytes);
 	void *const bases[] = { p->mem.base, open };
+	int err = rows && open ? 0 : -ENOMEM, bad = 0;
 	uint32_t i;
 
-	if (rows && open && pages_are_sealed(p))
-		seal_all(p, k, rows, bases);
-	else if (rows && open)
+	if (!err && pages_are_sealed(p))
+		bad = seal_all(p, k, rows, bases);
+	else if (!err)
 		for (i = 0; i < p->nr_sets * p->per_set; i++)
-			fill_page(p, k, l, bases, &p->refs[i], rows);
-	i = rows && open;
+			bad |= fill_page(p, k, l, bases, &p->refs[i], rows);
 	free(rows);
 	free(open);
-	return i ? 0 : -ENOMEM;
+	return bad ? -EDOM : err;
 }
 
 const struct kv_page_ref *pages_set(const struct pages *p, unsigned i)

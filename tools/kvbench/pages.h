@@ -56,7 +56,7 @@ bool pages_are_sealed(const struct pages *p);
 /**
  * pages_fill() - puts the same random tokens into every page of every set
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0, -ENOMEM, or -EDOM when the kernels refused them.
  */
 int pages_fill(struct pages *p, const struct host_kernels *k);
 
