@@ -413,7 +413,7 @@ static void test_nan(void)
 	size_t hit;
 
 	toy_tokens(&seed, tokens, N);
-	toy_nan_token = tokens[2 * P + 4];
+	toy_nan_token = tokens[2 * P + 4] = UINT32_MAX - 1; /* no other is */
 	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "new");
 	run(seq, tokens, N, P, ref);
 	kvd_seq_free(seq);

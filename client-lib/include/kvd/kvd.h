@@ -30,7 +30,9 @@
  * overwrites. Only committed tokens are ever sealed or published, and only in
  * full pages. What a token attends over depends on positions alone: results
  * are the same however a prompt is cut into chunks and whoever computed its
- * prefix.
+ * prefix. Where the format is sealed whole, a token sees its own page as it
+ * was appended and those before it quantized; with 2 and 3 bits also the page
+ * before its own as it was appended (kvd_seq_info() says when it could not).
  *
  * Devices. On a "host" pool q, K, V and out are host pointers and calls
  * return when the work is done. On CUDA pools they are device pointers, the
@@ -60,6 +62,7 @@
  *	-EPROTO		the other side does not speak this protocol
  *	-EACCES		not allowed
  *	-ENODEV		this process cannot map the pool's device
+ *	-EOPNOTSUPP	the kernels of the pool's device lack this format
  *	-EIO		a device call failed
  *
  * Structs that the caller fills begin with their size: set it to sizeof; a
@@ -193,7 +196,7 @@ struct kvd_space_opts {
  * twice connects twice.
  *
  * Return: 0; -EINVAL with kvd_error() naming the field, or that the space is
- * already open; -ENOSPC; -ENODEV.
+ * already open; -ENOSPC; -ENODEV; -EOPNOTSUPP.
  */
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret);
@@ -351,7 +354,9 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 /**
  * kvd_truncate() - drop committed tokens from @n on, and uncommitted ones
  *
- * A sealed page that is cut is copied, so that appends may follow. In a
+ * A sealed page that is cut is copied, so that appends may follow; where only
+ * a quantized form is left of it, its values go on, and what is made of them is
+ * not published. In a
  * read-only space nothing follows: there the line moves back, and the tokens
  * after it can still be attended, as if they had just been appended.
  *
@@ -390,7 +395,7 @@ struct kvd_bases {
 
 int kvd_space_bases(struct kvd_space *sp, struct kvd_bases *bases);
 
-/* Byte layout of a record: K codes at 0, see README, "Formats". */
+/* Byte layout of a record, K codes at 0: kernels/FORMATS.md has the rest. */
 struct kvd_record {
 	uint32_t size;
 	uint32_t k_format;
