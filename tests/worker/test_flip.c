@@ -98,6 +98,7 @@ static void test_format(uint32_t format)
 	struct kvd_seq *seq;
 	size_t nr;
 
+	check(kv_connect(&kv, NULL, &e));
 	check(kv_open(&kv, &config, weights.digest, &opts, &e));
 	check(model_new(&config, &weights, &kv, NR, &model, &e));
 	check(kvd_seq_new(kv.space, &so, &seq));
@@ -110,8 +111,7 @@ static void test_format(uint32_t format)
 	flip(seq, 1, record.record_bytes * 3 + 1);
 	kvd_seq_free(seq);
 	model_free(model);
-	kvd_space_close(kv.space);
-	kv.space = NULL;
+	kv_close(&kv);
 }
 
 int main(void)
@@ -123,11 +123,9 @@ int main(void)
 	load_tokens();
 	daemon_start(&d, NULL);
 	setenv("KVD_SOCKET", d.socket, 1);
-	check(kv_connect(&kv, NULL, &e));
 	test_format(KVD_F16);
 	test_format(KVD_BF16);
 	test_format(KVD_INT8);
-	kv_close(&kv);
 	weights_free(&weights);
 	daemon_assert_idle(&d);
 	daemon_stop(&d);
