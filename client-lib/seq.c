@@ -273,10 +273,11 @@ void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr)
 					  .nr = t->nr - nr,
 					  .idle = seq->closing },
 	       seq->stream);
-	retire(seq->sp, &(struct retire){ .holds = t->opens + nr,
-					  .nr = t->nr - nr,
-					  .idle = seq->closing },
-	       seq->stream);
+	if (seq->sp->whole)
+		retire(seq->sp, &(struct retire){ .holds = t->opens + nr,
+						  .nr = t->nr - nr,
+						  .idle = seq->closing },
+		       seq->stream);
 	t->nr = nr;
 	if (nr < t->nr_gone)
 		t->nr_gone = nr;

@@ -19,9 +19,9 @@ static void q_load(const struct kv_attend_args *a, uint64_t src, float *q)
 
 	for (d = 0; d < l->k_dim; d++)
 		x[d] = dtype_load(a->dtype, a->q, src + d) * scale;
-	basis_apply(basis, l->k_dim,
-	            basis_rotation(a->tables, basis, a->layer, l->k_dim, 0), x,
-	            q);
+	avx2_basis_apply(basis, l->k_dim,
+	                 basis_rotation(a->tables, basis, a->layer, l->k_dim, 0),
+	                 x, q);
 }
 
 /**
@@ -64,7 +64,7 @@ void part_clear(const struct part *x, const struct tile *t)
  * part_fold() - adds what a later run saw to @to, row by row
  */
 void part_fold(const struct part *to, const struct part *x,
-                      const struct tile *t)
+               const struct tile *t)
 {
 	uint32_t i, d;
 
@@ -85,23 +85,6 @@ void part_fold(const struct part *to, const struct part *x,
 	}
 }
 
-/* basis_undo() of a result, but for the order of sums. */
-static void profile_undo(uint32_t dim, const float *rotation, const float *x,
-                         float *y)
-{
-	float sum[8];
-	uint32_t i, j, k;
-
-	for (i = 0; i < dim; i++, rotation += dim) {
-		memset(sum, 0, sizeof(sum));
-		for (j = 0; j + 8 <= dim; j += 8)
-			for (k = 0; k < 8; k++)
-				sum[k] += rotation[j + k] * x[j + k];
-		y[i] = ((sum[0] + sum[4]) + (sum[2] + sum[6])) +
-		       ((sum[1] + sum[5]) + (sum[3] + sum[7]));
-	}
-}
-
 /* One result, brought back from the basis of values. */
 static void out_store(const struct kv_attend_args *a, uint64_t dst,
                       const float *acc, float scale)
@@ -109,17 +92,12 @@ static void out_store(const struct kv_attend_args *a, uint64_t dst,
 	const struct page_layout *l = &a->layouts[0];
 	float x[KVD_MAX_DIM] = { 0 }, y[KVD_MAX_DIM];
 	uint32_t dim = page_value_dim(l), d;
-	int is_v = l->v_dim != 0;
+	const float *rotation = basis_rotation(a->tables, l->v_basis, a->layer,
+	                                       dim, l->v_dim != 0);
 
 	for (d = 0; d < dim; d++)
 		x[d] = acc[d] * scale;
-	if (l->v_basis == BASIS_PROFILE)
-		profile_undo(dim,
-		             basis_rotation(a->tables, l->v_basis, a->layer,
-		                            dim, is_v),
-		             x, y);
-	else
-		basis_undo(l->v_basis, dim, NULL, x, y);
+	avx2_basis_undo(l->v_basis, dim, rotation, x, y);
 	for (d = 0; d < dim; d++)
 		dtype_store(a->dtype, a->out, dst + d, y[d]);
 }
