@@ -174,47 +174,9 @@ static void test_loss(void)
 	toy = quantized;
 }
 
-/* Sequences of different lengths in one call, prefill beside decode. */
 static void test_batch(void)
 {
-	enum { B = 4 };
-	uint32_t tokens[B][N];
-	float *ref[B], *out[B];
-	struct kvd_item items[B];
-	size_t done[B] = { 0 };
-	bool more = true;
-
-	for (int b = 0; b < B; b++) {
-		toy_tokens(&seed, tokens[b], N);
-		ref[b] = reference(tokens[b], N);
-		out[b] = outputs(N);
-		items[b].seq = fresh();
-	}
-	while (more) {
-		const uint32_t *tok[B];
-		float *o[B];
-
-		more = false;
-		for (int b = 0; b < B; b++) {
-			uint32_t n = (uint32_t)(toy_random(&seed) % 80);
-
-			if (n > N - done[b])
-				n = (uint32_t)(N - done[b]);
-			items[b].nr_tokens = n;
-			tok[b] = tokens[b] + done[b];
-			o[b] = out[b] + done[b] * toy_out_floats(&toy);
-			done[b] += n;
-			more |= done[b] < N;
-		}
-		CHECK(!toy_feed(&toy, items, B, tok, o), "%s",
-		      kvd_error(toy.k));
-	}
-	for (int b = 0; b < B; b++) {
-		same(ref[b], out[b], N, "batch");
-		kvd_seq_free(items[b].seq);
-		free(ref[b]);
-		free(out[b]);
-	}
+	toy_check_batch(&toy, &seed, N, 80, fresh);
 }
 
 /* Another process's prefix, through the index: bit for bit as without. */

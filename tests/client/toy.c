@@ -269,6 +269,68 @@ int toy_run(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 	return r;
 }
 
+#define BATCH 5
+
+struct batch_item {
+	uint32_t *tokens;
+	float *alone, *out;
+	size_t done;
+};
+
+/* Random numbers of the tokens that are left; false: none are. */
+static bool batch_step(struct toy *t, uint64_t *seed, size_t n, uint32_t most,
+		       struct batch_item *b, struct kvd_item *items)
+{
+	const uint32_t *tokens[BATCH];
+	float *out[BATCH];
+	bool more = false;
+
+	for (int i = 0; i < BATCH; i++) {
+		size_t left = n - b[i].done;
+		uint32_t nr = (uint32_t)(toy_random(seed) % most);
+
+		items[i].nr_tokens = nr < left ? nr : (uint32_t)left;
+		tokens[i] = b[i].tokens + b[i].done;
+		out[i] = b[i].out + b[i].done * toy_out_floats(t);
+		b[i].done += items[i].nr_tokens;
+		more |= b[i].done < n;
+	}
+	CHECK(!toy_feed(t, items, BATCH, tokens, out), "%s", kvd_error(t->k));
+	return more;
+}
+
+void toy_check_batch(struct toy *t, uint64_t *seed, size_t n, uint32_t most,
+		     struct kvd_seq *(*fresh)(void))
+{
+	size_t bytes = n * toy_out_floats(t) * sizeof(float);
+	struct batch_item b[BATCH] = { 0 };
+	struct kvd_item items[BATCH];
+
+	for (int i = 0; i < BATCH; i++) {
+		struct kvd_seq *seq = fresh();
+
+		b[i].tokens = malloc(n * sizeof(uint32_t));
+		b[i].alone = malloc(bytes);
+		b[i].out = malloc(bytes);
+		CHECK(b[i].tokens && b[i].alone && b[i].out, "out of memory");
+		toy_tokens(seed, b[i].tokens, n);
+		CHECK(!toy_run(t, seq, b[i].tokens, n, n, b[i].alone), "%s",
+		      kvd_error(t->k));
+		kvd_seq_free(seq);
+		items[i].seq = fresh();
+	}
+	while (batch_step(t, seed, n, most, b, items))
+		;
+	for (int i = 0; i < BATCH; i++) {
+		CHECK(!memcmp(b[i].alone, b[i].out, bytes), "sequence %d of a "
+		      "batch gives other results than alone", i);
+		kvd_seq_free(items[i].seq);
+		free(b[i].tokens);
+		free(b[i].alone);
+		free(b[i].out);
+	}
+}
+
 int toy_store(struct toy *t, const struct kvd_item *item,
 	      const uint32_t *tokens, float *out)
 {

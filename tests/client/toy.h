@@ -56,6 +56,18 @@ int toy_feed(struct toy *t, const struct kvd_item *items, size_t nr,
 int toy_run(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 	    size_t n, size_t chunk, float *out);
 
+/**
+ * toy_check_batch() - sequences of different lengths in one call, prefill
+ * beside decode, give what each gives alone
+ * @tokens:	of each sequence
+ * @most:	new tokens of a sequence in one call, at most
+ * @fresh:	a new sequence that nothing published before can be found by
+ *
+ * Aborts where they do not.
+ */
+void toy_check_batch(struct toy *t, uint64_t *seed, size_t tokens,
+		     uint32_t most, struct kvd_seq *(*fresh)(void));
+
 /* Appends and attends, and commits nothing. */
 int toy_store(struct toy *t, const struct kvd_item *item,
 	      const uint32_t *tokens, float *out);
