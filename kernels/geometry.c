@@ -102,6 +102,10 @@ static const char *group_formats_check(const struct kvd_geometry *g,
 {
 	if (g->rope_order == KVD_ROPE_PRE && !gr->v_dim)
 		return "v_dim must not be 0 where keys are stored before RoPE";
+	if (g->tile_order == KVD_TILE_MMA &&
+	    (!gr->v_dim || gr->k_dim % TILE_DIM || gr->v_dim % TILE_DIM))
+		return "k_dim and v_dim must be multiples of 32 in the tile "
+		       "order of CUDA";
 	if ((format_coding(g->k_format) == CODING_KVQUANT &&
 	     g->page_tokens * gr->k_dim > MAX_SPARSE) ||
 	    (format_coding(g->v_format) == CODING_KVQUANT &&

@@ -14,7 +14,7 @@ static uint64_t round_up(uint64_t n, uint64_t to)
 }
 
 /* What an example takes: a change here changes pages that are in use. */
-PAGE_ASSERT(sizeof(struct page_layout) == 18 * 4);
+PAGE_ASSERT(sizeof(struct page_layout) == 19 * 4);
 
 int page_layout_init(struct page_layout *l, const struct kvd_geometry *g,
                      uint32_t group, uint32_t k_format, uint32_t v_format)
@@ -40,9 +40,10 @@ int page_layout_init(struct page_layout *l, const struct kvd_geometry *g,
 		.k_basis = format_basis(g->k_format),
 		.v_basis = format_basis(gr->v_dim ? g->v_format : g->k_format),
 		.rope_order = g->rope_order,
+		.tile_order = g->tile_order,
 		.v_group = v_group,
-		.k_row = pack_row_bytes(format_bits(k_format), gr->k_dim),
-		.v_row = pack_row_bytes(format_bits(v_format), gr->v_dim),
+		.k_row = codes_row_bytes(g->tile_order, k_format, gr->k_dim),
+		.v_row = codes_row_bytes(g->tile_order, v_format, gr->v_dim),
 	};
 	x.k_meta = round_up((uint64_t)tokens * x.k_row, PART_ALIGN);
 	x.v_codes = x.k_meta + round_up(page_meta_bytes(k_format, 0, tokens,

@@ -7,8 +7,8 @@
  *	K codes | K metadata | V codes | V metadata
  *
  * each part starting on a 16-byte boundary, the record's size a multiple of
- * 16, the page's a multiple of PAGE_ALIGN. Codes are rows, one per token,
- * packed as pack.h says. FORMATS.md is this file in words.
+ * 16, the page's a multiple of PAGE_ALIGN. Codes lie as tile.h says.
+ * FORMATS.md is this file in words.
  *
  * A group of layers has one class of pages or two. Class g, of group g, is
  * where tokens are appended first; where that is not already the geometry's
@@ -19,7 +19,7 @@
 
 #include <stdint.h>
 #include "kernels/format.h"
-#include "kernels/pack.h"
+#include "kernels/tile.h"
 
 #define PAGE_ALIGN 256u
 #define PAGE_MAX_CLASSES (KVD_MAX_GROUPS * 2)
@@ -68,6 +68,7 @@ struct page_layout {
 	uint32_t k_basis;	/* enum basis of the rows, whatever the format */
 	uint32_t v_basis;
 	uint32_t rope_order;	/* enum kvd_rope_order */
+	uint32_t tile_order;	/* enum kvd_tile_order */
 	uint32_t v_group;	/* channels of a scale of kivi's V */
 	uint32_t k_row;		/* bytes of codes of one token */
 	uint32_t v_row;
@@ -135,6 +136,19 @@ KV_INLINE uint64_t page_record(const struct page_layout *l, uint32_t layer,
 			       uint32_t head)
 {
 	return ((uint64_t)layer * l->nr_heads + head) * l->record_bytes;
+}
+
+/* Where codes of a side are. K is the side of V where there is no other. */
+KV_INLINE struct codes page_codes(const struct page_layout *l, int is_v)
+{
+	struct codes c;
+
+	c.order = l->tile_order;
+	c.is_v = is_v && l->v_dim;
+	c.format = c.is_v ? l->v_format : l->k_format;
+	c.tokens = l->page_tokens;
+	c.dim = c.is_v ? l->v_dim : l->k_dim;
+	return c;
 }
 
 /* Scales of one token of kivi's V. The last group may be short. */

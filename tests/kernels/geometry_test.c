@@ -46,7 +46,7 @@ static void test_bad(void **state)
 		{ offsetof(struct kvd_geometry, k_format), KVD_NR_FORMATS, "k_format" },
 		{ offsetof(struct kvd_geometry, v_format), KVD_NR_FORMATS, "v_format" },
 		{ offsetof(struct kvd_geometry, rope_order), KVD_NR_ROPE_ORDERS, "rope_order" },
-		{ offsetof(struct kvd_geometry, tile_order), 1, "tile_order" },
+		{ offsetof(struct kvd_geometry, tile_order), KVD_NR_TILE_ORDERS, "tile_order" },
 		{ offsetof(struct kvd_geometry, open_format), KVD_INT8, "open_format" },
 		{ offsetof(struct kvd_geometry, exact_pages), 17, "exact_pages" },
 		{ offsetof(struct kvd_geometry, v_group), 48, "v_group" },

@@ -71,6 +71,9 @@ enum kvd_rope_order {
 /* Order of the codes inside a record. */
 enum kvd_tile_order {
 	KVD_TILE_ROW = 0, /* [token][dim], row-major */
+	KVD_TILE_MMA = 1, /* in fragments of mma.m16n8k16: what the fast kernels
+			   * of CUDA read. k_dim and v_dim are multiples of
+			   * 32, v_dim not 0 */
 	KVD_NR_TILE_ORDERS
 };
 
