@@ -65,7 +65,7 @@ struct tile_brick {
 	uint32_t words;	/* of a lane */
 };
 
-KV_INLINE struct tile_brick tile_brick(uint32_t bits, uint32_t k)
+KV_INLINE struct tile_brick tile_brick_of(uint32_t bits, uint32_t k)
 {
 	uint32_t w = k / 16 % 4 ? 2 : 4;
 	struct tile_brick b;
@@ -105,7 +105,7 @@ KV_INLINE struct pack_place tile_at(const struct codes *c, uint32_t bits,
 {
 	uint32_t m = c->is_v ? d : t, nr_m = c->is_v ? c->dim : c->tokens;
 	uint32_t k = c->is_v ? t : d, nr_k = c->is_v ? c->tokens : c->dim;
-	struct tile_brick b = tile_brick(bits, nr_k);
+	struct tile_brick b = tile_brick_of(bits, nr_k);
 	uint32_t brick = c->is_v ? k / b.k * (nr_m / b.m) + m / b.m :
 				   m / b.m * (nr_k / b.k) + k / b.k;
 	uint32_t lane = m % 8 * 4 + k % 8 / 2;

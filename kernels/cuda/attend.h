@@ -27,9 +27,12 @@ struct attend_params {
 	uint32_t nr_heads;	/* query heads of a block */
 };
 
+#define DEQUANT_THREADS 256u
+
 struct dequant_params {
 	struct page_layout layout;
 	const void *page;
+	const struct kv_tables *tables;
 	float *out;		/* [nr_tokens][dim] */
 	uint32_t layer;
 	uint32_t head;

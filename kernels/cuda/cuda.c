@@ -181,12 +181,13 @@ int kv_cuda_dequant(struct kv_cuda *kc, const struct kv_cuda_dequant *d,
 {
 	struct dequant_params p = { .layout = *d->layout,
 				    .page = (void *)(uintptr_t)d->page,
+				    .tables = (void *)(uintptr_t)d->tables,
 				    .out = (float *)(uintptr_t)d->out,
 				    .layer = d->layer,
 				    .head = d->head,
 				    .is_v = d->is_v,
 				    .nr_tokens = d->nr_tokens };
-	struct shape s = { .grid = { d->nr_tokens, 1, 1 }, .threads = WARP };
+	struct shape s = { .grid = { 1, 1, 1 }, .threads = DEQUANT_THREADS };
 
 	return d->nr_tokens ? launch(kc, kc->dequant, &s, stream, &p) : 0;
 }

@@ -75,6 +75,8 @@ int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 struct kv_cuda_dequant {
 	const struct page_layout *layout;
 	cu_ptr page;
+	cu_ptr tables;		/* struct kv_tables, its pointers the device's;
+				 * 0 where the format needs none */
 	uint32_t layer;
 	uint32_t head;
 	uint32_t is_v;

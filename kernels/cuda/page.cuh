@@ -63,6 +63,17 @@ DEVICE void element_store(uint32_t dtype, void *p, uint64_t i, float x)
 	}
 }
 
+/* E4M3FN and E5M2 of OCP. */
+DEVICE float fp8_to_f32(uint32_t format, uint8_t b)
+{
+	if (format == KVD_FP8_E5M2)
+		return f16_to_f32((uint16_t)(b << 8));
+	if ((b & 0x7fu) == 0x7fu)
+		return NAN;
+	return f16_to_f32((uint16_t)((b & 0x80u) << 8 | (b & 0x7fu) << 7)) *
+	       256.0f;
+}
+
 /* K or V of one head in one page. */
 struct part {
 	uint8_t *codes;
