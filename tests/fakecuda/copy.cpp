@@ -21,6 +21,7 @@
 #include "tests/fakecuda/simt.h"
 
 #define MAX_MBARS 64u
+#define MAX_COPIES 256u			/* of a phase */
 #define MBAR_MAGIC 0x6d626172ull	/* in the upper half of its word */
 #define MBAR_MAX_BYTES ((1u << 20) - 1)	/* a phase may expect */
 #define MBAR_MAX_ARRIVALS ((1u << 20) - 1)
@@ -47,7 +48,8 @@ struct mbar {
 	bool fenced;
 	uint64_t expected; /* bytes, of this phase */
 	uint64_t issued;   /* of them, in copies */
-	std::vector<struct copy> copies;
+	unsigned nr_copies;
+	struct copy copies[MAX_COPIES];
 };
 
 static volatile size_t sixteen = 16, eight = 8; /* see above */
@@ -88,7 +90,7 @@ void copy_begin(void *shared, size_t bytes)
 void copy_end(void)
 {
 	for (unsigned i = 0; i < nr_mbars; i++) {
-		if (mbars[i].copies.empty())
+		if (!mbars[i].nr_copies)
 			continue;
 		fprintf(stderr,
 			"simt: block ended with a bulk copy on its way\n");
@@ -191,6 +193,14 @@ static struct mbar *mbar_find(uint64_t *bar)
 	return &mbars[(uint32_t)word];
 }
 
+static void mbar_next_phase(struct mbar *m)
+{
+	m->nr_copies = 0;
+	m->missing = m->arrivals;
+	m->expected = m->issued = 0;
+	m->phase++;
+}
+
 void simt_mbar_init(uint64_t *bar, unsigned arrivals)
 {
 	const uint64_t word = MBAR_MAGIC << 32 | nr_mbars;
@@ -206,7 +216,9 @@ void simt_mbar_init(uint64_t *bar, unsigned arrivals)
 			simt_die("mbarrier at %p made twice", (void *)bar);
 	if (++nr_mbars == MAX_MBARS)
 		simt_die("more than %u mbarriers", MAX_MBARS - 1);
-	*m = {};
+	mbar_next_phase(m);
+	m->phase = 0;
+	m->fenced = false;
 	m->at = bar;
 	m->arrivals = m->missing = arrivals;
 	m->maker = thread_number();
@@ -224,14 +236,6 @@ void simt_mbar_fence_init(void)
 static bool mbar_complete(const struct mbar *m)
 {
 	return !m->missing && m->issued == m->expected;
-}
-
-static void mbar_next_phase(struct mbar *m)
-{
-	m->copies.clear();
-	m->missing = m->arrivals;
-	m->expected = m->issued = 0;
-	m->phase++;
 }
 
 static void mbar_check(const struct mbar *m)
@@ -270,7 +274,9 @@ void simt_bulk_copy(void *shared, const void *global, uint32_t bytes,
 		simt_die("mbarrier at %p: no fence since it was made",
 			 (void *)bar);
 	copy_issue(&c);
-	m->copies.push_back(c);
+	if (m->nr_copies == MAX_COPIES)
+		simt_die("more than %u copies in a phase", MAX_COPIES);
+	m->copies[m->nr_copies++] = c;
 	m->issued += bytes;
 	mbar_check(m);
 	__tsan_release(m);
@@ -312,8 +318,8 @@ void simt_mbar_wait(uint64_t *bar, unsigned parity)
 	__tsan_acquire(m);
 	if ((m->phase & 1) != what.parity)
 		return;
-	for (const struct copy &c : m->copies)
-		copy_arrive(&c);
+	for (unsigned i = 0; i < m->nr_copies; i++)
+		copy_arrive(&m->copies[i]);
 	mbar_next_phase(m);
 	__tsan_release(m);
 }

@@ -269,6 +269,8 @@ static void fiber_init(unsigned number)
 
 	if (!f->stack)
 		stack_make(f);
+	/* Whoever ran on it last did not return from its functions. */
+	__asan_unpoison_memory_region(f->stack, STACK_BYTES);
 	f->number = number;
 	f->self.thread = { number % d->x, number / d->x % d->y,
 			   number / (d->x * d->y) };
