@@ -24,6 +24,7 @@ void __sanitizer_start_switch_fiber(void **fake, const void *bottom,
 				    size_t bytes);
 void __sanitizer_finish_switch_fiber(void *fake, const void **bottom,
 				     size_t *bytes);
+void __asan_unpoison_memory_region(const volatile void *p, size_t bytes);
 }
 #else
 static inline void __sanitizer_start_switch_fiber(void **, const void *, size_t)
@@ -31,6 +32,9 @@ static inline void __sanitizer_start_switch_fiber(void **, const void *, size_t)
 }
 static inline void __sanitizer_finish_switch_fiber(void *, const void **,
 						   size_t *)
+{
+}
+static inline void __asan_unpoison_memory_region(const volatile void *, size_t)
 {
 }
 #endif

@@ -10,16 +10,19 @@
  * To ThreadSanitizer fibers are threads that only barriers order, so that a
  * missing one is a data race; this file itself is compiled without it.
  */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include "tests/fakecuda/copy.h"
 #include "tests/fakecuda/sanitize.h"
 #include "tests/fakecuda/simt.h"
 
 #define MAX_WARPS (SIMT_MAX_THREADS / SIMT_WARP)
 #define STACK_BYTES (128ul << 10)
 #define GUARD_BYTES 4096ul
+#define SHARED_ALIGN 128
 
 extern "C" void simt_switch(void **save, void *load);
 
@@ -32,6 +35,7 @@ struct barrier {
 struct warp {
 	struct barrier barrier;
 	uint64_t values[2][SIMT_WARP]; /* by the generation's parity */
+	alignas(64) char wide[2][SIMT_WIDE_BYTES]; /* likewise */
 };
 
 struct fiber {
@@ -43,6 +47,7 @@ struct fiber {
 	bool done;
 	struct barrier *waits; /* NULL: can run */
 	unsigned generation;   /* of it, on arrival */
+	const struct simt_wait *until; /* NULL: not for this */
 };
 
 struct simt_thread *simt_thread;
@@ -65,25 +70,46 @@ static struct fiber *current(void)
 	return (struct fiber *)simt_thread;
 }
 
+void simt_die(const char *format, ...)
+{
+	const struct simt_dim *b = &simt_block.block;
+	va_list args;
+
+	fprintf(stderr, "simt: %s, block (%u,%u,%u), thread %u: ",
+		launch->function->name, b->x, b->y, b->z, current()->number);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	abort();
+}
+
+static const char *fiber_state(const struct fiber *f)
+{
+	if (f->done)
+		return "has ended";
+	if (f->until)
+		return f->until->lacks(f->until->what);
+	return f->waits == &block_barrier ? "waits for its block" :
+					    "waits for its warp";
+}
+
 [[noreturn]] static void diverged(void)
 {
 	const struct simt_dim *b = &simt_block.block;
 
 	fprintf(stderr, "simt: %s, block (%u,%u,%u): divergent barrier\n",
 		launch->function->name, b->x, b->y, b->z);
-	for (unsigned i = 0; i < nr_fibers; i++) {
-		const struct fiber *f = &fibers[i];
-
+	for (unsigned i = 0; i < nr_fibers; i++)
 		fprintf(stderr, "simt: thread %u %s\n", i,
-			f->done			      ? "has ended" :
-			f->waits == &block_barrier ? "waits for its block" :
-						     "waits for its warp");
-	}
+			fiber_state(&fibers[i]));
 	abort();
 }
 
 static bool runnable(const struct fiber *f)
 {
+	if (f->until)
+		return f->until->ready(f->until->what);
 	return !f->done &&
 	       (!f->waits || f->waits->generation != f->generation);
 }
@@ -140,6 +166,15 @@ static void fiber_main(void)
 	abort();
 }
 
+/* Lets others run until this fiber can. */
+static void fiber_wait(struct fiber *f)
+{
+	struct fiber *next = next_fiber(f->number);
+
+	if (next != f)
+		go(f, next);
+}
+
 static void barrier_wait(struct barrier *b)
 {
 	struct fiber *f = current();
@@ -150,12 +185,8 @@ static void barrier_wait(struct barrier *b)
 		b->arrived = 0;
 		b->generation++;
 	} else {
-		struct fiber *next;
-
 		f->waits = b;
-		next = next_fiber(f->number);
-		if (next != f)
-			go(f, next);
+		fiber_wait(f);
 		f->waits = nullptr;
 	}
 	__tsan_acquire(b);
@@ -198,6 +229,24 @@ unsigned simt_ballot(bool bit)
 	return bits;
 }
 
+void *simt_wide(void)
+{
+	struct warp *w = &warps[simt_thread->warp];
+
+	return w->wide[w->barrier.generation & 1];
+}
+
+void simt_wait_until(const struct simt_wait *w)
+{
+	struct fiber *f = current();
+
+	if (w->ready(w->what))
+		return;
+	f->until = w;
+	fiber_wait(f);
+	f->until = nullptr;
+}
+
 static void stack_make(struct fiber *f)
 {
 	void *map = mmap(nullptr, STACK_BYTES + GUARD_BYTES,
@@ -220,6 +269,8 @@ static void fiber_init(unsigned number)
 
 	if (!f->stack)
 		stack_make(f);
+	/* Whoever ran on it last did not return from its functions. */
+	__asan_unpoison_memory_region(f->stack, STACK_BYTES);
 	f->number = number;
 	f->self.thread = { number % d->x, number / d->x % d->y,
 			   number / (d->x * d->y) };
@@ -227,6 +278,7 @@ static void fiber_init(unsigned number)
 	f->self.warp = number / SIMT_WARP;
 	f->done = false;
 	f->waits = nullptr;
+	f->until = nullptr;
 	/* As simt_switch() leaves a stack, aligned as after a call. */
 	sp = (void **)(f->stack + STACK_BYTES) - 2;
 	*--sp = nullptr;
@@ -250,8 +302,10 @@ static void block_run(void)
 	if (seed)
 		seed = seed * 6364136223846793005ul + 1442695040888963407ul;
 	outside_stack = nullptr;
+	copy_begin(simt_block.shared, launch->shared_bytes);
 	go(&outside, next_fiber((unsigned)(seed >> 33) % nr_fibers));
 	__tsan_acquire(&ended);
+	copy_end();
 }
 
 void simt_launch(const struct launch *l)
@@ -261,8 +315,8 @@ void simt_launch(const struct launch *l)
 	nr_fibers = l->block[0] * l->block[1] * l->block[2];
 	simt_block.block_dim = { l->block[0], l->block[1], l->block[2] };
 	simt_block.grid_dim = { l->grid[0], l->grid[1], l->grid[2] };
-	simt_block.shared = aligned_alloc(16, (l->shared_bytes + 31) & ~15ul);
-	if (!simt_block.shared)
+	if (posix_memalign(&simt_block.shared, SHARED_ALIGN,
+			   l->shared_bytes ? l->shared_bytes : 1))
 		abort();
 	for (unsigned z = 0; z < l->grid[2]; z++)
 		for (unsigned y = 0; y < l->grid[1]; y++)

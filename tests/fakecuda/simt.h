@@ -78,6 +78,32 @@ uint64_t simt_exchange(uint64_t value, unsigned from);
 /* One bit a lane. */
 unsigned simt_ballot(bool bit);
 
+#define SIMT_WIDE_BYTES 3072u
+
+/*
+ * Where the lanes of a warp show each other more than a word: each writes its
+ * part, simt_sync_warp(), each reads any part. Gone with the barrier after.
+ */
+void *simt_wide(void);
+
+/* ---- for what else threads wait for (copy.cpp) ---- */
+
+struct simt_wait {
+	bool (*ready)(const void *what);
+	/* What @what lacks, in a few words: nobody is left who could add it. */
+	const char *(*lacks)(const void *what);
+	const void *what;
+};
+
+/* Others run until it is ready; as a divergent barrier if it never is. */
+void simt_wait_until(const struct simt_wait *w);
+
+/* The kernel did what a GPU would fault at, or worse: says so, and aborts. */
+#ifdef __cplusplus
+[[noreturn]]
+#endif
+void simt_die(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
 #ifdef __cplusplus
 }
 #endif

@@ -18,6 +18,9 @@
 /* Floats, as many as the launch asks for, of the block. */
 #define SHARED_FLOATS(name) extern __shared__ float name[]
 
+/* The same memory as bytes; no other name of it in the same kernel. */
+#define SHARED_BYTES(name) extern __shared__ __align__(128) char name[]
+
 /* a * b + c, rounded once. */
 DEVICE float mad(float a, float b, float c)
 {

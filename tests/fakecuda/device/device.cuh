@@ -21,7 +21,10 @@
 #define UNROLL
 #define threadIdx (simt_thread->thread)
 #define blockIdx (simt_block.block)
+#define blockDim (simt_block.block_dim)
+#define gridDim (simt_block.grid_dim)
 #define SHARED_FLOATS(name) float *const name = (float *)simt_block.shared
+#define SHARED_BYTES(name) char *const name = (char *)simt_block.shared
 
 static inline void __syncthreads(void)
 {
@@ -33,10 +36,34 @@ static inline unsigned __ballot_sync(unsigned, bool bit)
 	return simt_ballot(bit);
 }
 
-static inline float __shfl_xor_sync(unsigned, float x, unsigned mask)
+static inline void __syncwarp(unsigned = ~0u)
 {
-	return f32_from_bits((uint32_t)simt_exchange(f32_bits(x),
-						     simt_thread->lane ^ mask));
+	simt_sync_warp();
+}
+
+static inline uint32_t __shfl_sync(unsigned, uint32_t x, unsigned lane)
+{
+	return (uint32_t)simt_exchange(x, lane);
+}
+
+static inline float __shfl_sync(unsigned, float x, unsigned lane)
+{
+	return f32_from_bits((uint32_t)simt_exchange(f32_bits(x), lane));
+}
+
+static inline uint32_t __shfl_xor_sync(unsigned mask, uint32_t x, unsigned bits)
+{
+	return __shfl_sync(mask, x, simt_thread->lane ^ bits);
+}
+
+static inline float __shfl_xor_sync(unsigned mask, float x, unsigned bits)
+{
+	return __shfl_sync(mask, x, simt_thread->lane ^ bits);
+}
+
+static inline uint32_t atomicAdd(uint32_t *p, uint32_t x)
+{
+	return __atomic_fetch_add(p, x, __ATOMIC_RELAXED);
 }
 
 static inline int __ffs(unsigned x)
@@ -81,7 +108,7 @@ DEVICE float f4_sum(f4 a)
 
 DEVICE u4 u4_from_u16(const void *p)
 {
-	typedef uint16_t h4 __attribute__((vector_size(8)));
+	typedef uint16_t h4 __attribute__((vector_size(8), may_alias));
 
 	return __builtin_convertvector(*(const h4 *)p, u4);
 }
@@ -104,7 +131,7 @@ DEVICE f4 f4_from_bf16(const void *p)
 
 DEVICE f4 f4_from_u8(const void *p)
 {
-	typedef uint8_t b4 __attribute__((vector_size(4)));
+	typedef uint8_t b4 __attribute__((vector_size(4), may_alias));
 
 	return __builtin_convertvector(*(const b4 *)p, f4);
 }
