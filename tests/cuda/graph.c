@@ -34,7 +34,7 @@ static int setup(void **state)
 				  .k_format = KVD_F16,
 				  .v_format = KVD_F16,
 				  .nr_groups = 1,
-				  .groups = { { 1, 1, DIM, DIM } } };
+				  .groups = { { 1, 1, 0, DIM, DIM } } };
 	char why[256];
 	void *p;
 
