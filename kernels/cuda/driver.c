@@ -82,6 +82,8 @@ static const struct {
 	{ CU_DRIVER_MISMATCH, -ENODEV },
 	{ CU_COMPAT_NOT_SUPPORTED, -ENODEV },
 	{ CU_CAPTURE_UNSUPPORTED, -EBUSY },
+	{ CU_CAPTURE_INVALIDATED, -EBUSY },
+	{ CU_CAPTURE_IMPLICIT, -EBUSY },
 };
 
 int cu_errno(cu_result err)

@@ -25,6 +25,8 @@ typedef struct CUstream_st *cu_stream;
 typedef struct CUevent_st *cu_event;
 typedef struct CUmod_st *cu_module;
 typedef struct CUfunc_st *cu_function;
+typedef struct CUgraph_st *cu_graph;
+typedef struct CUgraphExec_st *cu_graph_exec;
 
 /* What calls return; those that somebody here tells apart. */
 enum {
@@ -34,6 +36,7 @@ enum {
 	CU_NOT_INITIALIZED = 3,
 	CU_DEINITIALIZED = 4,
 	CU_STUB_LIBRARY = 34,
+	CU_DEVICE_UNAVAILABLE = 46,
 	CU_NO_DEVICE = 100,
 	CU_INVALID_DEVICE = 101,
 	CU_INVALID_IMAGE = 200,
@@ -43,14 +46,21 @@ enum {
 	CU_INVALID_PTX = 218,
 	CU_UNSUPPORTED_PTX = 222,
 	CU_INVALID_HANDLE = 400,
+	CU_ILLEGAL_STATE = 401,
 	CU_NOT_FOUND = 500,
 	CU_NOT_READY = 600,
+	CU_ILLEGAL_ADDRESS = 700,
 	CU_LAUNCH_FAILED = 719,
 	CU_NOT_PERMITTED = 800,
 	CU_NOT_SUPPORTED = 801,
 	CU_DRIVER_MISMATCH = 803,
 	CU_COMPAT_NOT_SUPPORTED = 804,
-	CU_CAPTURE_UNSUPPORTED = 900
+	CU_CAPTURE_UNSUPPORTED = 900,
+	CU_CAPTURE_INVALIDATED = 901,
+	CU_CAPTURE_ISOLATION = 905,
+	CU_CAPTURE_IMPLICIT = 906,
+	CU_CAPTURED_EVENT = 907,
+	CU_CAPTURE_WRONG_THREAD = 908
 };
 
 /* Device attributes. */
@@ -58,6 +68,7 @@ enum {
 	CU_ATTR_MULTIPROCESSORS = 16,
 	CU_ATTR_CC_MAJOR = 75,
 	CU_ATTR_CC_MINOR = 76,
+	CU_ATTR_MAX_SHARED = 97,	/* of a block that asked for it */
 	CU_ATTR_VMM = 102,
 	CU_ATTR_POSIX_FD = 103,
 	CU_ATTR_MPS = 133
@@ -74,7 +85,13 @@ enum {
 	CU_ACCESS_READ = 1,
 	CU_ACCESS_READWRITE = 3,
 	CU_GRANULARITY_MINIMUM = 0,
-	CU_CAPTURE_NONE = 0
+	CU_FUNCTION_MAX_SHARED = 8,	/* ..MAX_DYNAMIC_SHARED_SIZE_BYTES */
+	CU_CAPTURE_NONE = 0,
+	CU_CAPTURE_ACTIVE = 1,
+	CU_CAPTURE_BROKEN = 2,		/* ..STATUS_INVALIDATED */
+	CU_CAPTURE_GLOBAL = 0,
+	CU_CAPTURE_THREAD_LOCAL = 1,
+	CU_CAPTURE_RELAXED = 2
 };
 
 /* CUmemLocation */
@@ -141,11 +158,23 @@ struct cu_ipc_handle {
 	  (cu_stream stream, cu_event event, unsigned flags))                  \
 	X(cuStreamIsCapturing, cuStreamIsCapturing,                            \
 	  (cu_stream stream, int *status))                                     \
+	X(cuStreamBeginCapture, cuStreamBeginCapture_v2,                       \
+	  (cu_stream stream, int mode))                                        \
+	X(cuStreamEndCapture, cuStreamEndCapture,                              \
+	  (cu_stream stream, cu_graph *graph))                                 \
+	X(cuGraphInstantiateWithFlags, cuGraphInstantiateWithFlags,            \
+	  (cu_graph_exec *exec, cu_graph graph, unsigned long long flags))     \
+	X(cuGraphLaunch, cuGraphLaunch,                                        \
+	  (cu_graph_exec exec, cu_stream stream))                              \
+	X(cuGraphExecDestroy, cuGraphExecDestroy, (cu_graph_exec exec))        \
+	X(cuGraphDestroy, cuGraphDestroy, (cu_graph graph))                    \
 	X(cuEventCreate, cuEventCreate, (cu_event *event, unsigned flags))     \
 	X(cuEventDestroy, cuEventDestroy_v2, (cu_event event))                 \
 	X(cuEventRecord, cuEventRecord, (cu_event event, cu_stream stream))    \
 	X(cuEventQuery, cuEventQuery, (cu_event event))                        \
 	X(cuEventSynchronize, cuEventSynchronize, (cu_event event))            \
+	X(cuEventElapsedTime, cuEventElapsedTime,                              \
+	  (float *ms, cu_event start, cu_event end))                           \
 	X(cuMemAlloc, cuMemAlloc_v2, (cu_ptr *ptr, size_t bytes))              \
 	X(cuMemFree, cuMemFree_v2, (cu_ptr ptr))                               \
 	X(cuMemHostAlloc, cuMemHostAlloc,                                      \
@@ -190,6 +219,8 @@ struct cu_ipc_handle {
 	X(cuModuleUnload, cuModuleUnload, (cu_module module))                  \
 	X(cuModuleGetFunction, cuModuleGetFunction,                            \
 	  (cu_function *function, cu_module module, const char *name))         \
+	X(cuFuncSetAttribute, cuFuncSetAttribute,                              \
+	  (cu_function function, int attr, int value))                         \
 	X(cuLaunchKernel, cuLaunchKernel,                                      \
 	  (cu_function function, unsigned grid_x, unsigned grid_y,             \
 	   unsigned grid_z, unsigned block_x, unsigned block_y,                \

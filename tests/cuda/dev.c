@@ -6,8 +6,10 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -450,6 +452,69 @@ static void test_faults(void **state)
 	run(vmm_failure, "FAKECUDA_FAIL", "cuStreamSynchronize:1:700");
 }
 
+/* ---- the device is gone from some call on ---- */
+
+static bool device_lost;
+
+/* Once it is lost, it stays lost; and nothing else goes wrong. */
+static void lost_or(int r)
+{
+	REQUIRE(r == (device_lost ? -EIO : 0) || r == -EIO);
+	device_lost = r != 0;
+}
+
+static void lost(const char *spec)
+{
+	unsigned fds = nr_fds();
+	struct dev_segment s;
+	char note[256] = "";
+	struct dev *d;
+	int r, fd;
+
+	alarm(30); /* more is a hang */
+	device_lost = false;
+	r = dev_new(spec, wake, NULL, &d, note, sizeof(note));
+	if (r) {
+		REQUIRE(r == -ENODEV && note[0]);
+		REQUIRE(nr_fds() == fds);
+		return;
+	}
+	for (int i = 0; i < 2; i++) {
+		r = segment_new(d, &s);
+		lost_or(r);
+		if (r)
+			continue;
+		lost_or(call(d, &(struct call){ .what = ZERO, .seg = &s }));
+		fd = s.fd;
+		segment_free(d, &s);
+		REQUIRE(fd < 0 || fcntl(fd, F_GETFD) < 0);
+	}
+	dev_free(d);
+	/* What a lost device does not take back stays with its driver. */
+	REQUIRE(device_lost || live() || nr_fds() == fds);
+}
+
+static void vmm_lost(int socket)
+{
+	lost("cuda-vmm:0");
+}
+
+static void ipc_lost(int socket)
+{
+	lost("cuda-ipc:0");
+}
+
+static void test_lost(void **state)
+{
+	char at[16];
+
+	for (int n = 1; n <= 45; n++) {
+		snprintf(at, sizeof(at), "%d", n);
+		run(vmm_lost, "FAKECUDA_LOST", at);
+		run(ipc_lost, "FAKECUDA_LOST", at);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -458,6 +523,7 @@ int main(void)
 		cmocka_unit_test(test_vmm_restart),
 		cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,9 @@ cu_result fake_enter(const char *call)
 	if (owner != getpid())
 		return CU_NOT_INITIALIZED;
 	pthread_mutex_lock(&lock);
-	err = call ? fault_next(call) : CU_OK;
+	err = fault_lost();
+	if (!err && call)
+		err = fault_next(call);
 	if (err)
 		pthread_mutex_unlock(&lock);
 	return err;
@@ -51,6 +53,11 @@ cu_result fake_enter_context(const char *call, struct CUctx_st **ret)
 		return err;
 	if (!current || !current->retained)
 		return fake_leave(CU_INVALID_CONTEXT);
+	err = current->crashed;
+	if (!err && call)
+		err = capture_check(call);
+	if (err)
+		return fake_leave(err);
 	*ret = current;
 	return CU_OK;
 }
@@ -65,8 +72,8 @@ unsigned fakecuda_live(void)
 	const struct fake_live *l = &fake_live;
 
 	return l->allocations + l->pinned + l->mems + l->reservations +
-	       l->mappings + l->imports + l->streams + l->events + l->modules +
-	       l->contexts;
+	       l->mappings + l->imports + l->streams + l->events + l->graphs +
+	       l->modules + l->contexts;
 }
 
 cu_result cuInit(unsigned flags)
@@ -76,7 +83,9 @@ cu_result cuInit(unsigned flags)
 	if (flags)
 		return CU_INVALID_VALUE;
 	pthread_mutex_lock(&lock);
-	err = fault_next("cuInit");
+	err = fault_lost();
+	if (!err)
+		err = fault_next("cuInit");
 	if (err || owner == getpid())
 		goto out;
 	if (owner) { /* a fork of a process that has CUDA */
@@ -121,6 +130,16 @@ static const struct {
 	  "invalid resource handle" },
 	{ CU_NOT_FOUND, "CUDA_ERROR_NOT_FOUND", "named symbol not found" },
 	{ CU_NOT_READY, "CUDA_ERROR_NOT_READY", "device not ready" },
+	{ CU_DEVICE_UNAVAILABLE, "CUDA_ERROR_DEVICE_UNAVAILABLE",
+	  "CUDA-capable device(s) is/are busy or unavailable" },
+	{ CU_ILLEGAL_ADDRESS, "CUDA_ERROR_ILLEGAL_ADDRESS",
+	  "an illegal memory access was encountered" },
+	{ CU_LAUNCH_FAILED, "CUDA_ERROR_LAUNCH_FAILED",
+	  "unspecified launch failure" },
+	{ CU_CAPTURE_UNSUPPORTED, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+	  "operation not permitted when stream is capturing" },
+	{ CU_CAPTURE_INVALIDATED, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+	  "operation failed due to a previous error during capture" },
 	{ CU_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED",
 	  "operation not supported" },
 };
@@ -179,6 +198,16 @@ cu_result cuDeviceGetName(char *name, int bytes, cu_device dev)
 	return fake_leave(CU_OK);
 }
 
+bool fake_sm80(void)
+{
+	return fake_env("FAKECUDA_SM", 90) == 80;
+}
+
+int fake_max_shared(void)
+{
+	return (fake_sm80() ? 163 : 227) << 10;
+}
+
 static cu_result attribute(int *value, int attr)
 {
 	switch (attr) {
@@ -186,10 +215,13 @@ static cu_result attribute(int *value, int attr)
 		*value = 4;
 		return CU_OK;
 	case CU_ATTR_CC_MAJOR:
-		*value = 9;
+		*value = fake_sm80() ? 8 : 9;
 		return CU_OK;
 	case CU_ATTR_CC_MINOR:
 		*value = 0;
+		return CU_OK;
+	case CU_ATTR_MAX_SHARED:
+		*value = fake_max_shared();
 		return CU_OK;
 	case CU_ATTR_VMM:
 	case CU_ATTR_POSIX_FD:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * fault.c - errors on demand: FAKECUDA_FAIL=cuMemCreate:3,cuMemMap:1+:801
+ * fault.c - errors on demand: FAKECUDA_FAIL=cuMemCreate:3,cuMemMap:1+:801,
+ * FAKECUDA_CRASH=2:700, FAKECUDA_LOST=40
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,4 +72,44 @@ cu_result fault_next(const char *call)
 			err = f->err;
 	}
 	return err;
+}
+
+/* One "n[:code]", and what has been counted towards n. */
+struct counter {
+	const char *env;
+	cu_result err;
+	unsigned long at;	/* 0: never */
+	unsigned long seen;
+	bool read;
+};
+
+static bool counter_next(struct counter *c)
+{
+	if (!c->read) {
+		const char *env = getenv(c->env);
+		char *end;
+
+		c->read = true;
+		c->at = env ? strtoul(env, &end, 10) : 0;
+		if (c->at && *end == ':')
+			c->err = (cu_result)strtoul(end + 1, NULL, 10);
+	}
+	c->seen++;
+	return c->at && c->seen >= c->at;
+}
+
+cu_result fault_kernel(void)
+{
+	static struct counter crash = { .env = "FAKECUDA_CRASH",
+					.err = CU_LAUNCH_FAILED };
+
+	return counter_next(&crash) ? crash.err : CU_OK;
+}
+
+cu_result fault_lost(void)
+{
+	static struct counter lost = { .env = "FAKECUDA_LOST",
+				       .err = CU_DEVICE_UNAVAILABLE };
+
+	return counter_next(&lost) ? lost.err : CU_OK;
 }

@@ -8,10 +8,13 @@
 #include <string.h>
 #include "tests/fakecuda/fakecuda.h"
 
-#define MAX_SHARED (48u << 10)
+#define SHARED_UNASKED (48u << 10)
+#define MAX_FUNCTIONS 32u
 
+/* Functions are the module's own: each has what was asked for it. */
 struct CUmod_st {
-	char unused;
+	unsigned nr;
+	struct CUfunc_st functions[MAX_FUNCTIONS];
 };
 
 cu_result cuModuleLoadData(cu_module *module, const void *image)
@@ -23,7 +26,7 @@ cu_result cuModuleLoadData(cu_module *module, const void *image)
 		return err;
 	if (!image)
 		return fake_leave(CU_INVALID_IMAGE);
-	*module = malloc(sizeof(**module));
+	*module = calloc(1, sizeof(**module));
 	if (!*module)
 		return fake_leave(CU_OUT_OF_MEMORY);
 	fake_live.modules++;
@@ -43,6 +46,22 @@ cu_result cuModuleUnload(cu_module module)
 	return fake_leave(CU_OK);
 }
 
+static struct CUfunc_st *module_function(struct CUmod_st *m, const char *name)
+{
+	const struct CUfunc_st *kernel = kernel_find(name);
+	struct CUfunc_st *f;
+
+	for (unsigned i = 0; i < m->nr; i++)
+		if (strcmp(m->functions[i].name, name) == 0)
+			return &m->functions[i];
+	if (!kernel || m->nr == MAX_FUNCTIONS)
+		return NULL;
+	f = &m->functions[m->nr++];
+	*f = *kernel;
+	f->max_shared = SHARED_UNASKED;
+	return f;
+}
+
 cu_result cuModuleGetFunction(cu_function *function, cu_module module,
 			      const char *name)
 {
@@ -51,8 +70,22 @@ cu_result cuModuleGetFunction(cu_function *function, cu_module module,
 
 	if (err)
 		return err;
-	*function = (cu_function)(uintptr_t)kernel_find(name);
+	*function = module_function(module, name);
 	return fake_leave(*function ? CU_OK : CU_NOT_FOUND);
+}
+
+cu_result cuFuncSetAttribute(cu_function function, int attr, int value)
+{
+	struct CUctx_st *ctx;
+	cu_result err = fake_enter_context("cuFuncSetAttribute", &ctx);
+
+	if (err)
+		return err;
+	if (attr != CU_FUNCTION_MAX_SHARED || value < 0 ||
+	    value > fake_max_shared())
+		return fake_leave(CU_INVALID_VALUE);
+	function->max_shared = (unsigned)value;
+	return fake_leave(CU_OK);
 }
 
 /* One block with the pointers first, then what they point to. */
@@ -82,7 +115,7 @@ static bool launch_valid(const struct launch *l)
 	return l->grid[0] && l->grid[1] && l->grid[2] &&
 	       l->grid[0] <= 0x7fffffffu && l->grid[1] <= 65535 &&
 	       l->grid[2] <= 65535 && threads && threads <= SIMT_MAX_THREADS &&
-	       l->block[2] <= 64 && l->shared_bytes <= MAX_SHARED;
+	       l->block[2] <= 64 && l->shared_bytes <= l->function->max_shared;
 }
 
 static cu_result launch(struct CUctx_st *ctx, cu_stream stream,

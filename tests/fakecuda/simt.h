@@ -22,13 +22,14 @@ extern "C" {
 #define SIMT_MAX_THREADS 1024u	/* of a block */
 #define SIMT_DIRT 0xa5		/* what memory nobody has written holds */
 
-/* A kernel compiled into the double: what a CUfunction points to. */
+/* A kernel compiled into the double; a CUfunction points to a copy. */
 struct CUfunc_st {
 	const char *name;
 	unsigned nr_params;
 	const size_t *param_bytes;
 	/* Calls the kernel as one thread; @params are pointers to each. */
 	void (*entry)(void **params);
+	unsigned max_shared;	/* bytes a launch may ask for */
 };
 
 /* kernels.cpp's list; NULL: no such kernel. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * stream.c - streams, events, and the work recorded in them.
+ * stream.c - streams, and the work recorded in them.
  *
  * A stream is a queue that stands still until somebody waits for it (then all
  * of it runs) or asks about an event in it (then one piece runs). Every piece
@@ -9,43 +9,43 @@
  * other streams, and theirs after its earlier ones, but for streams that asked
  * for an order of their own.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "tests/fakecuda/fakecuda.h"
+#include "tests/fakecuda/stream.h"
 
-enum op_kind { OP_COPY, OP_SET, OP_LAUNCH, OP_RECORD, OP_WAIT };
-
-struct op {
-	struct op *next;
-	uint64_t number;
-	enum op_kind kind;
-	void *dst;		/* copy, set */
-	const void *src;	/* copy */
-	void *kept;		/* freed with the op */
-	size_t bytes;
-	int value;		/* set */
-	struct launch *launch;
-	struct CUevent_st *event; /* record, wait */
-	uint64_t version;	/* of the event */
-};
-
-struct CUstream_st {
-	struct CUstream_st *next;
-	struct CUctx_st *ctx;
-	struct op *first;
-	struct op **last;
-	bool own_order;
-};
-
-struct CUevent_st {
-	struct CUstream_st *stream; /* that recorded it last, while not done */
-	uint64_t recorded;
-	uint64_t done;
-};
-
-static struct CUstream_st *streams;
+struct CUstream_st *streams;
 static uint64_t op_numbers;
+
+void ops_init(struct ops *ops)
+{
+	ops->first = NULL;
+	ops->last = &ops->first;
+}
+
+cu_result ops_add(struct ops *ops, const struct op *what)
+{
+	struct op *op = malloc(sizeof(*op));
+
+	if (!op)
+		return CU_OUT_OF_MEMORY;
+	*op = *what;
+	op->next = NULL;
+	op->number = ++op_numbers;
+	*ops->last = op;
+	ops->last = &op->next;
+	return CU_OK;
+}
+
+void op_free(struct op *op)
+{
+	if (op->graph) {
+		graph_put(op->graph);
+	} else {
+		free(op->launch);
+		free(op->kept);
+	}
+	free(op);
+}
 
 struct CUstream_st *stream_new(struct CUctx_st *ctx, bool own_order)
 {
@@ -54,23 +54,20 @@ struct CUstream_st *stream_new(struct CUctx_st *ctx, bool own_order)
 	if (!s)
 		return NULL;
 	s->ctx = ctx;
-	s->last = &s->first;
+	ops_init(&s->ops);
 	s->own_order = own_order;
 	s->next = streams;
 	streams = s;
 	return s;
 }
 
-static void stream_run_until(struct CUstream_st *s, uint64_t number);
-
-static void event_run_until(struct CUevent_st *e, uint64_t version)
+/* After a crash of its context work is dropped, and nobody waits for it. */
+static void op_run(struct CUctx_st *ctx, struct op *op)
 {
-	while (e->done < version)
-		stream_run_until(e->stream, e->stream->first->number);
-}
-
-static void op_run(struct op *op)
-{
+	if (!ctx->crashed && op->kind == OP_LAUNCH)
+		ctx->crashed = fault_kernel();
+	if (ctx->crashed && op->kind != OP_RECORD)
+		return;
 	switch (op->kind) {
 	case OP_COPY:
 		memmove(op->dst, op->src, op->bytes);
@@ -80,10 +77,9 @@ static void op_run(struct op *op)
 		break;
 	case OP_LAUNCH:
 		simt_launch(op->launch);
-		free(op->launch);
 		break;
 	case OP_RECORD:
-		op->event->done = op->version;
+		event_done(op->event, op->version);
 		break;
 	case OP_WAIT:
 		event_run_until(op->event, op->version);
@@ -107,25 +103,23 @@ static void stream_order(struct CUstream_st *s, uint64_t number)
 			stream_run_until(o, number);
 }
 
-static void stream_run_one(struct CUstream_st *s)
+void stream_run_one(struct CUstream_st *s)
 {
-	struct op *op = s->first;
+	struct op *op = s->ops.first;
 
 	stream_order(s, op->number);
-	if (s->first != op) /* it ran in the meantime, for another stream */
+	if (s->ops.first != op) /* it ran meanwhile, for another stream */
 		return;
-	s->first = op->next;
-	if (!s->first)
-		s->last = &s->first;
-	op_run(op);
-	free(op->kept);
-	free(op);
+	s->ops.first = op->next;
+	if (!s->ops.first)
+		ops_init(&s->ops);
+	op_run(s->ctx, op);
+	op_free(op);
 }
 
-/* Runs the pieces of @s up to @number. */
-static void stream_run_until(struct CUstream_st *s, uint64_t number)
+void stream_run_until(struct CUstream_st *s, uint64_t number)
 {
-	while (s->first && s->first->number <= number)
+	while (s->ops.first && s->ops.first->number <= number)
 		stream_run_one(s);
 }
 
@@ -146,29 +140,29 @@ void stream_free(struct CUstream_st *s)
 	free(s);
 }
 
-/* What a caller's handle means; NULL is the legacy stream. */
-static struct CUstream_st *stream_get(struct CUctx_st *ctx, cu_stream handle)
+static struct CUstream_st *stream_find(cu_stream handle)
 {
-	if (!handle)
-		return ctx->legacy;
-	for (struct CUstream_st *s = streams; s; s = s->next)
-		if (s == handle)
-			return s;
-	return NULL;
+	struct CUstream_st *s = streams;
+
+	while (s && s != handle)
+		s = s->next;
+	return s;
 }
 
-static cu_result op_add(struct CUstream_st *s, const struct op *what)
+cu_result stream_use(struct CUctx_st *ctx, cu_stream handle,
+		     struct CUstream_st **ret)
 {
-	struct op *op = malloc(sizeof(*op));
+	cu_result err = CU_OK;
 
-	if (!op)
-		return CU_OUT_OF_MEMORY;
-	*op = *what;
-	op->next = NULL;
-	op->number = ++op_numbers;
-	*s->last = op;
-	s->last = &op->next;
-	return CU_OK;
+	*ret = handle ? stream_find(handle) : ctx->legacy;
+	if (!*ret)
+		return CU_INVALID_HANDLE;
+	if (*ret != ctx->legacy)
+		return CU_OK;
+	for (struct CUstream_st *s = streams; s; s = s->next)
+		if (s->capture && s->ctx == ctx && !s->own_order)
+			err = capture_break(s, CU_CAPTURE_IMPLICIT);
+	return err;
 }
 
 cu_result cuStreamCreateWithPriority(cu_stream *stream, unsigned flags,
@@ -196,9 +190,11 @@ cu_result cuStreamDestroy_v2(cu_stream stream)
 
 	if (err)
 		return err;
-	s = stream ? stream_get(ctx, stream) : NULL;
+	s = stream ? stream_find(stream) : NULL;
 	if (!s)
 		return fake_leave(CU_INVALID_HANDLE);
+	if (s->capture)
+		return fake_leave(capture_break(s, CU_CAPTURE_UNSUPPORTED));
 	stream_free(s);
 	fake_live.streams--;
 	return fake_leave(CU_OK);
@@ -213,114 +209,16 @@ cu_result cuStreamSynchronize(cu_stream stream)
 
 	if (err)
 		return err;
-	s = stream_get(ctx, stream);
-	if (!s)
-		return fake_leave(CU_INVALID_HANDLE);
+	err = stream_use(ctx, stream, &s);
+	if (err)
+		return fake_leave(err);
+	if (s->capture)
+		return fake_leave(capture_break(s, CU_CAPTURE_UNSUPPORTED));
 	stream_run_until(s, UINT64_MAX);
 	if (s == ctx->legacy)
 		stream_order(s, UINT64_MAX);
-	return fake_leave(fault_next("cuStreamSynchronize"));
-}
-
-cu_result cuStreamWaitEvent(cu_stream stream, cu_event event, unsigned flags)
-{
-	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuStreamWaitEvent", &ctx);
-	struct CUstream_st *s;
-
-	if (err)
-		return err;
-	s = stream_get(ctx, stream);
-	if (!s || flags)
-		return fake_leave(CU_INVALID_VALUE);
-	return fake_leave(op_add(s, &(struct op){
-					    .kind = OP_WAIT,
-					    .event = event,
-					    .version = event->recorded }));
-}
-
-cu_result cuStreamIsCapturing(cu_stream stream, int *status)
-{
-	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuStreamIsCapturing", &ctx);
-
-	if (err)
-		return err;
-	*status = CU_CAPTURE_NONE;
-	return fake_leave(stream_get(ctx, stream) ? CU_OK : CU_INVALID_HANDLE);
-}
-
-cu_result cuEventCreate(cu_event *event, unsigned flags)
-{
-	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuEventCreate", &ctx);
-
-	if (err)
-		return err;
-	if (flags & ~(unsigned)CU_EVENT_NO_TIMING)
-		return fake_leave(CU_INVALID_VALUE);
-	*event = calloc(1, sizeof(**event));
-	if (!*event)
-		return fake_leave(CU_OUT_OF_MEMORY);
-	fake_live.events++;
-	return fake_leave(CU_OK);
-}
-
-/* Nothing refers to the event afterwards: what is recorded of it runs. */
-cu_result cuEventDestroy_v2(cu_event event)
-{
-	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuEventDestroy", &ctx);
-
-	if (err)
-		return err;
-	stream_drain_all();
-	free(event);
-	fake_live.events--;
-	return fake_leave(CU_OK);
-}
-
-cu_result cuEventRecord(cu_event event, cu_stream stream)
-{
-	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuEventRecord", &ctx);
-	struct CUstream_st *s;
-
-	if (err)
-		return err;
-	s = stream_get(ctx, stream);
-	if (!s)
-		return fake_leave(CU_INVALID_HANDLE);
-	event->stream = s;
-	event->recorded++;
-	return fake_leave(op_add(s, &(struct op){
-					    .kind = OP_RECORD,
-					    .event = event,
-					    .version = event->recorded }));
-}
-
-/* Time passes while somebody looks: one piece of work a look. */
-cu_result cuEventQuery(cu_event event)
-{
-	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context("cuEventQuery", &ctx);
-
-	if (err)
-		return err;
-	if (event->done < event->recorded)
-		stream_run_one(event->stream);
-	return fake_leave(event->done < event->recorded ? CU_NOT_READY : CU_OK);
-}
-
-cu_result cuEventSynchronize(cu_event event)
-{
-	struct CUctx_st *ctx;
-	cu_result err = fake_enter_context(NULL, &ctx);
-
-	if (err)
-		return err;
-	event_run_until(event, event->recorded);
-	return fake_leave(fault_next("cuEventSynchronize"));
+	return fake_leave(ctx->crashed ? ctx->crashed :
+					 fault_next("cuStreamSynchronize"));
 }
 
 static bool on_device(cu_ptr ptr, size_t bytes, int access)
@@ -340,17 +238,25 @@ cu_result cuMemcpyHtoDAsync_v2(cu_ptr dst, const void *src, size_t bytes,
 
 	if (err)
 		return err;
-	s = stream_get(ctx, stream);
-	if (!s || !on_device(dst, bytes, CU_ACCESS_READWRITE))
+	err = stream_use(ctx, stream, &s);
+	if (err)
+		return fake_leave(err);
+	if (!on_device(dst, bytes, CU_ACCESS_READWRITE))
 		return fake_leave(CU_INVALID_VALUE);
 	op.dst = (void *)(uintptr_t)dst;
 	if (!memory_pinned(src, bytes)) {
+		if (s->capture)
+			return fake_leave(
+				capture_break(s, CU_CAPTURE_UNSUPPORTED));
 		op.kept = malloc(bytes ? bytes : 1);
 		if (!op.kept)
 			return fake_leave(CU_OUT_OF_MEMORY);
 		op.src = memcpy(op.kept, src, bytes);
 	}
-	return fake_leave(op_add(s, &op));
+	err = stream_add(s, &op);
+	if (err)
+		free(op.kept);
+	return fake_leave(err);
 }
 
 /* To memory that is not page-locked the driver's copy blocks: so does this. */
@@ -360,19 +266,26 @@ cu_result cuMemcpyDtoHAsync_v2(void *dst, cu_ptr src, size_t bytes,
 	struct CUctx_st *ctx;
 	cu_result err = fake_enter_context("cuMemcpyDtoHAsync", &ctx);
 	struct CUstream_st *s;
+	bool blocks;
 
 	if (err)
 		return err;
-	s = stream_get(ctx, stream);
-	if (!s || !on_device(src, bytes, CU_ACCESS_READ))
+	err = stream_use(ctx, stream, &s);
+	if (err)
+		return fake_leave(err);
+	if (!on_device(src, bytes, CU_ACCESS_READ))
 		return fake_leave(CU_INVALID_VALUE);
-	err = op_add(s, &(struct op){ .kind = OP_COPY,
-				      .dst = dst,
-				      .src = (void *)(uintptr_t)src,
-				      .bytes = bytes });
-	if (!err && !memory_pinned(dst, bytes))
-		stream_run_until(s, UINT64_MAX);
-	return fake_leave(err);
+	blocks = !memory_pinned(dst, bytes);
+	if (blocks && s->capture)
+		return fake_leave(capture_break(s, CU_CAPTURE_UNSUPPORTED));
+	err = stream_add(s, &(struct op){ .kind = OP_COPY,
+					  .dst = dst,
+					  .src = (void *)(uintptr_t)src,
+					  .bytes = bytes });
+	if (err || !blocks)
+		return fake_leave(err);
+	stream_run_until(s, UINT64_MAX);
+	return fake_leave(ctx->crashed);
 }
 
 cu_result cuMemcpyDtoDAsync_v2(cu_ptr dst, cu_ptr src, size_t bytes,
@@ -384,15 +297,17 @@ cu_result cuMemcpyDtoDAsync_v2(cu_ptr dst, cu_ptr src, size_t bytes,
 
 	if (err)
 		return err;
-	s = stream_get(ctx, stream);
-	if (!s || !on_device(src, bytes, CU_ACCESS_READ) ||
+	err = stream_use(ctx, stream, &s);
+	if (err)
+		return fake_leave(err);
+	if (!on_device(src, bytes, CU_ACCESS_READ) ||
 	    !on_device(dst, bytes, CU_ACCESS_READWRITE))
 		return fake_leave(CU_INVALID_VALUE);
-	return fake_leave(op_add(s, &(struct op){
-					    .kind = OP_COPY,
-					    .dst = (void *)(uintptr_t)dst,
-					    .src = (void *)(uintptr_t)src,
-					    .bytes = bytes }));
+	return fake_leave(stream_add(
+		s, &(struct op){ .kind = OP_COPY,
+				 .dst = (void *)(uintptr_t)dst,
+				 .src = (void *)(uintptr_t)src,
+				 .bytes = bytes }));
 }
 
 cu_result cuMemsetD8Async(cu_ptr dst, unsigned char value, size_t bytes,
@@ -404,24 +319,27 @@ cu_result cuMemsetD8Async(cu_ptr dst, unsigned char value, size_t bytes,
 
 	if (err)
 		return err;
-	s = stream_get(ctx, stream);
-	if (!s || !on_device(dst, bytes, CU_ACCESS_READWRITE))
+	err = stream_use(ctx, stream, &s);
+	if (err)
+		return fake_leave(err);
+	if (!on_device(dst, bytes, CU_ACCESS_READWRITE))
 		return fake_leave(CU_INVALID_VALUE);
-	return fake_leave(op_add(s, &(struct op){
-					    .kind = OP_SET,
-					    .dst = (void *)(uintptr_t)dst,
-					    .value = value,
-					    .bytes = bytes }));
+	return fake_leave(stream_add(
+		s, &(struct op){ .kind = OP_SET,
+				 .dst = (void *)(uintptr_t)dst,
+				 .value = value,
+				 .bytes = bytes }));
 }
 
 cu_result stream_launch(struct CUctx_st *ctx, cu_stream stream,
 			struct launch *l, void *params)
 {
-	struct CUstream_st *s = stream_get(ctx, stream);
+	struct CUstream_st *s;
+	cu_result err = stream_use(ctx, stream, &s);
 
-	if (!s)
-		return CU_INVALID_HANDLE;
-	return op_add(s, &(struct op){ .kind = OP_LAUNCH,
-				       .launch = l,
-				       .kept = params });
+	if (err)
+		return err;
+	return stream_add(s, &(struct op){ .kind = OP_LAUNCH,
+					   .launch = l,
+					   .kept = params });
 }
