@@ -366,26 +366,32 @@ static int cuda_append(struct device *d, struct kv_append_args *a,
 	return r == -ENOMEM ? r : r ? -EIO : end;
 }
 
-static uint32_t max_tokens(const struct kv_attend_args *a)
+static struct kv_cuda_batch batch_of(const struct kv_attend_args *a)
 {
-	uint32_t max = 0;
+	struct kv_cuda_batch b = { 0 };
 
-	for (uint32_t i = 0; i < a->nr_seqs; i++)
-		if (a->seqs[i].pos + a->seqs[i].nr_rows > max)
-			max = a->seqs[i].pos + a->seqs[i].nr_rows;
-	return max;
+	for (uint32_t i = 0; i < a->nr_seqs; i++) {
+		const struct kv_seq *s = &a->seqs[i];
+
+		if (s->pos + s->nr_rows > b.max_tokens)
+			b.max_tokens = s->pos + s->nr_rows;
+		if (s->nr_rows > b.max_rows)
+			b.max_rows = s->nr_rows;
+	}
+	return b;
 }
 
 /*
- * Scratch for a call on @stream, which then waits for whoever has it. Without
- * memory for it attention takes longer, and that is all.
+ * Scratch for a call on @stream, which then waits for whoever has it; none
+ * where there is no memory for it.
  */
 static struct kv_cuda_scratch scratch_get(struct device_cuda *c,
 					  const struct kv_attend_args *a,
-					  uint32_t tokens, kvd_stream stream)
+					  const struct kv_cuda_batch *b,
+					  kvd_stream stream)
 {
-	struct kv_cuda_scratch s = { .max_tokens = tokens };
-	const uint64_t want = kv_cuda_attend_bytes(a, tokens);
+	struct kv_cuda_scratch s = { .batch = *b };
+	const uint64_t want = kv_cuda_attend_bytes(c->kc, a, b);
 
 	if (want > c->scratch_bytes) {
 		c->cu->cuEventSynchronize(c->scratch_free);
@@ -410,7 +416,7 @@ static int cuda_attend(struct device *d, struct kv_attend_args *a,
 {
 	struct device_cuda *c = (struct device_cuda *)d;
 	struct arrays arrays = { &a->seqs, &a->pages, a->nr_seqs, nr_pages };
-	const uint32_t tokens = max_tokens(a);
+	const struct kv_cuda_batch batch = batch_of(a);
 	struct kv_cuda_scratch scratch;
 	struct stage_slot *slot;
 	int r, end;
@@ -419,7 +425,7 @@ static int cuda_attend(struct device *d, struct kv_attend_args *a,
 	if (r)
 		return r;
 	a->bases = c->d.device_read_only;
-	scratch = scratch_get(c, a, tokens, stream);
+	scratch = scratch_get(c, a, &batch, stream);
 	r = kv_cuda_attend(c->kc, a, &scratch, stream);
 	if (scratch.bytes && c->cu->cuEventRecord(c->scratch_free, stream))
 		r = -EIO;

@@ -8,6 +8,7 @@
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/image.h"
+#include "kernels/cuda/module.h"
 
 #define WARP 32u
 #define SHARED_BYTES (48u << 10) /* a block may have without asking */
@@ -17,19 +18,6 @@
  * goes through all tokens of its row.
  */
 #define ENOUGH_BLOCKS 256u
-
-struct kv_cuda {
-	const struct cuda_driver *cu;
-	cu_module module;
-	cu_function append, attend, merge, dequant;
-};
-
-/* One launch. */
-struct shape {
-	unsigned grid[3];
-	unsigned threads;
-	unsigned shared_bytes;
-};
 
 static int kernels_find(struct kv_cuda *kc, char *why, size_t why_bytes)
 {
@@ -75,6 +63,8 @@ int kv_cuda_new(const struct cuda_driver *cu, struct kv_cuda **ret, char *why,
 		cu_text(cu, "cuModuleLoadData", err, why, why_bytes);
 	else
 		rc = kernels_find(kc, why, why_bytes);
+	if (!rc)
+		rc = mma_prepare(kc, why, why_bytes);
 	if (rc) {
 		kv_cuda_free(kc);
 		return rc;
@@ -92,8 +82,8 @@ void kv_cuda_free(struct kv_cuda *kc)
 	free(kc);
 }
 
-static int launch(struct kv_cuda *kc, cu_function function,
-		  const struct shape *s, cu_stream stream, const void *param)
+int kv_cuda_launch(struct kv_cuda *kc, cu_function function,
+		   const struct shape *s, cu_stream stream, const void *param)
 {
 	void *params[] = { (void *)(uintptr_t)param };
 
@@ -110,7 +100,7 @@ int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 				     l->v_dim ? 2 : 1 },
 			   .threads = WARP };
 
-	return a->nr_rows ? launch(kc, kc->append, &s, stream, a) : 0;
+	return a->nr_rows ? kv_cuda_launch(kc, kc->append, &s, stream, a) : 0;
 }
 
 /* Query heads that share a block: as many as fit. */
@@ -142,11 +132,14 @@ static uint32_t split_count(const struct kv_attend_args *a, uint32_t max_tokens)
 	return (max_tokens + ATTEND_SPLIT - 1) / ATTEND_SPLIT;
 }
 
-uint64_t kv_cuda_attend_bytes(const struct kv_attend_args *a,
-			      uint32_t max_tokens)
+uint64_t kv_cuda_attend_bytes(const struct kv_cuda *kc,
+			      const struct kv_attend_args *a,
+			      const struct kv_cuda_batch *b)
 {
+	if (mma_knows(kc, a))
+		return mma_bytes(kc, a, b);
 	return sizeof(float) * (2 + page_value_dim(&a->layouts[0])) *
-	       split_count(a, max_tokens) * a->nr_rows * a->nr_q_heads;
+	       split_count(a, b->max_tokens) * a->nr_rows * a->nr_q_heads;
 }
 
 int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
@@ -162,18 +155,20 @@ int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 
 	if (!a->nr_rows)
 		return 0;
-	if (scratch->bytes >= kv_cuda_attend_bytes(a, scratch->max_tokens)) {
-		p.nr_splits = split_count(a, scratch->max_tokens);
+	if (mma_knows(kc, a))
+		return mma_attend(kc, a, scratch, stream);
+	if (scratch->bytes >= kv_cuda_attend_bytes(kc, a, &scratch->batch)) {
+		p.nr_splits = split_count(a, scratch->batch.max_tokens);
 		p.partial = (float *)(uintptr_t)scratch->ptr;
 	}
 	if (p.nr_splits)
 		s.grid[2] = p.nr_splits;
 	s.shared_bytes = attend_shared_floats(&a->layouts[0], p.nr_heads) *
 			 (unsigned)sizeof(float);
-	rc = launch(kc, kc->attend, &s, stream, &p);
+	rc = kv_cuda_launch(kc, kc->attend, &s, stream, &p);
 	if (rc || !p.nr_splits)
 		return rc;
-	return launch(kc, kc->merge, &merge, stream, &p);
+	return kv_cuda_launch(kc, kc->merge, &merge, stream, &p);
 }
 
 int kv_cuda_dequant(struct kv_cuda *kc, const struct kv_cuda_dequant *d,
@@ -189,5 +184,5 @@ int kv_cuda_dequant(struct kv_cuda *kc, const struct kv_cuda_dequant *d,
 				    .nr_tokens = d->nr_tokens };
 	struct shape s = { .grid = { 1, 1, 1 }, .threads = DEQUANT_THREADS };
 
-	return d->nr_tokens ? launch(kc, kc->dequant, &s, stream, &p) : 0;
+	return d->nr_tokens ? kv_cuda_launch(kc, kc->dequant, &s, stream, &p) : 0;
 }

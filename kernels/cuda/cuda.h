@@ -43,30 +43,40 @@ void kv_cuda_free(struct kv_cuda *kc);
 int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 		   cu_stream stream);
 
+/* What is known on the host of the sequences of a call: bounds. */
+struct kv_cuda_batch {
+	uint32_t max_tokens;	/* largest pos + nr_rows */
+	uint32_t max_rows;	/* largest nr_rows */
+};
+
 /* What attention may use besides its arguments. */
 struct kv_cuda_scratch {
 	cu_ptr ptr;		/* device memory, this call's alone until its
 				 * work is done; 16-byte aligned */
 	uint64_t bytes;
-	uint32_t max_tokens;	/* largest pos + nr_rows of the sequences */
+	struct kv_cuda_batch batch;
 };
 
 /**
- * kv_cuda_attend_bytes() - scratch that makes attention faster
- * @max_tokens:	as in struct kv_cuda_scratch
+ * kv_cuda_attend_bytes() - scratch that attention wants
+ * @b:		bounds; larger ones do no harm but for time and memory
  *
  * Few rows over many tokens fill a GPU only when tokens are shared out among
  * blocks, whose partial results need a place. 0: none is needed.
  */
-uint64_t kv_cuda_attend_bytes(const struct kv_attend_args *a,
-			      uint32_t max_tokens);
+uint64_t kv_cuda_attend_bytes(const struct kv_cuda *kc,
+			      const struct kv_attend_args *a,
+			      const struct kv_cuda_batch *b);
 
 /**
  * kv_cuda_attend() - kernels.h's attend
- * @scratch:	with fewer bytes than kv_cuda_attend_bytes() asks for the same
- *		result, bit for bit, takes longer
+ * @scratch:	kv_cuda_attend_bytes() of it for the same batch
  *
- * Return: 0, or cu_errno() of the launch.
+ * Pages in tile order go to tensor cores, where queries and weights are f16
+ * (bf16 in two parts over pages in bf16) and sums f32.
+ *
+ * Return: 0, -ENOMEM when there is too little scratch (pages in row order
+ * take longer instead, and give the same bits), or cu_errno() of a launch.
  */
 int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 		   const struct kv_cuda_scratch *scratch, cu_stream stream);

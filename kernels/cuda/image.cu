@@ -4,4 +4,6 @@
  */
 #include "kernels/cuda/append.cu"
 #include "kernels/cuda/attend.cu"
+#include "kernels/cuda/attend_mma.cu"
 #include "kernels/cuda/dequant.cu"
+#include "kernels/cuda/mma_merge.cu"

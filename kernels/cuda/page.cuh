@@ -64,7 +64,7 @@ DEVICE void element_store(uint32_t dtype, void *p, uint64_t i, float x)
 }
 
 /* E4M3FN and E5M2 of OCP. */
-DEVICE float fp8_to_f32(uint32_t format, uint8_t b)
+DEVICE float fp8_value(uint32_t format, uint8_t b)
 {
 	if (format == KVD_FP8_E5M2)
 		return f16_to_f32((uint16_t)(b << 8));

@@ -137,7 +137,7 @@ DEVICE float side_value(const struct side &s, const struct kv_tables *tb,
 			       f16_to_f32((uint16_t)code) :
 			       bf16_to_f32((uint16_t)code);
 	case CODING_FP8:
-		return fp8_to_f32(s.place.format, (uint8_t)code) *
+		return fp8_value(s.place.format, (uint8_t)code) *
 		       *(const float *)s.meta;
 	case CODING_KIVI:
 		return kivi_value(s, t, d, (float)code);

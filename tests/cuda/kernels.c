@@ -286,7 +286,7 @@ static void attend_cuda(struct world *w, const struct kv_seq *seqs,
 			uint32_t nr_seqs, uint32_t nr_rows, const void *q,
 			int scratch, struct answer *r)
 {
-	struct kv_cuda_scratch sc = { .max_tokens = 0 };
+	struct kv_cuda_scratch sc = { 0 };
 	struct kv_attend_args a;
 	cu_ptr d[7];
 
@@ -306,10 +306,13 @@ static void attend_cuda(struct world *w, const struct kv_seq *seqs,
 	a.out = (void *)(uintptr_t)d[4];
 	a.lse = (void *)(uintptr_t)d[5];
 	a.sinks = w->sinks ? (void *)(uintptr_t)d[6] : NULL;
-	for (uint32_t i = 0; i < nr_seqs; i++)
-		if (seqs[i].pos + seqs[i].nr_rows > sc.max_tokens)
-			sc.max_tokens = seqs[i].pos + seqs[i].nr_rows;
-	sc.bytes = scratch ? kv_cuda_attend_bytes(&a, sc.max_tokens) : 0;
+	for (uint32_t i = 0; i < nr_seqs; i++) {
+		if (seqs[i].pos + seqs[i].nr_rows > sc.batch.max_tokens)
+			sc.batch.max_tokens = seqs[i].pos + seqs[i].nr_rows;
+		if (seqs[i].nr_rows > sc.batch.max_rows)
+			sc.batch.max_rows = seqs[i].nr_rows;
+	}
+	sc.bytes = scratch ? kv_cuda_attend_bytes(kc, &a, &sc.batch) : 0;
 	must(cu->cuMemAlloc(&sc.ptr, sc.bytes + 1));
 	must(cu->cuMemsetD8Async(sc.ptr, GARBAGE, sc.bytes, NULL));
 	assert_int_equal(kv_cuda_attend(kc, &a, &sc, NULL), 0);

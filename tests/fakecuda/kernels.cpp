@@ -36,6 +36,14 @@ static const CUfunc_st kernels[] = {
 	entry<kv_append>::make("kv_append"),
 	entry<kv_attend>::make("kv_attend"),
 	entry<kv_merge>::make("kv_merge"),
+	entry<kv_mma_plan>::make("kv_mma_plan"),
+	entry<kv_mma_turn>::make("kv_mma_turn"),
+	entry<kv_mma_merge>::make("kv_mma_merge"),
+	entry<kv_mma_64x8>::make("kv_mma_64x8"),
+	entry<kv_mma_64x16>::make("kv_mma_64x16"),
+	entry<kv_mma_128x8>::make("kv_mma_128x8"),
+	entry<kv_mma_128x16>::make("kv_mma_128x16"),
+	entry<kv_mma_256x8>::make("kv_mma_256x8"),
 	entry<kv_dequant>::make("kv_dequant"),
 };
 

@@ -14,6 +14,7 @@
 #define DEVICE static __device__ __forceinline__
 
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 
 /* Floats, as many as the launch asks for, of the block. */
 #define SHARED_FLOATS(name) extern __shared__ float name[]

@@ -14,11 +14,12 @@
 #include "kernels/host/half.h"
 #include "tests/fakecuda/simt.h"
 
-#define DEVICE static inline __attribute__((always_inline))
+#define DEVICE static inline
 #define __global__
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define UNROLL
+#define ROLLED
 #define threadIdx (simt_thread->thread)
 #define blockIdx (simt_block.block)
 #define blockDim (simt_block.block_dim)

@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * attend_mma.cu - attention over pages in tile order, on tensor cores.
+ *
+ * mma.h says how the work is cut and why that changes no bit. A block goes
+ * through items; in an item each warp through its runs, stage by stage, as an
+ * online softmax of its own, and the four runs of a quad are added up through
+ * shared memory. What is left for kv_mma_merge() are sums that are relative
+ * to a maximum, in powers of 2.
+ *
+ * Bytes: every code and its metadata once per tile and kv head, from memory to
+ * shared memory (mma_ring.cuh), from there once to registers.
+ */
+#include "kernels/cuda/mma_sum.cuh"
+#include "kernels/cuda/mma_ring.cuh"
+#include "kernels/cuda/mma_values.cuh"
+
+/* One tile of columns over a range of quads. */
+struct item {
+	const struct kv_seq *seq;
+	uint32_t kv_head;
+	uint32_t group;		/* query heads of a kv head */
+	uint32_t first_column;	/* of the sequence */
+	uint32_t nr_columns;
+	uint32_t begin, end;	/* positions that some column sees */
+	uint32_t first_quad, last_quad;
+};
+
+/* What each column sees: a lane's own two of each 8. */
+template <uint32_t NT> struct sight {
+	uint32_t begin[NT][2];	/* positions */
+	uint32_t end[NT][2];
+	uint32_t all_begin, all_end; /* what every column sees */
+	uint32_t any_begin, any_end; /* what some do */
+};
+
+/* A warp's softmax over one run. */
+template <uint32_t DIM, uint32_t NT> struct run {
+	float max[NT][2];
+	float sum[NT][2];	/* this lane's tokens only */
+	struct tile<NT> o[DIM / 16];
+};
+
+/* ---- kv_mma_plan: how many items each sequence has ---- */
+
+/* Quads that some row of the sequence sees: [first, last). */
+DEVICE void seq_quads(const struct kv_attend_args *a, const struct kv_seq *s,
+		      uint32_t &first, uint32_t &last)
+{
+	first = row_begin(a, row_end(s, 0)) / MMA_QUAD;
+	last = div_up(row_end(s, s->nr_rows - 1), MMA_QUAD);
+}
+
+DEVICE uint32_t seq_items(const struct mma_params &p, uint32_t i)
+{
+	const struct kv_attend_args *a = &p.args;
+	const struct page_layout *l = &a->layouts[0];
+	uint32_t first = 0, last = 1;
+
+	if (i >= a->nr_seqs || !a->seqs[i].nr_rows)
+		return 0;
+	if (p.nr_slots > 1)
+		seq_quads(a, &a->seqs[i], first, last);
+	return div_up(a->seqs[i].nr_rows * (a->nr_q_heads / l->nr_heads),
+		      p.columns) *
+	       l->nr_heads * (last - first);
+}
+
+/* One warp: first_item[i] of each sequence, the number of all at the end. */
+extern "C" __global__ void __launch_bounds__(WARP)
+kv_mma_plan(const __grid_constant__ struct mma_params p)
+{
+	const uint32_t lane = threadIdx.x;
+	uint32_t before = 0;
+
+	for (uint32_t i = lane; i - lane <= p.args.nr_seqs; i += WARP) {
+		const uint32_t own = seq_items(p, i);
+		uint32_t sum = own;
+
+		for (uint32_t d = 1; d < WARP; d *= 2) {
+			const uint32_t x =
+				__shfl_sync(ALL_LANES, sum, lane - d);
+
+			sum += lane >= d ? x : 0;
+		}
+		if (i <= p.args.nr_seqs)
+			p.first_item[i] = before + sum - own;
+		before += __shfl_sync(ALL_LANES, sum, WARP - 1);
+	}
+}
+
+/* ---- kv_mma: items ---- */
+
+/* The sequence that item @n belongs to. */
+DEVICE uint32_t item_seq(const struct mma_params &p, uint32_t n)
+{
+	uint32_t low = 0, high = p.args.nr_seqs;
+
+	while (high - low > 1) {
+		const uint32_t mid = (low + high) / 2;
+
+		if (p.first_item[mid] <= n)
+			low = mid;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* Quads outermost, then tiles, then heads: what is read together is near. */
+DEVICE struct item item_at(const struct mma_params &p, uint32_t n)
+{
+	const struct kv_attend_args *a = &p.args;
+	const uint32_t i = item_seq(p, n), heads = a->layouts[0].nr_heads;
+	const struct kv_seq *s = &a->seqs[i];
+	struct item x;
+	uint32_t tiles, columns, last_row;
+
+	n -= p.first_item[i];
+	x.seq = s;
+	x.group = a->nr_q_heads / heads;
+	columns = s->nr_rows * x.group;
+	tiles = div_up(columns, p.columns);
+	x.kv_head = n % heads;
+	x.first_column = n / heads % tiles * p.columns;
+	x.nr_columns = columns - x.first_column;
+	if (x.nr_columns > p.columns)
+		x.nr_columns = p.columns;
+	last_row = (x.first_column + x.nr_columns - 1) / x.group;
+	x.end = row_end(s, last_row);
+	x.begin = row_begin(a, row_end(s, x.first_column / x.group));
+	seq_quads(a, s, x.first_quad, x.last_quad);
+	if (p.nr_slots > 1) {
+		x.first_quad += n / heads / tiles;
+		x.last_quad = x.first_quad + 1;
+		if (x.end > x.last_quad * MMA_QUAD)
+			x.end = x.last_quad * MMA_QUAD;
+	} else {
+		x.last_quad = div_up(x.end, MMA_QUAD);
+	}
+	return x;
+}
+
+/* Element @k of the query of the item's column @c; 0 past the last. */
+DEVICE float query_element(const struct mma_params &p, const struct item &x,
+			   uint32_t c, uint32_t k)
+{
+	const struct kv_attend_args *a = &p.args;
+	const uint32_t column = x.first_column + c;
+	const uint32_t row = x.seq->first_row + column / x.group;
+	const uint32_t head = x.kv_head * x.group + column % x.group;
+
+	if (c >= x.nr_columns)
+		return 0.0f;
+	return element_load(p.q_dtype, a->q,
+			    row * a->q_stride +
+				    (uint64_t)head * a->layouts[0].k_dim + k);
+}
+
+/* The block's queries, as fragments B: one word, two channels, at a time. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void queries_load(const struct mma_params &p, const struct item &x,
+			 uint8_t *q)
+{
+	const uint32_t words = DIM / 2 * MMA_COLUMNS * NT;
+	uint32_t *to = (uint32_t *)q;
+
+	for (uint32_t i = threadIdx.x; i < words; i += MMA_THREADS) {
+		const uint32_t lane = i / 2 % WARP, kt = i / (2 * WARP * NT);
+		const uint32_t c = i / (2 * WARP) % NT * MMA_COLUMNS + lane / 4;
+		const uint32_t k = kt * 16 + i % 2 * 8 + lane % 4 * 2;
+		const float u = query_element(p, x, c, k);
+		const float v = query_element(p, x, c, k + 1);
+		const uint32_t b = bf16x2_pack(u, v);
+
+		to[i] = f16x2_pack(u, v);
+		to[words + i] = b;
+		to[2 * words + i] =
+			bf16x2_pack(u - bf16_to_f32((uint16_t)b),
+				    v - bf16_to_f32((uint16_t)(b >> 16)));
+	}
+}
+
+/* What the lane's columns see. Columns past the last see all there is. */
+template <uint32_t NT>
+DEVICE void sight_init(const struct kv_attend_args *a, const struct item &x,
+		       uint32_t lane, struct sight<NT> &s)
+{
+	const uint32_t last = (x.first_column + x.nr_columns - 1) / x.group;
+
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		uint32_t c = x.first_column + i / 2 * MMA_COLUMNS +
+			     lane % 4 * 2 + i % 2;
+		uint32_t row = c / x.group;
+
+		s.end[i / 2][i % 2] =
+			row_end(x.seq, row < last ? row : last);
+		s.begin[i / 2][i % 2] =
+			row_begin(a, s.end[i / 2][i % 2]);
+	}
+	s.any_begin = x.begin;
+	s.any_end = row_end(x.seq, last);
+	s.all_begin = row_begin(a, s.any_end);
+	s.all_end = row_end(x.seq, x.first_column / x.group);
+}
+
+/* ---- the softmax of a run ---- */
+
+template <uint32_t DIM, uint32_t NT>
+DEVICE void run_init(struct run<DIM, NT> &r)
+{
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		r.max[i / 2][i % 2] = -INFINITY;
+		r.sum[i / 2][i % 2] = 0.0f;
+	}
+	UNROLL
+	for (uint32_t m = 0; m < DIM / 16; m++)
+		tile_zero(r.o[m]);
+}
+
+DEVICE float rows_max(float x)
+{
+	x = larger(x, __shfl_xor_sync(ALL_LANES, x, 4));
+	x = larger(x, __shfl_xor_sync(ALL_LANES, x, 8));
+	return larger(x, __shfl_xor_sync(ALL_LANES, x, 16));
+}
+
+/* Scores times attention's scale, as powers of 2. */
+template <uint32_t NT>
+DEVICE void scores_scale(const struct kv_attend_args *a, struct tile<NT> *x)
+{
+	const float cap = a->softcap;
+	const float scale = a->scale * (cap > 0.0f ? 1.0f : LOG2_E);
+
+	UNROLL
+	for (uint32_t i = 0; i < STAGE_TILES * 4 * NT; i++)
+		x[i / (4 * NT)].c[i / 4 % NT][i % 4] *= scale;
+	if (cap <= 0.0f)
+		return;
+	UNROLL
+	for (uint32_t i = 0; i < STAGE_TILES * 4 * NT; i++) {
+		float *y = &x[i / (4 * NT)].c[i / 4 % NT][i % 4];
+
+		*y = cap * tanhf(*y / cap) * LOG2_E;
+	}
+}
+
+/* A score; -Inf where its column does not see it. */
+template <uint32_t NT>
+DEVICE float score_seen(const struct sight<NT> &s, bool masked, uint32_t pos,
+			uint32_t i, float x)
+{
+	const uint32_t begin = s.begin[i / 2][i % 2];
+
+	if (masked && pos - begin >= s.end[i / 2][i % 2] - begin)
+		return -INFINITY;
+	return x;
+}
+
+/* Takes out what is not seen, and finds the largest score of each column. */
+template <uint32_t NT>
+DEVICE void scores_finish(const struct sight<NT> &s, const struct values &v,
+			  bool masked, struct tile<NT> *x, float (*max)[2])
+{
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		float top = -INFINITY;
+
+		UNROLL
+		for (uint32_t m = 0; m < 2 * STAGE_TILES; m++) {
+			float *y = &x[m / 2].c[i / 2][m % 2 * 2 + i % 2];
+
+			if (m / 2 * 16 >= v.tokens) {
+				*y = -INFINITY;
+				continue;
+			}
+			*y = score_seen<NT>(s, masked,
+					    v.pos + m * 8 + v.lane / 4, i, *y);
+			top = larger(top, *y);
+		}
+		max[i / 2][i % 2] = rows_max(top);
+	}
+}
+
+/* The run's maxima become @max where that is more; its sums shrink. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void run_rescale(struct run<DIM, NT> &r, float (*max)[2])
+{
+	float f[NT][2];
+	bool change = false;
+
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		float *to = &max[i / 2][i % 2], *old = &r.max[i / 2][i % 2];
+
+		*to = larger(*old, *to);
+		f[i / 2][i % 2] = *to > *old ? exp2_fast(*old - *to) : 1.0f;
+		change = change || *to > *old;
+		*old = *to;
+		r.sum[i / 2][i % 2] *= f[i / 2][i % 2];
+	}
+	if (!__ballot_sync(ALL_LANES, change))
+		return;
+	UNROLL
+	for (uint32_t m = 0; m < DIM / 16; m++) {
+		UNROLL
+		for (uint32_t i = 0; i < 4 * NT; i++)
+			r.o[m].c[i / 4][i % 4] *= f[i / 4][i % 2];
+	}
+}
+
+/* Scores to weights, relative to the run's maximum. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void scores_weigh(struct run<DIM, NT> &r, struct tile<NT> *x)
+{
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		const float max = r.max[i / 2][i % 2];
+		const float base = max == -INFINITY ? 0.0f : max;
+
+		UNROLL
+		for (uint32_t m = 0; m < 2 * STAGE_TILES; m++) {
+			float *y = &x[m / 2].c[i / 2][m % 2 * 2 + i % 2];
+
+			*y = exp2_fast(*y - base);
+			r.sum[i / 2][i % 2] += *y;
+		}
+	}
+}
+
+/* What does not change from stage to stage of an item. */
+template <uint32_t NT> struct view {
+	const struct kv_attend_args *a;
+	const struct mma_stage *stages;
+	const uint8_t *q;
+	float *aside;		/* the lane's, of the warp's part of exchange */
+	uint32_t lane;
+	float q_sum[NT][2];
+	struct sight<NT> sight;
+};
+
+/* The lane's sums to @to, [dim][2 columns]... or from there. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void sums_move(struct tile<NT> *o, float *to, bool back)
+{
+	UNROLL
+	for (uint32_t m = 0; m < DIM / 16; m++) {
+		UNROLL
+		for (uint32_t i = 0; i < 4 * NT; i++) {
+			float *at = to + (m * 4 * NT + i) * WARP;
+
+			if (back)
+				o[m].c[i / 4][i % 4] = *at;
+			else
+				*at = o[m].c[i / 4][i % 4];
+		}
+	}
+}
+
+/* Takes back what a lane's columns but @column have got since. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void sums_keep(struct tile<NT> *o, const float *from, uint32_t lane,
+		      uint32_t column)
+{
+	UNROLL
+	for (uint32_t m = 0; m < DIM / 16; m++) {
+		UNROLL
+		for (uint32_t i = 0; i < 4 * NT; i++) {
+			const uint32_t c = i / 4 * MMA_COLUMNS +
+					   lane % 4 * 2 + i % 2;
+
+			if (c != column)
+				o[m].c[i / 4][i % 4] =
+					from[(m * 4 * NT + i) * WARP];
+		}
+	}
+}
+
+/* What column @column sees, from the lane that has it. */
+template <uint32_t NT>
+DEVICE void sight_of(const struct sight<NT> &s, uint32_t column,
+		     uint32_t &begin, uint32_t &end)
+{
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		const uint32_t lane = column % MMA_COLUMNS / 2;
+		const uint32_t b = __shfl_sync(ALL_LANES,
+					       s.begin[i / 2][i % 2], lane);
+		const uint32_t e = __shfl_sync(ALL_LANES, s.end[i / 2][i % 2],
+					       lane);
+
+		if (i / 2 == column / MMA_COLUMNS && i % 2 == column % 2) {
+			begin = b;
+			end = e;
+		}
+	}
+}
+
+/*
+ * Adds weighted values. Where some columns see a value that is no number and
+ * others do not, columns go one by one, each past nothing but what it sees.
+ */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void run_values(struct run<DIM, NT> &r, const struct view<NT> &w,
+		       struct values &v, bool masked, const struct tile<NT> *p)
+{
+	const bool apart = masked && values_bad<DIM>(v);
+	const uint32_t turns = apart ? MMA_COLUMNS * NT : 1;
+
+	ROLLED
+	for (uint32_t column = 0; column < turns; column++) {
+		if (apart) {
+			sight_of<NT>(w.sight, column, v.seen_begin,
+				     v.seen_end);
+			sums_move<DIM, NT>(r.o, w.aside, false);
+		}
+		values_add<DIM, NT>(v, p, r.o);
+		if (apart)
+			sums_keep<DIM, NT>(r.o, w.aside, w.lane, column);
+	}
+}
+
+/* One stage, in shared memory at @codes, is added to the run. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void run_add(struct run<DIM, NT> &r, const struct view<NT> &w,
+		    const uint8_t *codes, uint32_t pos, uint32_t layout)
+{
+	const struct page_layout *l = &w.a->layouts[layout];
+	const struct mma_stage *s = &w.stages[layout];
+	const bool masked = pos < w.sight.all_begin ||
+			    pos + s->tokens > w.sight.all_end;
+	struct tile<NT> x[STAGE_TILES];
+	float max[NT][2];
+	struct values v;
+	struct keys k;
+
+	k.codes = codes;
+	k.meta = codes + s->k_meta;
+	k.q = w.q;
+	k.q_bytes = 2 * DIM * MMA_COLUMNS * NT;
+	k.format = l->k_format;
+	k.first = pos % l->page_tokens;
+	k.tokens = s->tokens;
+	k.page_tokens = l->page_tokens;
+	k.lane = w.lane;
+	k.channels = format_coding(l->k_format) == CODING_KIVI ||
+		     format_coding(l->k_format) == CODING_KVARN;
+	v.codes = codes + s->v_codes;
+	v.meta = codes + s->v_meta;
+	v.format = l->v_format;
+	v.group = format_coding(l->v_format) == CODING_KIVI ? l->v_group : DIM;
+	v.pos = pos;
+	v.first = k.first;
+	v.tokens = s->tokens;
+	v.page_tokens = l->page_tokens;
+	v.lane = w.lane;
+	v.seen_begin = w.sight.any_begin;
+	v.seen_end = w.sight.any_end;
+	keys_scores<DIM, NT>(k, w.q_sum, x);
+	scores_scale<NT>(w.a, x);
+	scores_finish<NT>(w.sight, v, masked, x, max);
+	run_rescale<DIM, NT>(r, max);
+	scores_weigh<DIM, NT>(r, x);
+	run_values<DIM, NT>(r, w, v, masked, x);
+}
+
+/* ---- adding up ---- */
+
+/* The block's own memory. */
+struct gathering {
+	float *exchange;	/* [warp][column][dim + MMA_PAD] */
+	float *sums;		/* [warp][column][maximum, sum] */
+	float *total;		/* [column][dim] */
+	float *total_sums;	/* [2][column][maximum, sum]: by quad's parity */
+};
+
+/* Leaves a warp's run to the block. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void run_leave(const struct run<DIM, NT> &r, const struct gathering &b,
+		      uint32_t warp, uint32_t lane)
+{
+	const uint32_t first = warp * MMA_COLUMNS * NT;
+
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		const uint32_t c = i / 2 * MMA_COLUMNS + lane % 4 * 2 + i % 2;
+		float *o = b.exchange + (first + c) * (DIM + MMA_PAD) +
+			   lane / 4;
+		const float sum = rows_sum(r.sum[i / 2][i % 2]);
+
+		UNROLL
+		for (uint32_t m = 0; m < DIM / 16; m++) {
+			o[m * 16] = r.o[m].c[i / 2][i % 2];
+			o[m * 16 + 8] = r.o[m].c[i / 2][2 + i % 2];
+		}
+		if (lane >= 4)
+			continue;
+		b.sums[(first + c) * 2] = r.max[i / 2][i % 2];
+		b.sums[(first + c) * 2 + 1] = sum;
+	}
+}
+
+/* Element @d of column @c of the quad that the warps have left. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE struct softsum quad_part(const struct gathering &b, uint32_t c, uint32_t d)
+{
+	struct softsum sum = softsum_none();
+
+	for (uint32_t w = 0; w < MMA_WARPS; w++) {
+		const uint32_t i = w * MMA_COLUMNS * NT + c;
+		struct softsum x;
+
+		x.max = b.sums[2 * i];
+		x.sum = b.sums[2 * i + 1];
+		x.x = b.exchange[i * (DIM + MMA_PAD) + d];
+		softsum_add(sum, x);
+	}
+	return sum;
+}
+
+template <uint32_t DIM>
+DEVICE void partial_store(const struct mma_params &p, const struct item &x,
+			  uint32_t c, uint32_t d, uint32_t slot,
+			  const struct softsum &sum)
+{
+	const uint32_t column = x.first_column + c;
+	const uint64_t row = x.seq->first_row + column / x.group;
+	const uint32_t head = x.kv_head * x.group + column % x.group;
+	float *to = p.partial +
+		    ((row * p.args.nr_q_heads + head) * p.nr_slots + slot) *
+			    (2 + DIM);
+
+	to[2 + d] = sum.x;
+	if (d)
+		return;
+	to[0] = sum.max;
+	to[1] = sum.sum;
+}
+
+/* Adds the quad to the item's total; @done: to where the item's sums go. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void quad_add(const struct mma_params &p, const struct item &x,
+		     const struct gathering &b, uint32_t quad)
+{
+	const bool done = quad + 1 == x.last_quad;
+	const uint32_t slot = p.nr_slots > 1 ? quad : 0;
+
+	for (uint32_t i = threadIdx.x; i < x.nr_columns * DIM;
+	     i += MMA_THREADS) {
+		const uint32_t c = i / DIM, d = i % DIM;
+		const struct softsum add = quad_part<DIM, NT>(b, c, d);
+		struct softsum sum = softsum_none();
+
+		if (quad > x.first_quad) {
+			sum.max = b.total_sums[(quad % 2 * NT * MMA_COLUMNS +
+						c) * 2];
+			sum.sum = b.total_sums[(quad % 2 * NT * MMA_COLUMNS +
+						c) * 2 + 1];
+			sum.x = b.total[i];
+		}
+		softsum_add(sum, add);
+		if (done) {
+			partial_store<DIM>(p, x, c, d, slot, sum);
+			continue;
+		}
+		b.total[i] = sum.x;
+		if (d == 0) {
+			float *to = b.total_sums +
+				    ((quad + 1) % 2 * NT * MMA_COLUMNS + c) * 2;
+
+			to[0] = sum.max;
+			to[1] = sum.sum;
+		}
+	}
+}
+
+template <uint32_t DIM, uint32_t NT>
+DEVICE void item_run(const struct mma_params &p, const struct item &x,
+		     const struct gathering &b, struct ring &ring,
+		     struct view<NT> &w)
+{
+	ring_begin(ring, x.seq, x.kv_head, x.begin, x.end, x.first_quad);
+	sight_init<NT>(w.a, x, w.lane, w.sight);
+	query_sums<DIM, NT>(w.q, w.lane, w.q_sum);
+	for (uint32_t quad = x.first_quad; quad < x.last_quad; quad++) {
+		const uint32_t first = quad * MMA_QUAD + ring.warp * MMA_RUN;
+		struct run<DIM, NT> r;
+		const uint8_t *codes;
+		uint32_t pos, layout;
+
+		run_init<DIM, NT>(r);
+		while ((codes = ring_wait(ring, first, pos, layout))) {
+			run_add<DIM, NT>(r, w, codes, pos, layout);
+			ring_next(ring);
+		}
+		run_leave<DIM, NT>(r, b, ring.warp, w.lane);
+		__syncthreads();
+		quad_add<DIM, NT>(p, x, b, quad);
+		__syncthreads();
+	}
+}
+
+template <uint32_t DIM, uint32_t NT>
+DEVICE void mma_attend(const struct mma_params &p)
+{
+	SHARED_BYTES(memory);
+	uint8_t *const shared = (uint8_t *)memory;
+	const uint32_t columns = MMA_COLUMNS * NT;
+	const struct mma_shared at =
+		mma_shared_of(DIM, columns, p.depth, p.stage_bytes);
+	const uint32_t nr_items = p.first_item[p.args.nr_seqs];
+	struct gathering b;
+	struct ring ring;
+	struct view<NT> w;
+
+	b.exchange = (float *)(shared + at.exchange);
+	b.sums = (float *)(shared + at.sums);
+	b.total = (float *)(shared + at.total);
+	b.total_sums = b.total + columns * DIM;
+	w.a = &p.args;
+	w.stages = p.stages;
+	w.q = shared + at.q;
+	w.lane = threadIdx.x % WARP;
+	w.aside = b.exchange +
+		  threadIdx.x / WARP * columns * (DIM + MMA_PAD) + w.lane;
+	ring_init(ring, &p, shared, at);
+	for (uint32_t i = blockIdx.x; i < nr_items; i += gridDim.x) {
+		const struct item x = item_at(p, i);
+
+		queries_load<DIM, NT>(p, x, shared + at.q);
+		__syncthreads();
+		item_run<DIM, NT>(p, x, b, ring, w);
+	}
+}
+
+extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+kv_mma_64x8(const __grid_constant__ struct mma_params p)
+{
+	mma_attend<64, 1>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+kv_mma_128x8(const __grid_constant__ struct mma_params p)
+{
+	mma_attend<128, 1>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+kv_mma_256x8(const __grid_constant__ struct mma_params p)
+{
+	mma_attend<256, 1>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+kv_mma_64x16(const __grid_constant__ struct mma_params p)
+{
+	mma_attend<64, 2>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+kv_mma_128x16(const __grid_constant__ struct mma_params p)
+{
+	mma_attend<128, 2>(p);
+}

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * mma.c - launches attention on tensor cores: mma.h's kernels, three or four
+ * in a row, with grids that depend on no length.
+ *
+ * Scratch has, each 16-byte aligned: first_item[], then queries in the basis
+ * of the pages, where that is not plain, then what is left of quads.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "kernels/cuda/mma.h"
+#include "kernels/cuda/module.h"
+
+#define SHARED_MARGIN 1024u /* the system's, of each block */
+
+/* Kernels by dim and columns. */
+static const struct mma_shape {
+	const char *name;
+	uint32_t dim, columns;
+} shapes[MMA_SHAPES] = {
+	{ "kv_mma_64x8", 64, 8 },
+	{ "kv_mma_64x16", 64, 16 },
+	{ "kv_mma_128x8", 128, 8 },
+	{ "kv_mma_128x16", 128, 16 },
+	{ "kv_mma_256x8", 256, 8 },
+};
+
+/* How a call is cut up. */
+struct cut {
+	uint32_t shape;		/* in shapes[] */
+	uint32_t nr_layouts;
+	struct mma_stage stages[KV_MAX_LAYOUTS];
+	uint32_t depth, stage_bytes, shared_bytes;
+	uint32_t nr_slots;
+	uint32_t nr_blocks;
+	int turn;		/* queries must be turned */
+	uint64_t first_item, q, partial, bytes; /* in scratch */
+};
+
+static int function_find(struct kv_cuda *kc, const char *name,
+			 cu_function *ret, char *why, size_t why_bytes)
+{
+	cu_result err = kc->cu->cuModuleGetFunction(ret, kc->module, name);
+
+	if (err)
+		cu_text(kc->cu, name, err, why, why_bytes);
+	return cu_errno(err);
+}
+
+int mma_prepare(struct kv_cuda *kc, char *why, size_t why_bytes)
+{
+	int rc, value[2];
+	cu_device dev;
+	cu_result err;
+
+	err = kc->cu->cuCtxGetDevice(&dev);
+	if (!err)
+		err = kc->cu->cuDeviceGetAttribute(
+			&value[0], CU_ATTR_MULTIPROCESSORS, dev);
+	if (!err)
+		err = kc->cu->cuDeviceGetAttribute(
+			&value[1], CU_ATTR_MAX_SHARED, dev);
+	if (err) {
+		cu_text(kc->cu, "cuDeviceGetAttribute", err, why, why_bytes);
+		return cu_errno(err);
+	}
+	kc->nr_multiprocessors = (uint32_t)value[0];
+	kc->shared_bytes = (uint32_t)value[1];
+	rc = function_find(kc, "kv_mma_plan", &kc->mma_plan, why, why_bytes);
+	if (!rc)
+		rc = function_find(kc, "kv_mma_turn", &kc->mma_turn, why,
+				   why_bytes);
+	if (!rc)
+		rc = function_find(kc, "kv_mma_merge", &kc->mma_merge, why,
+				   why_bytes);
+	for (size_t i = 0; !rc && i < MMA_SHAPES; i++) {
+		rc = function_find(kc, shapes[i].name, &kc->mma[i], why,
+				   why_bytes);
+		if (rc)
+			break;
+		err = kc->cu->cuFuncSetAttribute(kc->mma[i],
+						 CU_FUNCTION_MAX_SHARED,
+						 (int)kc->shared_bytes);
+		if (err)
+			cu_text(kc->cu, "cuFuncSetAttribute", err, why,
+				why_bytes);
+		rc = cu_errno(err);
+	}
+	return rc;
+}
+
+/* Tokens of a stage: about 8 KiB of K and V at a dim of 128. */
+static uint32_t format_tokens(uint32_t format)
+{
+	uint32_t bits = format_bits(format);
+
+	return bits == 16 ? 16 : bits == 8 ? 32 : 64;
+}
+
+static struct mma_stage stage_of(const struct page_layout *l)
+{
+	uint32_t n = format_tokens(l->k_format), v = format_tokens(l->v_format);
+	struct mma_stage s;
+
+	n = n > v ? n : v;
+	s.tokens = n < l->page_tokens ? n : l->page_tokens;
+	s.k_meta = s.tokens * l->k_row;
+	s.v_codes = s.k_meta + (l->v_codes - l->k_meta);
+	s.v_meta = s.v_codes + s.tokens * l->v_row;
+	s.bytes = s.v_meta + (l->record_bytes - l->v_meta);
+	return s;
+}
+
+static int format_knows(uint32_t format)
+{
+	return format_coding(format) != CODING_KVQUANT;
+}
+
+static int layout_knows(const struct page_layout *l)
+{
+	return l->tile_order == KVD_TILE_MMA && l->k_dim == l->v_dim &&
+	       l->rope_order != KVD_ROPE_PRE && format_knows(l->k_format) &&
+	       format_knows(l->v_format) &&
+	       (format_coding(l->v_format) != CODING_KIVI ||
+		l->v_dim <= l->v_group * MMA_V_GROUPS);
+}
+
+/* Layouts in use come first. */
+static uint32_t layouts_count(const struct kv_attend_args *a)
+{
+	uint32_t n = 0;
+
+	while (n < KV_MAX_LAYOUTS && a->layouts[n].page_tokens)
+		n++;
+	return n;
+}
+
+/* As many columns as are sure to be filled, or 8. */
+static int shape_of(const struct kv_attend_args *a, uint32_t rows)
+{
+	uint32_t group = a->nr_q_heads / a->layouts[0].nr_heads;
+	int found = -1;
+
+	for (uint32_t i = 0; i < MMA_SHAPES; i++)
+		if (shapes[i].dim == a->layouts[0].k_dim &&
+		    (shapes[i].columns == MMA_COLUMNS ||
+		     rows * group > MMA_COLUMNS))
+			found = (int)i;
+	return found;
+}
+
+/* The ring: deep enough, and two blocks a multiprocessor where that is so. */
+static int cut_shared(const struct kv_cuda *kc, struct cut *c)
+{
+	const struct mma_shape *s = &shapes[c->shape];
+	uint32_t fixed = mma_shared_of(s->dim, s->columns, 0, 0).bytes;
+	uint32_t stage = MMA_WARPS * c->stage_bytes;
+	uint32_t half = (kc->shared_bytes - SHARED_MARGIN) / 2;
+
+	if (half >= fixed + 2 * stage)
+		c->depth = (half - fixed) / stage;
+	else if (kc->shared_bytes >= fixed + stage)
+		c->depth = (kc->shared_bytes - fixed) / stage;
+	else
+		return 0;
+	if (c->depth > MMA_MAX_DEPTH)
+		c->depth = MMA_MAX_DEPTH;
+	c->shared_bytes = mma_shared_of(s->dim, s->columns, c->depth,
+					c->stage_bytes).bytes;
+	return 1;
+}
+
+static int cut_stages(const struct kv_cuda *kc, const struct kv_attend_args *a,
+		      uint32_t rows, struct cut *c)
+{
+	int shape = shape_of(a, rows);
+
+	if (shape < 0)
+		return 0;
+	c->shape = (uint32_t)shape;
+	c->nr_layouts = layouts_count(a);
+	for (uint32_t i = 0; i < c->nr_layouts; i++) {
+		if (!layout_knows(&a->layouts[i]))
+			return 0;
+		c->stages[i] = stage_of(&a->layouts[i]);
+		if (c->stages[i].bytes > c->stage_bytes)
+			c->stage_bytes = c->stages[i].bytes;
+	}
+	return cut_shared(kc, c);
+}
+
+int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a)
+{
+	struct cut few = { 0 }, many = { 0 };
+
+	return cut_stages(kc, a, 1, &few) &&
+	       cut_stages(kc, a, MMA_COLUMNS + 1, &many);
+}
+
+static uint64_t align16(uint64_t n)
+{
+	return (n + 15) / 16 * 16;
+}
+
+static struct cut cut_make(const struct kv_cuda *kc,
+			   const struct kv_attend_args *a,
+			   const struct kv_cuda_batch *b)
+{
+	const struct page_layout *l = &a->layouts[0];
+	struct cut c = { 0 };
+	uint64_t items, rows = (uint64_t)a->nr_rows * a->nr_q_heads, blocks;
+
+	cut_stages(kc, a, b->max_rows, &c);
+	blocks = (uint64_t)kc->nr_multiprocessors *
+		 (kc->shared_bytes / (c.shared_bytes + SHARED_MARGIN) + 1);
+	items = (uint64_t)b->max_rows * (a->nr_q_heads / l->nr_heads) +
+		shapes[c.shape].columns - 1;
+	items = items / shapes[c.shape].columns * l->nr_heads * a->nr_seqs;
+	c.nr_slots = 1;
+	if (items < blocks && b->max_tokens > MMA_QUAD)
+		c.nr_slots = (b->max_tokens + MMA_QUAD - 1) / MMA_QUAD;
+	items *= c.nr_slots;
+	c.nr_blocks = (uint32_t)(items < blocks ? items : blocks);
+	c.turn = l->k_basis != BASIS_PLAIN;
+	c.q = align16((a->nr_seqs + 1ull) * 4);
+	c.partial = c.q + (c.turn ? rows * l->k_dim * 4 : 0);
+	c.bytes = c.partial + rows * c.nr_slots * (2 + l->v_dim) * 4;
+	return c;
+}
+
+uint64_t mma_bytes(const struct kv_cuda *kc, const struct kv_attend_args *a,
+		   const struct kv_cuda_batch *b)
+{
+	return cut_make(kc, a, b).bytes;
+}
+
+static int turn(struct kv_cuda *kc, struct mma_params *p, cu_ptr out,
+		cu_stream stream)
+{
+	struct kv_attend_args *a = &p->args;
+	struct turn_params t = { .layout = a->layouts[0],
+				 .tables = a->tables,
+				 .q = a->q,
+				 .out = (float *)(uintptr_t)out,
+				 .q_stride = a->q_stride,
+				 .dtype = a->dtype,
+				 .layer = a->layer,
+				 .nr_q_heads = a->nr_q_heads };
+	struct shape s = { .grid = { a->nr_rows, a->nr_q_heads, 1 },
+			   .threads = MMA_THREADS,
+			   .shared_bytes = a->layouts[0].k_dim * 4 };
+
+	a->q = t.out;
+	a->q_stride = (uint64_t)a->nr_q_heads * a->layouts[0].k_dim;
+	p->q_dtype = KVD_DTYPE_F32;
+	return kv_cuda_launch(kc, kc->mma_turn, &s, stream, &t);
+}
+
+int mma_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
+	       const struct kv_cuda_scratch *scratch, cu_stream stream)
+{
+	struct cut c = cut_make(kc, a, &scratch->batch);
+	struct mma_params p = {
+		.args = *a,
+		.first_item = (uint32_t *)(uintptr_t)scratch->ptr,
+		.partial = (float *)(uintptr_t)(scratch->ptr + c.partial),
+		.q_dtype = a->dtype,
+		.nr_slots = c.nr_slots,
+		.columns = shapes[c.shape].columns,
+		.depth = c.depth,
+		.stage_bytes = c.stage_bytes,
+	};
+	struct shape plan = { .grid = { 1, 1, 1 }, .threads = 32 };
+	struct shape attend = { .grid = { c.nr_blocks, 1, 1 },
+				.threads = MMA_THREADS,
+				.shared_bytes = c.shared_bytes };
+	struct shape merge = { .grid = { a->nr_rows, a->nr_q_heads, 1 },
+			       .threads = MMA_THREADS,
+			       .shared_bytes = a->layouts[0].v_dim * 4 };
+	int rc = 0;
+
+	if (scratch->bytes < c.bytes)
+		return -ENOMEM;
+	memcpy(p.stages, c.stages, sizeof(p.stages));
+	if (c.turn)
+		rc = turn(kc, &p, scratch->ptr + c.q, stream);
+	if (!rc)
+		rc = kv_cuda_launch(kc, kc->mma_plan, &plan, stream, &p);
+	if (!rc)
+		rc = kv_cuda_launch(kc, kc->mma[c.shape], &attend, stream, &p);
+	if (!rc)
+		rc = kv_cuda_launch(kc, kc->mma_merge, &merge, stream, &p);
+	return rc;
+}

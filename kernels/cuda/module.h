@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * module.h - our kernels, loaded into one context, and how one is launched.
+ */
+#ifndef KERNELS_CUDA_MODULE_H
+#define KERNELS_CUDA_MODULE_H
+
+#include "kernels/cuda/cuda.h"
+
+#define MMA_SHAPES 5u
+
+struct kv_cuda {
+	const struct cuda_driver *cu;
+	cu_module module;
+	cu_function append, attend, merge, dequant;
+	cu_function mma[MMA_SHAPES], mma_plan, mma_turn, mma_merge;
+	uint32_t nr_multiprocessors;
+	uint32_t shared_bytes;	/* that a block may ask for */
+};
+
+/* One launch. */
+struct shape {
+	unsigned grid[3];
+	unsigned threads;
+	unsigned shared_bytes;
+};
+
+/* Return: 0, or cu_errno() of the launch. */
+int kv_cuda_launch(struct kv_cuda *kc, cu_function function,
+		   const struct shape *s, cu_stream stream, const void *param);
+
+/* ---- mma.c ---- */
+
+/**
+ * mma_prepare() - finds what kv_mma needs of @kc's context and module
+ *
+ * Return: 0, or cu_errno() of @why's call.
+ */
+int mma_prepare(struct kv_cuda *kc, char *why, size_t why_bytes);
+
+/* Can the tensor-core kernels do what @a asks? */
+int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a);
+
+/* kv_cuda_attend_bytes() and kv_cuda_attend() where they can. */
+uint64_t mma_bytes(const struct kv_cuda *kc, const struct kv_attend_args *a,
+		   const struct kv_cuda_batch *b);
+int mma_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
+	       const struct kv_cuda_scratch *scratch, cu_stream stream);
+
+#endif
