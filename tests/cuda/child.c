@@ -2,6 +2,7 @@
 /*
  * child.c - processes that share device memory, for tests.
  */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,30 @@ const struct cuda_driver *child_cuda(void)
 	REQUIRE(cu->cuDevicePrimaryCtxRetain(&ctx, 0) == CU_OK);
 	REQUIRE(cu->cuCtxSetCurrent(ctx) == CU_OK);
 	return cu;
+}
+
+static void *double_symbol(void)
+{
+	void *lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+
+	REQUIRE(lib);
+	return dlsym(lib, "fakecuda_live");
+}
+
+bool child_double(void)
+{
+	return double_symbol() != NULL;
+}
+
+void child_live_is(unsigned nr)
+{
+	void *p = double_symbol();
+	unsigned (*live)(void);
+
+	if (!p)
+		return;
+	memcpy(&live, &p, sizeof(live));
+	REQUIRE(live() == nr);
 }
 
 pid_t child_start(void (*fn)(int socket), int *ret_socket)

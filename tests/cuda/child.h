@@ -8,6 +8,7 @@
 #ifndef TESTS_CUDA_CHILD_H
 #define TESTS_CUDA_CHILD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 #include "kernels/cuda/driver.h"
@@ -24,6 +25,14 @@ void child_fail(const char *file, int line, const char *what)
 
 /* The driver, cuInit() done and device 0's primary context current. */
 const struct cuda_driver *child_cuda(void);
+
+/* Is the driver tests/fakecuda? What it is strict about, a GPU may allow, or
+ * answer with other errors. */
+bool child_double(void);
+
+/* Ends the process unless the double has @nr things alive in it; a GPU's
+ * driver does not say. */
+void child_live_is(unsigned nr);
 
 /* A child that runs @fn(@socket) and exits with 0 after it. */
 pid_t child_start(void (*fn)(int socket), int *ret_socket);

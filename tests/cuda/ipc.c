@@ -22,10 +22,13 @@ static void exporter(int socket)
 	REQUIRE(cu->cuMemAlloc(&p, BYTES) == CU_OK);
 	REQUIRE(cu->cuMemsetD8Async(p, 0x5a, BYTES, NULL) == CU_OK);
 	REQUIRE(cu->cuStreamSynchronize(NULL) == CU_OK);
-	REQUIRE(cu->cuIpcGetMemHandle(&handle, p + 1) == CU_INVALID_VALUE);
+	if (child_double())
+		REQUIRE(cu->cuIpcGetMemHandle(&handle, p + 1) ==
+			CU_INVALID_VALUE);
 	REQUIRE(cu->cuIpcGetMemHandle(&handle, p) == CU_OK);
-	REQUIRE(cu->cuIpcOpenMemHandle(&q, handle, CU_IPC_LAZY_PEER) ==
-		CU_INVALID_CONTEXT);
+	if (child_double())
+		REQUIRE(cu->cuIpcOpenMemHandle(&q, handle, CU_IPC_LAZY_PEER) ==
+			CU_INVALID_CONTEXT);
 	child_send(socket, &handle, sizeof(handle), -1);
 	child_receive(socket, &c, 1, NULL);
 	REQUIRE(cu->cuMemFree(p) == CU_OK);
@@ -51,7 +54,9 @@ static void importer(int socket)
 	char c;
 
 	child_receive(socket, &handle, sizeof(handle), NULL);
-	REQUIRE(cu->cuIpcOpenMemHandle(&p, handle, 0) == CU_INVALID_VALUE);
+	if (child_double())
+		REQUIRE(cu->cuIpcOpenMemHandle(&p, handle, 0) ==
+			CU_INVALID_VALUE);
 	REQUIRE(cu->cuIpcOpenMemHandle(&p, handle, CU_IPC_LAZY_PEER) == CU_OK);
 	REQUIRE(cu->cuIpcOpenMemHandle(&again, handle, CU_IPC_LAZY_PEER) ==
 		CU_OK);
@@ -61,20 +66,23 @@ static void importer(int socket)
 	child_send(socket, "m", 1, -1);
 	child_receive(socket, &c, 1, NULL);
 	REQUIRE(byte_at(cu, p + BYTES - 1) == 0x5a);
-	REQUIRE(cu->cuMemFree(p) == CU_INVALID_VALUE);
+	if (child_double())
+		REQUIRE(cu->cuMemFree(p) == CU_INVALID_VALUE);
 	REQUIRE(cu->cuIpcCloseMemHandle(p) == CU_OK);
-	REQUIRE(cu->cuIpcCloseMemHandle(p) == CU_INVALID_VALUE);
+	if (child_double())
+		REQUIRE(cu->cuIpcCloseMemHandle(p) == CU_INVALID_VALUE);
 }
 
 static void refused(int socket)
 {
 	const struct cuda_driver *cu = child_cuda();
 	struct cu_ipc_handle handle;
+	cu_result err;
 	cu_ptr p;
 
 	child_receive(socket, &handle, sizeof(handle), NULL);
-	REQUIRE(cu->cuIpcOpenMemHandle(&p, handle, CU_IPC_LAZY_PEER) ==
-		CU_INVALID_HANDLE);
+	err = cu->cuIpcOpenMemHandle(&p, handle, CU_IPC_LAZY_PEER);
+	REQUIRE(child_double() ? err == CU_INVALID_HANDLE : err != CU_OK);
 }
 
 /* A mapping survives its exporter, a handle does not. */

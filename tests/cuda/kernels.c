@@ -22,6 +22,7 @@
 
 static const struct cuda_driver *cu;
 static struct kv_cuda *kc;
+static uint32_t run_seed;	/* KVD_TEST_SEED; other values in every test */
 
 /* A shape, and sequences of it in pages on both sides. */
 struct world {
@@ -382,7 +383,7 @@ static struct world small(uint32_t format)
 			       .k_format = format,
 			       .v_format = format,
 			       .dtype = KVD_DTYPE_F32,
-			       .seed = 7 + format };
+			       .seed = run_seed + 7 + format };
 }
 
 /* Three sequences interleaved in one call, each input type. */
@@ -518,7 +519,7 @@ static void test_shapes(void **state)
 					 { 6, 0, 3, 0 },
 					 { 8, 5, 1, 77 } };
 
-		w.seed = 99;
+		w.seed = run_seed + 99;
 		world_init(&w, 12);
 		fill(&w, &seqs[0], 132);
 		fill(&w, &seqs[1], 3);
@@ -566,8 +567,11 @@ static void test_dequant(void **state)
 static int setup(void **state)
 {
 	char why[256] = "";
+	const char *s = getenv("KVD_TEST_SEED");
 	cu_context ctx;
 
+	run_seed = s ? (uint32_t)strtoul(s, NULL, 0) : 0;
+	printf("KVD_TEST_SEED=%u\n", run_seed);
 	cu = cuda_driver(why, sizeof(why));
 	if (!cu || cu->cuInit(0) || cu->cuDevicePrimaryCtxRetain(&ctx, 0) ||
 	    cu->cuCtxSetCurrent(ctx) || kv_cuda_new(cu, &kc, why, sizeof(why))) {

@@ -7,6 +7,19 @@
 #include <type_traits>
 #include <utility>
 
+/* tests/gpu/spin.c's, which has it in PTX. */
+static void gpu_spin(uint32_t *at, uint64_t words, uint64_t rounds)
+{
+	const uint64_t first = blockIdx.x * simt_block.block_dim.x +
+			       threadIdx.x;
+	const uint64_t step = simt_block.grid_dim.x *
+			      simt_block.block_dim.x;
+
+	for (uint64_t round = 1; round <= rounds; round++)
+		for (uint64_t i = first; i < words; i += step)
+			*(volatile uint32_t *)&at[i] = (uint32_t)round;
+}
+
 /* A kernel's parameters, told from its signature. */
 template <auto KERNEL, typename FN = decltype(KERNEL)> struct entry;
 
@@ -45,6 +58,7 @@ static const CUfunc_st kernels[] = {
 	entry<kv_mma_128x16>::make("kv_mma_128x16"),
 	entry<kv_mma_256x8>::make("kv_mma_256x8"),
 	entry<kv_dequant>::make("kv_dequant"),
+	entry<gpu_spin>::make("gpu_spin"),
 };
 
 const struct CUfunc_st *kernel_find(const char *name)

@@ -46,9 +46,20 @@ static void show_log(const struct daemon *d)
 	close(fd);
 }
 
+const char *daemon_program(const char *name, const char *built)
+{
+	static char path[4096];
+	const char *dir = getenv("KVD_TEST_BIN");
+
+	if (!dir)
+		return built;
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
 const char *daemon_path(void)
 {
-	return KVD_DAEMON;
+	return daemon_program("kvd", KVD_DAEMON);
 }
 
 void daemon_prepare(struct daemon *d)
@@ -85,8 +96,8 @@ static void exec_daemon(const struct daemon *d, const char **argv)
 
 	CHECK(fd >= 0 && dup2(fd, STDERR_FILENO) >= 0, "%s", strerror(errno));
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execv(KVD_DAEMON, (char **)(uintptr_t)argv);
-	CHECK(0, "%s: %s", KVD_DAEMON, strerror(errno));
+	execv(daemon_path(), (char **)(uintptr_t)argv);
+	CHECK(0, "%s: %s", daemon_path(), strerror(errno));
 }
 
 static int try_hello(const char *socket)
@@ -280,7 +291,7 @@ int daemon_run(const char *const *argv, char *out, size_t out_bytes)
 		close(pipe_fds[0]);
 		close(pipe_fds[1]);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execv(KVD_DAEMON, (char **)(uintptr_t)argv);
+		execv(daemon_path(), (char **)(uintptr_t)argv);
 		_exit(127);
 	}
 	close(pipe_fds[1]);

@@ -70,6 +70,10 @@ void daemon_assert_idle_at(const char *socket);
 /* The kvd of this build. */
 const char *daemon_path(void);
 
+/* The program @name of $KVD_TEST_BIN, where a build was carried to another
+ * place; else @built. Static storage. */
+const char *daemon_program(const char *name, const char *built);
+
 /* Makes the directory and the names in it. */
 void daemon_prepare(struct daemon *d);
 

@@ -4,11 +4,13 @@
  */
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include "tests/support/daemon.h"
 #include "tests/worker/runworker.h"
 
 void run_fail(const char *fmt, ...)
@@ -27,7 +29,8 @@ static void child(const char *const *args, int in, int out, int err)
 	char *argv[RUN_MAX_ARGS + 3];
 	int n = 0;
 
-	argv[n++] = (char *)KVWORKER;
+	argv[n++] = (char *)(uintptr_t)daemon_program("kvworker",
+						     KVWORKER);
 	while (*args && n <= RUN_MAX_ARGS)
 		argv[n++] = (char *)*args++;
 	argv[n++] = (char *)"--json";
@@ -111,6 +114,17 @@ double run_number(const struct run *r, const char *field)
 		run_fail("no %s in what kvworker printed (status %d): %s",
 			 field, r->status, r->said);
 	return json_number_value(v);
+}
+
+const char *run_model(const char *file)
+{
+	static char paths[4][4096];
+	static unsigned next;
+	const char *dir = getenv("KVD_TEST_MODEL");
+	char *path = paths[next++ % 4];
+
+	snprintf(path, sizeof(paths[0]), "%s%s", dir ? dir : TEST_MODEL, file);
+	return path;
 }
 
 void *run_file(const char *path, size_t *ret_bytes)

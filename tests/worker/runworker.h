@@ -48,6 +48,10 @@ void run_free(struct run *r);
 /* A number of the JSON object; ends the program when it is not there. */
 double run_number(const struct run *r, const char *field);
 
+/* The model's directory, of $KVD_TEST_MODEL where sources were carried to
+ * another place, and @file in it ("/config.json"). Static, for a few. */
+const char *run_model(const char *file);
+
 /* Reads a whole file; ends the program when it cannot. */
 void *run_file(const char *path, size_t *ret_bytes);
 

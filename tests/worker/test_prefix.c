@@ -56,7 +56,7 @@ static float *logits_of(struct run *r, const char *prompt, size_t *ret_rows,
 			const char *const *options)
 {
 	const char *path = in_dir("logits");
-	const char *args[RUN_MAX_ARGS] = { TEST_MODEL, "--prompt-file", prompt,
+	const char *args[RUN_MAX_ARGS] = { run_model(""), "--prompt-file", prompt,
 					   "--logits", path, "--generate",
 					   "12" };
 	size_t bytes;
@@ -84,7 +84,7 @@ static void test_reference(const char *format, double tolerance)
 	struct run r;
 	size_t rows, bytes;
 	float *got = logits_of(&r, prompt, &rows, options);
-	float *want = run_file(TEST_MODEL "/kv_sample_logits.bin", &bytes);
+	float *want = run_file(run_model("/kv_sample_logits.bin"), &bytes);
 
 	if (rows != window || bytes < rows * VOCAB * sizeof(float))
 		run_fail("%zu rows of logits", rows);
@@ -169,7 +169,7 @@ static void test_share(const char *format, const char *page_tokens,
 {
 	const char *prompt = write_prompt("first", valid, shared,
 					  valid + 2048, TAIL);
-	const char *const args[] = { TEST_MODEL, "--prompt-file", prompt,
+	const char *const args[] = { run_model(""), "--prompt-file", prompt,
 				     "--format", format, "--page-tokens",
 				     page_tokens, "--hold", NULL };
 	struct run first;
@@ -193,7 +193,7 @@ static void test_share(const char *format, const char *page_tokens,
 static void test_conversation(void)
 {
 	const char *prompt = write_prompt("ask", valid + 30000, 100, "", 0);
-	const char *const asked[] = { TEST_MODEL, "--prompt-file", prompt,
+	const char *const asked[] = { run_model(""), "--prompt-file", prompt,
 				      "--page-tokens", "32", "--generate", "90",
 				      NULL };
 	struct run first, next, alone;
@@ -229,7 +229,7 @@ static void test_conversation(void)
 static void test_cold(void)
 {
 	const char *prompt = write_prompt("cold", valid + 9000, shared, "", 0);
-	const char *const args[] = { TEST_MODEL, "--prompt-file", prompt,
+	const char *const args[] = { run_model(""), "--prompt-file", prompt,
 				     "--cold-too", "--generate", "2", NULL };
 	struct run r;
 
@@ -250,7 +250,7 @@ static void test_cold(void)
 static void test_refused(void)
 {
 	const char *prompt = write_prompt("cold", valid, 100, "", 0);
-	const char *const args[] = { TEST_MODEL, "--prompt-file", prompt,
+	const char *const args[] = { run_model(""), "--prompt-file", prompt,
 				     "--format", "kivi4", NULL };
 	struct run r;
 
@@ -274,7 +274,7 @@ int main(int argc, char **argv)
 	shared = (size_t)atoi(argv[3]);
 	if (!mkdtemp(dir))
 		run_fail("mkdtemp: %m");
-	valid = run_file(TEST_MODEL "/valid.txt", &bytes);
+	valid = run_file(run_model("/valid.txt"), &bytes);
 	daemon_start(&d, device);
 	setenv("KVD_SOCKET", d.socket, 1);
 	test_reference("f16", 2e-2);
