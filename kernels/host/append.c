@@ -17,97 +17,131 @@
 /* Below this many elements a team of threads costs more than it gains. */
 #define TEAM_ELEMENTS (1u << 16)
 
-/* Tokens that one thread stores, all of one page. */
-struct run {
-	const struct kv_append_args *a;
-	row_store_fn *store;
-	uint64_t row;      /* in k and v, of the first */
-	uint32_t first;    /* in the page */
+/* A row of the caller's, @src, that will be token @t of @s. */
+static inline struct row caller_row(const struct kv_append_args *a,
+                                    const struct side *s, uint32_t t,
+                                    const void *src)
+{
+	struct row r = side_row(s, a->tables, t);
+
+	r.dtype = a->dtype;
+	r.basis = s->basis;
+	r.rotation = basis_rotation(a->tables, s->basis, s->layer, s->dim,
+	                            s->is_v);
+	r.src = src;
+	return r;
+}
+
+/* Stores token @t of @s from @src. */
+static int side_append(const struct kv_append_args *a, const struct side *s,
+                       uint32_t t, const void *src, row_store_fn *store)
+{
+	struct row r = caller_row(a, s, t, src);
+
+	return store(&r);
+}
+
+/* Page of position @pos of a sequence, and how it is laid out. */
+static inline uint8_t *page_at(const struct kv_append_args *a,
+                               const struct kv_seq *s, uint32_t pos,
+                               const struct page_layout **ret_l)
+{
+	uint32_t pt = a->layouts[0].page_tokens;
+	const struct kv_page_ref *ref = &a->pages[kv_seq_page(s, pos / pt)];
+
+	assert(ref->segment != KV_NO_SEGMENT);
+	*ret_l = &a->layouts[ref->layout];
+	return (uint8_t *)a->bases[ref->segment] + ref->offset;
+}
+
+/* Stores K and V of token @i of sequence @s for kv head @head. */
+static int token_store(const struct kv_append_args *a, const struct kv_seq *s,
+                       uint32_t i, uint32_t head, row_store_fn *store)
+{
+	uint32_t pt = a->layouts[0].page_tokens, pos = s->pos + i;
+	const struct page_layout *l;
+	uint8_t *page = page_at(a, s, pos, &l);
+	uint64_t row = (uint64_t)s->first_row + i, at;
+	uint32_t size = dtype_bytes(a->dtype);
+	struct side k, v;
+	int bad;
+
+	k = side_at(l, page, a->layer, head, 0);
+	v = side_at(l, page, a->layer, head, 1);
+	at = row * a->k_stride + (uint64_t)head * l->k_dim;
+	bad = side_append(a, &k, pos % pt, (const uint8_t *)a->k + at * size,
+	                  store);
+	if (!l->v_dim)
+		return bad;
+	at = row * a->v_stride + (uint64_t)head * l->v_dim;
+	return bad | side_append(a, &v, pos % pt,
+	                         (const uint8_t *)a->v + at * size, store);
+}
+
+/* Rows of a sequence that are of one tile in tile order. */
+struct tile {
+	uint32_t first; /* token of the page */
 	uint32_t nr;
+	uint64_t row;   /* of the first, in k and v */
 };
 
-/* Stores a run in rows of @s at @codes from @src, rows @stride bytes apart. */
-static int rows_append(const struct run *u, const struct side *s,
-                       uint8_t *codes, const uint8_t *src, uint64_t stride)
+/* Stores the tokens of a tile in one side, by way of rows. */
+static int tile_append(const struct kv_append_args *a, const struct side *s,
+                       const struct tile *t, row_store_fn *store)
 {
+	uint8_t rows[ORDER_TOKENS * ORDER_ROW] __attribute__((aligned(16)));
+	uint64_t stride = s->is_v ? a->v_stride : a->k_stride;
+	const uint8_t *x = s->is_v ? a->v : a->k;
 	uint32_t i;
 	int bad = 0;
 
-	for (i = 0; i < u->nr; i++, codes += s->row, src += stride) {
-		struct row r = side_row(s, u->a->tables, u->first + i);
+	x += (t->row * stride + (uint64_t)s->head * s->dim) *
+	     dtype_bytes(a->dtype);
+	for (i = 0; i < t->nr; i++, x += stride * dtype_bytes(a->dtype)) {
+		struct row r = caller_row(a, s, t->first + i, x);
 
-		r.dtype = u->a->dtype;
-		r.basis = s->basis;
-		r.rotation = basis_rotation(u->a->tables, s->basis, s->layer,
-		                            s->dim, s->is_v);
-		r.src = src;
-		r.codes = codes;
-		bad |= u->store(&r);
+		r.codes = rows + i * side_row_bytes(s);
+		bad |= store(&r);
 	}
+	side_scatter(s, t->first, t->nr, rows);
 	return bad;
 }
 
-static int tile_append(const struct run *u, const struct side *s,
-                       const uint8_t *src, uint64_t stride)
+/* Stores those of a sequence's rows that are of the tile at position @pos. */
+static int tile_store(const struct kv_append_args *a, const struct kv_seq *s,
+                      uint32_t pos, uint32_t head, row_store_fn *store)
 {
-	uint8_t rows[ORDER_TOKENS * ORDER_ROW] __attribute__((aligned(16)));
-	struct side r = side_in_rows(s, rows);
-	int bad = rows_append(u, &r, rows, src, stride);
+	uint32_t from = pos < s->pos ? s->pos : pos, end = pos + ORDER_TOKENS;
+	const struct page_layout *l;
+	uint8_t *page = page_at(a, s, pos, &l);
+	struct side k = side_at(l, page, a->layer, head, 0);
+	struct side v = side_at(l, page, a->layer, head, 1);
+	struct tile t = { .first = from % l->page_tokens };
 
-	side_scatter(s, u->first, u->nr, rows);
-	return bad;
+	if (end > s->pos + s->nr_rows)
+		end = s->pos + s->nr_rows;
+	t.nr = end - from;
+	t.row = (uint64_t)s->first_row + (from - s->pos);
+	return tile_append(a, &k, &t, store) | tile_append(a, &v, &t, store);
 }
 
-/* Stores a run of one side; rows of @x are @stride elements apart. */
-static int side_append(const struct run *u, const struct side *s,
-                       const void *x, uint64_t stride)
+/* As seq_store(), of pages in tile order: they have both K and V. */
+static void seq_store_tiles(const struct kv_append_args *a, uint32_t seq,
+                            row_store_fn *store)
 {
-	uint32_t size = dtype_bytes(u->a->dtype);
-	const uint8_t *src = x;
+	const struct kv_seq *s = &a->seqs[seq];
+	uint32_t nr_heads = a->layouts[0].nr_heads, i, h;
+	uint32_t first = s->pos / ORDER_TOKENS;
+	uint32_t end = (s->pos + s->nr_rows + ORDER_TOKENS - 1) / ORDER_TOKENS;
 
-	src += (u->row * stride + (uint64_t)s->head * s->dim) * size;
-	if (s->order != KVD_TILE_ROW)
-		return tile_append(u, s, src, stride * size);
-	return rows_append(u, s, s->codes + (uint64_t)u->first * s->row, src,
-	                   stride * size);
-}
-
-/* Stores K and V of a run of sequence @s for kv head @head. */
-static int run_store(struct run *u, const struct kv_seq *s, uint32_t head)
-{
-	const struct kv_append_args *a = u->a;
-	uint32_t pt = a->layouts[0].page_tokens;
-	uint32_t pos = s->pos + (uint32_t)(u->row - s->first_row);
-	const struct kv_page_ref *ref = &a->pages[kv_seq_page(s, pos / pt)];
-	const struct page_layout *l = &a->layouts[ref->layout];
-	struct side k, v;
-	uint8_t *page;
-	int bad;
-
-	assert(ref->segment != KV_NO_SEGMENT);
-	page = (uint8_t *)a->bases[ref->segment] + ref->offset;
-	u->first = pos % pt;
-	k = side_at(l, page, a->layer, head, 0);
-	bad = side_append(u, &k, a->k, a->k_stride);
-	if (!l->v_dim)
-		return bad;
-	v = side_at(l, page, a->layer, head, 1);
-	return bad | side_append(u, &v, a->v, a->v_stride);
-}
-
-/* Run @i of a sequence, where runs end at multiples of @step positions. */
-static struct run run_at(const struct kv_append_args *a, const struct kv_seq *s,
-                         uint32_t i, uint32_t step)
-{
-	uint32_t before = s->pos % step, first = i * step, end = first + step;
-
-	first = i ? first - before : 0;
-	end -= before;
-	if (end > s->nr_rows)
-		end = s->nr_rows;
-	return (struct run){ .a = a,
-		             .row = (uint64_t)s->first_row + first,
-		             .nr = end - first };
+	if (!s->nr_rows)
+		return;
+#pragma omp for collapse(2) schedule(static) nowait
+	for (i = first; i < end; i++)
+		for (h = 0; h < nr_heads; h++)
+			if (tile_store(a, s, i * ORDER_TOKENS, h, store))
+				__atomic_store_n(&a->nonfinite[seq], 1,
+				                 __ATOMIC_RELAXED);
 }
 
 /* All rows of one sequence; inside a parallel region its threads share it. */
@@ -115,21 +149,14 @@ static void seq_store(const struct kv_append_args *a, uint32_t seq,
                       row_store_fn *store)
 {
 	const struct kv_seq *s = &a->seqs[seq];
-	uint32_t nr_heads = a->layouts[0].nr_heads, nr_runs, step, i, h;
+	uint32_t nr_heads = a->layouts[0].nr_heads, i, h;
 
-	step = a->layouts[0].tile_order == KVD_TILE_ROW ? 1 : ORDER_TOKENS;
-	nr_runs = s->nr_rows ? (s->pos % step + s->nr_rows + step - 1) / step :
-	                       0;
 #pragma omp for collapse(2) schedule(static) nowait
-	for (i = 0; i < nr_runs; i++)
-		for (h = 0; h < nr_heads; h++) {
-			struct run u = run_at(a, s, i, step);
-
-			u.store = store;
-			if (run_store(&u, s, h))
+	for (i = 0; i < s->nr_rows; i++)
+		for (h = 0; h < nr_heads; h++)
+			if (token_store(a, s, i, h, store))
 				__atomic_store_n(&a->nonfinite[seq], 1,
 				                 __ATOMIC_RELAXED);
-		}
 }
 
 /**
@@ -147,5 +174,8 @@ void append_rows(const struct kv_append_args *a, row_store_fn *store)
 		team = 1;
 #pragma omp parallel num_threads(team) if (team > 1)
 	for (uint32_t seq = 0; seq < a->nr_seqs; seq++)
-		seq_store(a, seq, store);
+		if (l->tile_order == KVD_TILE_ROW)
+			seq_store(a, seq, store);
+		else
+			seq_store_tiles(a, seq, store);
 }

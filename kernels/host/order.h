@@ -5,8 +5,8 @@
  * What reads and writes codes on the host works on rows. Where a page is in
  * tile order, tokens of a side are gathered into rows before they are read,
  * and scattered from rows after they are made; metadata is the same in both
- * orders. Any thread; but of one side the 16 tokens of a tile have bytes in
- * common, and only one thread at a time may scatter into them.
+ * orders. Any thread; but tokens of a side have bytes in common (with 4 bits
+ * those of a tile's 16), and one thread at a time may scatter into these.
  */
 #ifndef KERNELS_HOST_ORDER_H
 #define KERNELS_HOST_ORDER_H
