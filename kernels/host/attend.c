@@ -44,6 +44,7 @@ struct plan {
 	uint32_t acc_stride;
 	uint32_t q_floats;    /* of a tile's q and q_sum */
 	uint32_t part_floats; /* of a struct part's arrays */
+	uint32_t rows_floats; /* of a strip's codes in tile order, as rows */
 	uint64_t own_floats;  /* of a thread */
 	int team;             /* threads */
 	int by_run;           /* a thread takes runs, not tiles */
@@ -136,6 +137,7 @@ static int plan_init(struct plan *p)
 	p->q_stride = lanes_up(l->k_dim);
 	p->q_floats = plan_rows(p) * p->q_stride + lanes_up(plan_rows(p));
 	p->own_floats = 2ull * p->q_floats + 2ull * p->part_floats +
+	                2ull * p->rows_floats +
 	                sizeof(struct strip) / sizeof(float);
 	p->by_run = p->team > 1 && p->nr_tiles < 4 * (uint32_t)p->team;
 	return err;
@@ -203,7 +205,8 @@ static void tile_shared(struct tile *t, const struct plan *p, uint32_t group,
 
 /*
  * Tile number @i: tiles of a sequence are [row tile][kv head]. A thread's
- * memory is queries, two parts, queries as a strip has them, the strip.
+ * memory is queries, two parts, queries as a strip has them, the strip, and
+ * room for rows of K and of V.
  */
 static void tile_init(struct tile *t, const struct plan *p, uint32_t i,
                       float *mem)
@@ -229,6 +232,8 @@ static void tile_init(struct tile *t, const struct plan *p, uint32_t i,
 	};
 	t->strip->q_own = end;
 	t->strip->q_const = end + plan_rows(p) * p->q_stride;
+	t->strip->k_rows = (char *)(t->strip + 1);
+	t->strip->v_rows = t->strip->k_rows + p->rows_floats * sizeof(float);
 	if (p->shared)
 		tile_shared(t, p, of, token);
 	else
@@ -382,6 +387,14 @@ static void do_runs(const struct plan *p, float *mem)
 	}
 }
 
+/* Two bytes of an element at most; of the wider side. */
+static uint32_t rows_floats(const struct page_layout *l)
+{
+	uint32_t dim = l->k_dim > l->v_dim ? l->k_dim : l->v_dim;
+
+	return l->tile_order == KVD_TILE_ROW ? 0 : STRIP * dim / 2;
+}
+
 static int plan_do(struct plan *p)
 {
 	uint64_t floats;
@@ -419,6 +432,7 @@ int attend_tiles(const struct kv_attend_args *a, run_attend_fn *run)
 		.group = a->nr_q_heads / l->nr_heads,
 		.run_pages = RUN_TOKENS / l->page_tokens,
 		.acc_stride = lanes_up(page_value_dim(l)),
+		.rows_floats = rows_floats(l),
 	};
 	int err;
 

@@ -10,6 +10,7 @@
 #include <omp.h>
 #include <string.h>
 #include "kernels/host/convert.h"
+#include "kernels/host/order.h"
 
 #define MAX_VALUES (KVD_MAX_PAGE_TOKENS * KVD_MAX_DIM) /* of a side */
 
@@ -95,8 +96,8 @@ static int values_convert(const struct job *j, const struct side *from,
 	return rows_convert(j, from, to, n, x);
 }
 
-static int side_convert(const struct job *j, const struct side *from,
-			const struct side *to, uint32_t n)
+static int rows_side_convert(const struct job *j, const struct side *from,
+			     const struct side *to, uint32_t n)
 {
 	int from_16 = format_coding(from->format) == CODING_16;
 
@@ -108,6 +109,32 @@ static int side_convert(const struct job *j, const struct side *from,
 	if (from->format == to->format)
 		return side_copy(j, from, to, n);
 	return values_convert(j, from, to, n);
+}
+
+/* The same where one or both are in tile order. */
+static int tile_side_convert(const struct job *j, const struct side *from,
+			     const struct side *to, uint32_t n)
+{
+	uint8_t from_rows[ORDER_SIDE] __attribute__((aligned(16)));
+	uint8_t to_rows[ORDER_SIDE] __attribute__((aligned(16)));
+	struct side f = side_in_rows(from, from_rows);
+	struct side t = side_in_rows(to, to_rows);
+	int bad;
+
+	if (from->order != KVD_TILE_ROW)
+		side_gather(from, 0, n, from_rows);
+	bad = rows_side_convert(j, &f, &t, n);
+	if (to->order != KVD_TILE_ROW)
+		side_scatter(to, 0, n, to_rows);
+	return bad;
+}
+
+static int side_convert(const struct job *j, const struct side *from,
+			const struct side *to, uint32_t n)
+{
+	if (from->order == KVD_TILE_ROW && to->order == KVD_TILE_ROW)
+		return rows_side_convert(j, from, to, n);
+	return tile_side_convert(j, from, to, n);
 }
 
 static void *page_at(const struct kv_convert_args *a,

@@ -3,8 +3,10 @@
  * convert.h - pages stored once more in another format.
  *
  * convert_pages() walks the records; what it calls for each is one of these.
- * Every set of operations gives the same bytes. Threads that convert need
- * 512 KiB of stack for the values of one record.
+ * Every set of operations gives the same bytes. Operations know rows only: of
+ * pages in tile order the walk gathers and scatters codes (order.h). Threads
+ * that convert need 512 KiB of stack for the values of one record, 1 MiB in
+ * tile order.
  */
 #ifndef KERNELS_HOST_CONVERT_H
 #define KERNELS_HOST_CONVERT_H
@@ -30,7 +32,7 @@ struct convert_ops {
 void convert_pages(const struct kv_convert_args *a,
 		   const struct convert_ops *ops);
 
-/* In ref_dequant.c: any format. */
+/* In ref_dequant.c: any format, in rows. */
 void ref_side_load(const struct side *s, uint32_t nr_tokens,
 		   const struct kv_tables *tables, float *x);
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "kernels/host/half.h"
 #include "kernels/host/lmdeploy.h"
+#include "kernels/host/order.h"
 
 uint32_t lmdeploy_row_bytes(uint32_t format, uint32_t dim)
 {
@@ -89,20 +90,18 @@ static int meta_export(const struct side *s, uint32_t t,
 int lmdeploy_export(const struct side *s, uint32_t nr_tokens,
 		    const struct lmdeploy_rows *r)
 {
+	struct codes place = side_place(s);
 	uint32_t t, d;
 	int err = 0;
 
 	if (!has_counterpart(s, r))
 		return -EINVAL;
 	for (t = 0; t < nr_tokens; t++) {
-		const uint8_t *row = s->codes + (size_t)t * s->row;
-
 		memset(r->codes + t * r->code_stride, 0,
 		       lmdeploy_row_bytes(s->format, s->dim));
 		for (d = 0; d < s->dim; d++)
 			code_set(s, r, t, d,
-				 pack_get(format_bits(s->format), row, s->dim,
-					  d));
+				 codes_get(&place, s->codes, t, d));
 		if (!meta_export(s, t, r))
 			err = -ERANGE;
 	}
@@ -130,18 +129,17 @@ static int meta_import(const struct side *s, uint32_t t,
 int lmdeploy_import(const struct side *s, uint32_t nr_tokens,
 		    const struct lmdeploy_rows *r)
 {
+	struct codes place = side_place(s);
 	uint32_t t, d;
 	int err = 0;
 
 	if (!has_counterpart(s, r))
 		return -EINVAL;
+	if (s->order == KVD_TILE_ROW)
+		memset(s->codes, 0, (size_t)nr_tokens * s->row);
 	for (t = 0; t < nr_tokens; t++) {
-		uint8_t *row = s->codes + (size_t)t * s->row;
-
-		memset(row, 0, s->row);
 		for (d = 0; d < s->dim; d++)
-			pack_set(format_bits(s->format), row, s->dim, d,
-				 code_get(s, r, t, d));
+			codes_set(&place, s->codes, t, d, code_get(s, r, t, d));
 		if (!meta_import(s, t, r))
 			err = -ERANGE;
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include "kernels/host/convert.h"
 #include "kernels/host/fp8.h"
+#include "kernels/host/order.h"
 #include "kernels/host/row.h"
 #include "kernels/host/side.h"
 
@@ -98,7 +99,7 @@ static void outliers_add(const struct side *s, uint32_t nr_tokens, float *out)
 }
 
 /**
- * ref_side_load() - the values of the first @nr_tokens of one side
+ * ref_side_load() - the values of the first @nr_tokens of one side, in rows
  * @x:	[nr_tokens][dim]
  */
 void ref_side_load(const struct side *s, uint32_t nr_tokens,
@@ -111,6 +112,17 @@ void ref_side_load(const struct side *s, uint32_t nr_tokens,
 			x[(uint64_t)t * s->dim + d] = value(s, tables, t, d);
 	if (format_coding(s->format) == CODING_KVQUANT)
 		outliers_add(s, nr_tokens, x);
+}
+
+/* The same of a side in tile order. */
+static void tile_load(const struct side *s, uint32_t nr_tokens,
+		      const struct kv_tables *tables, float *x)
+{
+	uint8_t rows[ORDER_SIDE] __attribute__((aligned(16)));
+	struct side r = side_in_rows(s, rows);
+
+	side_gather(s, 0, nr_tokens, rows);
+	ref_side_load(&r, nr_tokens, tables, x);
 }
 
 /**
@@ -126,5 +138,8 @@ void ref_dequant(const struct page_layout *l, const void *page, uint32_t layer,
 {
 	struct side s = side_at(l, (void *)(uintptr_t)page, layer, head, is_v);
 
-	ref_side_load(&s, nr_tokens, tables, out);
+	if (s.order == KVD_TILE_ROW)
+		ref_side_load(&s, nr_tokens, tables, out);
+	else
+		tile_load(&s, nr_tokens, tables, out);
 }

@@ -3,7 +3,8 @@
  * seal.h - one side (K or V) of one record, stored whole.
  *
  * convert.c reads values out of one page and has one of these write them to
- * another. Values are rows of f32 in the page's basis, [tokens][dim]. Each
+ * another. Values are rows of f32 in the page's basis, [tokens][dim]; codes
+ * become rows too, which convert.c brings into tile order where need be. Each
  * scalar function here is the definition of its format; SIMD ones give the
  * same bytes.
  */

@@ -17,7 +17,8 @@ struct side {
 	uint32_t basis;
 	uint32_t dim;
 	uint32_t tokens;  /* of a page */
-	uint32_t row;     /* bytes of codes of one token */
+	uint32_t row;     /* bytes of codes of one token; see order */
+	uint32_t order;   /* enum kvd_tile_order; order.h */
 	uint32_t v_group; /* kivi's V */
 	uint32_t layer;
 	uint32_t head;
@@ -39,6 +40,7 @@ static inline struct side side_at(const struct page_layout *l, void *page,
 		.dim = v ? l->v_dim : l->k_dim,
 		.tokens = l->page_tokens,
 		.row = v ? l->v_row : l->k_row,
+		.order = l->tile_order,
 		.v_group = l->v_group,
 		.layer = layer,
 		.head = head,

@@ -19,7 +19,8 @@
  *
  * K of kvquant, and any K that is to be turned by RoPE, is made dense: floats
  * in scratch, once for all rows of a tile. Rows whose words are not all of 32
- * bits, and codes of 3 bits (to 4), are packed anew in scratch.
+ * bits, and codes of 3 bits (to 4), are packed anew in scratch; of pages in
+ * tile order, rows are first gathered there (order.h).
  */
 #ifndef KERNELS_HOST_STRIP_H
 #define KERNELS_HOST_STRIP_H
@@ -109,6 +110,7 @@ struct strip {
 	uint32_t q_page;    /* q_own is turned back by; UINT32_MAX: none */
 	uint32_t v_format;  /* v_fold and v_min are of; KVD_NR_FORMATS: of one
 			     * page */
+	char *k_rows, *v_rows; /* room for rows of pages in tile order */
 	float k_a[STRIP], k_b[STRIP];
 	float lut[16];	    /* of V; a small table is repeated */
 	float k_scale[MAX_DIM], k_zero[MAX_DIM];

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "kernels/host/basis.h"
 #include "kernels/host/half.h"
+#include "kernels/host/order.h"
 #include "kernels/host/strip.h"
 #include "kernels/host/unpack8.h"
 
@@ -96,12 +97,22 @@ static int has_nan(const char *codes, uint32_t n)
 	return !_mm256_testz_si256(any, any);
 }
 
-/* Where the strip's codes are; packed anew in @words where they must be. */
+/* Rows of a strip's codes: where they lie, or, from tile order, in @rows. */
+static const char *codes_rows(struct side *s, uint32_t base, uint32_t nr_tokens,
+			      char *rows)
+{
+	if (s->order == KVD_TILE_ROW)
+		return (const char *)s->codes + (size_t)base * s->row;
+	side_gather(s, base, nr_tokens, (uint8_t *)rows);
+	s->row = side_row_bytes(s);
+	return rows;
+}
+
+/* Codes of the strip, rows @from; packed anew in @words where they must be. */
 static void codes_init(struct strip_side *c, const struct side *s,
-		       uint32_t base, uint32_t nr_tokens, char *words)
+		       const char *from, uint32_t nr_tokens, char *words)
 {
 	uint32_t bits = format_bits(s->format), field, t;
-	const char *from = (const char *)s->codes + (size_t)base * s->row;
 
 	c->form = side_form(s);
 	c->dim = s->dim;
@@ -501,13 +512,16 @@ void strip_init(struct strip *s, const struct tile *t, uint32_t page,
 	int dense = l->rope_order == KVD_ROPE_PRE ||
 		    format_coding(k.format) == CODING_KVQUANT;
 	uint32_t n = dense ? STRIP_DENSE : STRIP;
+	const char *from;
 
 	s->pos = (uint64_t)page * l->page_tokens + base;
 	s->nr_tokens = l->page_tokens < n ? l->page_tokens : n;
-	codes_init(&s->k, &k, base, s->nr_tokens, s->k_words);
+	from = codes_rows(&k, base, s->nr_tokens, s->k_rows);
+	codes_init(&s->k, &k, from, s->nr_tokens, s->k_words);
 	k_meta(s, &k, base, t->a->tables);
 	if (l->v_dim) {
-		codes_init(&s->v, &v, base, s->nr_tokens, s->v_words);
+		from = codes_rows(&v, base, s->nr_tokens, s->v_rows);
+		codes_init(&s->v, &v, from, s->nr_tokens, s->v_words);
 		v_meta(s, &v, base, t->a->tables);
 	} else {
 		s->v = s->k;

@@ -5,7 +5,7 @@
  *
  * Each test runs over geometries that differ in what may go wrong: with and
  * without a lag, with exact first pages, exact layers, a window, K and V of
- * different kinds.
+ * different kinds, in either order of codes.
  */
 #include <errno.h>
 #include <math.h>
@@ -30,6 +30,7 @@ static const struct kind {
 	uint32_t window;	/* of the second group; UINT32_MAX: no such */
 	uint32_t exact_group;	/* of the second group */
 	uint32_t open_format;
+	uint32_t tile_order;
 } kinds[] = {
 	{ "kivi4", 0, UINT32_MAX, 0, KVD_F16 },
 	{ "kivi2", 0, UINT32_MAX, 0, KVD_F16 },
@@ -40,6 +41,8 @@ static const struct kind {
 	{ "kvarn42", 1, 0, 0, KVD_F16 },
 	{ "int8", 1, 100, 0, KVD_F16 },
 	{ "k=int4h,v=fp8_e4m3", 2, 0, 1, KVD_F16 },
+	{ "kivi2", 0, UINT32_MAX, 0, KVD_F16, KVD_TILE_MMA },
+	{ "k=kvarn3,v=int4", 1, UINT32_MAX, 0, KVD_BF16, KVD_TILE_MMA },
 };
 
 static const struct kind *kind;
@@ -55,6 +58,7 @@ static void kind_opts(struct kvd_space_opts *o, uint8_t model)
 	o->geometry.exact_pages = kind->exact_pages;
 	o->geometry.open_format = kind->open_format;
 	o->geometry.v_group = 32;
+	o->geometry.tile_order = kind->tile_order;
 	o->geometry.groups[1].exact = kind->exact_group;
 }
 

@@ -82,6 +82,11 @@ static void random_shape(struct shape *s, uint32_t n)
 		.softcap = n % 7 ? 0 : 8.0f,
 		.sinks = n % 2,
 	};
+	if (n % 4 == 3) {
+		s->k_dim = (s->k_dim + 31) / 32 * 32;
+		s->v_dim = (s->v_dim + 31) / 32 * 32;
+		s->tile_order = KVD_TILE_MMA;
+	}
 }
 
 /*

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include "tests/kernels/random.h"
+#include "tests/kernels/twin.h"
 #include "tests/kernels/world.h"
 
 #define BOUND 1e-4 /* a tenth of what is promised */
@@ -132,6 +133,8 @@ static void shape_rest(struct shape *s, uint32_t n, uint32_t max_len)
 	s->window = random_below(3) ? 0 : 1 + random_below(max_len);
 	s->softcap = random_below(4) ? 0 : 5.0f;
 	s->sinks = random_below(2);
+	if (shape_tiles(s))
+		s->tile_order = random_below(2);
 	s->v_group = 32u << random_below(3);
 	s->rope_order = random_below(2);
 	if (is_kvquant(s->format[0][0]) || !random_below(4))
@@ -200,6 +203,7 @@ static void test_prefill(void **state)
 
 		shape_rest(&s, random_below(1000), 100);
 		s.k_dim = s.v_dim = 64;
+		s.tile_order = f % 2;
 		s.rope_pairs = 0;
 		check_shape(&s, UINT32_MAX);
 	}
@@ -216,6 +220,7 @@ static void test_mla(void **state)
 		shape_rest(&s, random_below(1000), 150);
 		s.k_dim = random_below(2) ? 576 : 72;
 		s.v_dim = 0;
+		s.tile_order = KVD_TILE_ROW;
 		s.rope_pairs = 0;
 		s.rope_order = is_kvquant(f) ? KVD_ROPE_NONE : KVD_ROPE_POST;
 		s.page_tokens = 32u << random_below(2);
@@ -271,6 +276,48 @@ static void test_chunks(void **state)
 	}
 }
 
+static void check_twin(struct world *w, const struct host_kernels *k)
+{
+	struct rows got, want;
+	struct world twin;
+
+	twin_init(&twin, w, KVD_TILE_MMA);
+	rows_init(&got, w);
+	rows_init(&want, w);
+	world_attend(w, k, 0, 1000, 1, want.out, want.lse);
+	world_attend(&twin, k, 0, 1000, 1, got.out, got.lse);
+	same(&got, &want);
+	rows_fini(&got);
+	rows_fini(&want);
+	twin_fini(&twin);
+}
+
+/* The order of codes changes no bit, on any kernel set. */
+static void test_orders(void **state)
+{
+	static const uint32_t tile_dims[] = { 32, 64, 96, 128 };
+	const struct host_kernels *k;
+	struct world w;
+	uint32_t n, i;
+
+	for (n = 0; n < 4 * KVD_NR_FORMATS; n++) {
+		uint32_t f = n % KVD_NR_FORMATS;
+		struct shape s = { .format = { { f, f }, { KVD_F16, f } } };
+
+		shape_rest(&s, n, 80);
+		s.k_dim = tile_dims[n / KVD_NR_FORMATS];
+		s.v_dim = tile_dims[random_below(4)];
+		s.tile_order = KVD_TILE_ROW;
+		s.rope_pairs = 0;
+		world_init(&w, &s);
+		world_fill(&w);
+		for (i = 0; (k = host_kernels_nth(i)); i++)
+			check_twin(&w, k);
+		check_twin(&w, &emulated_avx512);
+		world_fini(&w);
+	}
+}
+
 static void test_worst(void **state)
 {
 	printf("worst error %.2g, bound %.2g\n", worst, BOUND);
@@ -284,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_prefill),
 		cmocka_unit_test(test_mla),
 		cmocka_unit_test(test_chunks),
+		cmocka_unit_test(test_orders),
 		cmocka_unit_test(test_worst),
 	};
 

@@ -91,6 +91,8 @@ static void random_rest(struct shape *s, uint32_t max_len)
 	s->window = random_below(2) ? 1 + random_below(max_len) : 0;
 	s->softcap = random_below(3) ? 0 : 5.0f;
 	s->sinks = random_below(2);
+	if (shape_tiles(s))
+		s->tile_order = random_below(2);
 }
 
 static const uint32_t dims[] = { 8, 64, 72, 80, 96, 128, 256 };

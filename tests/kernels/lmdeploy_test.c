@@ -195,6 +195,46 @@ static void test_round_trip(void **state)
 	}
 }
 
+/* Of a page in tile order: the same, and in; other tokens stay. */
+static void test_tile_order(void **state)
+{
+	static uint8_t codes[2][PT * DIM];
+	static float meta[2][PT * 2], x[PT * DIM], a[PT * DIM], b[PT * DIM];
+	struct lmdeploy_rows r = { .engine = LMDEPLOY_PYTORCH,
+				   .dtype = KVD_DTYPE_F32,
+				   .code_stride = DIM,
+				   .meta_stride = 2 };
+	uint32_t format, i;
+	struct side s;
+
+	for (i = 0; i < PT * DIM; i++)
+		x[i] = random_normal();
+	for (format = KVD_INT8; format <= KVD_INT4; format++) {
+		if (format != KVD_INT8 && format != KVD_INT4)
+			continue;
+		for (i = 0; i < KVD_NR_TILE_ORDERS; i++) {
+			sheet_init_in(&sheet, format, DIM, i);
+			sheet_append(&sheet, &host_kernels_ref, KVD_DTYPE_F32,
+				     x, PT);
+			s = sheet_side(&sheet);
+			r.codes = codes[i];
+			r.meta = meta[i];
+			assert_int_equal(lmdeploy_export(&s, PT, &r), 0);
+		}
+		assert_memory_equal(codes[0], codes[1], sizeof(codes[0]));
+		assert_memory_equal(meta[0], meta[1], sizeof(meta[0]));
+		host_kernels_ref.dequant(&sheet.l, sheet.page, 0, 0, 0, PT,
+					 NULL, a);
+		memset(s.codes, 0, 16 * s.row);
+		assert_int_equal(lmdeploy_import(&s, 16, &r), 0);
+		host_kernels_ref.dequant(&sheet.l, sheet.page, 0, 0, 0, PT,
+					 NULL, b);
+		for (i = 0; i < PT * DIM; i++)
+			assert_true(fabsf(a[i] - b[i]) <= fabsf(a[i]) * 0x1p-9f
+							  + 0x1p-9f);
+	}
+}
+
 static void test_edges(void **state)
 {
 	uint8_t codes[64];
@@ -246,6 +286,7 @@ int main(void)
 		cmocka_unit_test(test_pytorch),
 		cmocka_unit_test(test_turbomind),
 		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_tile_order),
 		cmocka_unit_test(test_edges),
 	};
 

@@ -20,13 +20,15 @@ struct sheet {
 	float scale; /* of fp8 */
 };
 
-static inline void sheet_init(struct sheet *s, uint32_t format, uint32_t dim)
+static inline void sheet_init_in(struct sheet *s, uint32_t format, uint32_t dim,
+				 uint32_t tile_order)
 {
 	struct kvd_geometry g = {
 		.size = sizeof(g),
 		.page_tokens = PT,
 		.k_format = format,
 		.v_format = format,
+		.tile_order = tile_order,
 		.nr_groups = 1,
 		.groups = { { 1, 1, 0, dim, dim, 0 } },
 	};
@@ -36,6 +38,11 @@ static inline void sheet_init(struct sheet *s, uint32_t format, uint32_t dim)
 	memset(s->page, 0x5a, sizeof(s->page));
 	s->nonfinite = 0;
 	s->scale = 1;
+}
+
+static inline void sheet_init(struct sheet *s, uint32_t format, uint32_t dim)
+{
+	sheet_init_in(s, format, dim, KVD_TILE_ROW);
 }
 
 static inline void sheet_append(struct sheet *s, const struct host_kernels *k,

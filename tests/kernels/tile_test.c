@@ -55,6 +55,20 @@ static void test_own_bits(void **state)
 					}
 }
 
+/* FORMATS.md says which sides are of the same size in both orders. */
+static void test_sizes(void **state)
+{
+	uint32_t f, dim;
+
+	for (f = 0; f < KVD_NR_FORMATS; f++)
+		for (dim = 32; dim <= KVD_MAX_DIM; dim += 32)
+			assert_int_equal(
+				codes_row_bytes(KVD_TILE_ROW, f, dim),
+				codes_row_bytes(KVD_TILE_MMA, f, dim) +
+					(format_bits(f) == 3 && dim % 64 ? 4 :
+									   0));
+}
+
 static uint32_t word_at(const uint8_t *codes, uint32_t i)
 {
 	uint32_t word;
@@ -203,6 +217,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_own_bits),
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_f16_fragments),
 		cmocka_unit_test(test_int4_fragments),
 		cmocka_unit_test(test_kvarn3_fragments),

@@ -31,6 +31,7 @@ static void world_layouts(struct world *w)
 		.k_format = s->format[0][0],
 		.v_format = s->format[0][1],
 		.rope_order = s->rope_order,
+		.tile_order = s->tile_order,
 		.v_group = s->v_group,
 		.profile = 1,
 		.nr_groups = 1,

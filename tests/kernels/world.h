@@ -25,6 +25,7 @@ struct shape {
 	float softcap;
 	int sinks;
 	uint32_t rope_order;
+	uint32_t tile_order;
 	uint32_t v_group;
 	uint32_t rope_pairs; /* PRE: of k_dim; 0: k_dim / 2 */
 	int interleaved;
@@ -46,6 +47,12 @@ struct world {
 	struct kv_tables tables; /* of world_fill() */
 	uint32_t only;		 /* 1 + the sequence that attends; 0: all */
 };
+
+/* Can pages of @s be in tile order? */
+static inline int shape_tiles(const struct shape *s)
+{
+	return s->v_dim && s->k_dim % TILE_DIM == 0 && s->v_dim % TILE_DIM == 0;
+}
 
 void world_init(struct world *w, const struct shape *s);
 void world_fini(struct world *w);

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 #include "kernels/host/fp8.h"
-#include "kernels/host/side.h"
+#include "kernels/host/order.h"
 #include "tests/kernels/random.h"
 #include "tests/kernels/world_fill.h"
 
@@ -140,17 +140,18 @@ void world_unfill(struct world *w)
 
 static void code_fill(const struct side *s, uint32_t t, uint32_t d)
 {
-	uint8_t *row = s->codes + (size_t)t * s->row;
-	uint32_t bits = format_bits(s->format);
+	struct codes place = side_place(s);
+	uint32_t code;
 
 	if (s->format == KVD_F16)
-		((uint16_t *)row)[d] = f16_from_f32(random_normal());
+		code = f16_from_f32(random_normal());
 	else if (s->format == KVD_BF16)
-		((uint16_t *)row)[d] = bf16_from_f32(random_normal());
+		code = bf16_from_f32(random_normal());
 	else if (format_coding(s->format) == CODING_FP8)
-		row[d] = fp8_from_f32(s->format, 4 * random_normal());
+		code = fp8_from_f32(s->format, 4 * random_normal());
 	else
-		pack_set(bits, row, s->dim, d, random_below(1u << bits));
+		code = random_below(1u << format_bits(s->format));
+	codes_set(&place, s->codes, t, d, code);
 }
 
 /* Outliers in order of place, about as many as there may be. */
@@ -282,10 +283,14 @@ void world_fill(struct world *w)
 
 static void side_poison(const struct side *s, uint32_t n)
 {
+	struct codes place = side_place(s);
+	uint32_t t, d, ones = (1u << format_bits(s->format)) - 1;
+
 	if (format_whole(s->format))
 		return;
-	memset(s->codes + (size_t)n * s->row, 0xff,
-	       (size_t)(s->tokens - n) * s->row);
+	for (t = n; t < s->tokens; t++)
+		for (d = 0; d < s->dim; d++)
+			codes_set(&place, s->codes, t, d, ones);
 	if (format_coding(s->format) == CODING_TOKEN)
 		memset(side_affine(s) + n, 0xff,
 		       (s->tokens - n) * sizeof(struct affine_meta));

@@ -41,6 +41,7 @@ static void test_usage(void)
 	REFUSE(2, "--format k=int8", TEST_MODEL, "--format", "k=int8");
 	REFUSE(2, "--open-format int8", TEST_MODEL, "--open-format", "int8");
 	REFUSE(2, "--v-group 48", TEST_MODEL, "--v-group", "48");
+	REFUSE(2, "--tile-order col", TEST_MODEL, "--tile-order", "col");
 	REFUSE(2, "--exact-pages 17", TEST_MODEL, "--exact-pages", "17");
 	REFUSE(2, "--page-tokens 48", TEST_MODEL, "--page-tokens", "48");
 	REFUSE(2, "--page-tokens 256", TEST_MODEL, "--page-tokens", "256");

@@ -32,12 +32,14 @@ static json_t *geometry_to_json(const Kvd__Geometry *g)
 {
 	char text[KVD_FORMATS_TEXT];
 
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:i, s:o, s:o}",
+	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:o}",
 	                 "page_tokens", (int)g->page_tokens, "format",
 	                 kvd_formats_name(g->k_format, g->v_format, text),
 	                 "k_format", kvd_format_name(g->k_format), "v_format",
 	                 kvd_format_name(g->v_format), "open_format",
-	                 kvd_format_name(g->open_format), "exact_pages",
+	                 kvd_format_name(g->open_format), "tile_order",
+	                 g->tile_order == KVD_TILE_MMA ? "mma" : "row",
+	                 "exact_pages",
 	                 (int)g->exact_pages, "profile",
 	                 g->profile ? json_hex64(g->profile) : json_null(),
 	                 "groups", groups_to_json(g));

@@ -178,6 +178,7 @@ int kv_open(struct kv *kv, const struct config *c,
 			.open_format = opts->open_format,
 			.exact_pages = exact_pages(opts),
 			.v_group = opts->v_group,
+			.tile_order = opts->tile_order,
 		},
 	};
 	int err;

@@ -25,6 +25,7 @@ struct kv_opts {
 	uint32_t exact_pages;	/* KV_EXACT_AUTO: 1 where the format is one
 				 * that attention sinks should not be in */
 	uint32_t v_group;	/* 0: the library's default */
+	uint32_t tile_order;	/* enum kvd_tile_order */
 	const char *exact_layers; /* "0,5": these stay exact; NULL: none */
 	const char *profile;	/* file; NULL: none */
 	uint32_t nr_threads;	/* of attention on a host pool */

@@ -31,6 +31,7 @@ enum {
 	OPT_EXACT_LAYERS,
 	OPT_OPEN_FORMAT,
 	OPT_V_GROUP,
+	OPT_TILE_ORDER,
 	OPT_CHUNK,
 	OPT_THREADS,
 	OPT_LOGITS,
@@ -60,6 +61,7 @@ static const struct option long_options[] = {
 	{ "exact-layers", required_argument, NULL, OPT_EXACT_LAYERS },
 	{ "open-format", required_argument, NULL, OPT_OPEN_FORMAT },
 	{ "v-group", required_argument, NULL, OPT_V_GROUP },
+	{ "tile-order", required_argument, NULL, OPT_TILE_ORDER },
 	{ "chunk", required_argument, NULL, OPT_CHUNK },
 	{ "threads", required_argument, NULL, OPT_THREADS },
 	{ "logits", required_argument, NULL, OPT_LOGITS },
@@ -106,6 +108,8 @@ static const char usage[] =
 "  --exact-layers LIST layers that stay in 16 bits: 0,5\n"
 "  --open-format NAME  of these and of pages being filled: f16 or bf16\n"
 "  --v-group N         channels of V with one scale in kivi: 32, 64, 128\n"
+"  --tile-order NAME   of codes in pages: row (default), or mma, which fast\n"
+"                      kernels of CUDA read (head_dim: a multiple of 32)\n"
 "  --page-tokens N     32, 64 (default) or 128\n"
 "  --chunk N           tokens of prefill at a time (512); changes no result\n"
 "  --no-match          take no prefix from the pool\n"
@@ -173,6 +177,15 @@ static uint32_t parse_v_group(const char *text)
 	if (n & (n - 1))
 		usage_error("--v-group %s: not 32, 64 or 128", text);
 	return (uint32_t)n;
+}
+
+static uint32_t parse_tile_order(const char *name)
+{
+	if (!strcmp(name, "row"))
+		return KVD_TILE_ROW;
+	if (strcmp(name, "mma"))
+		usage_error("--tile-order %s: not row or mma", name);
+	return KVD_TILE_MMA;
 }
 
 static uint32_t parse_page_tokens(const char *text)
@@ -250,6 +263,9 @@ static bool parse_kv(struct kv_opts *o, int opt, const char *arg)
 		return true;
 	case OPT_V_GROUP:
 		o->v_group = parse_v_group(arg);
+		return true;
+	case OPT_TILE_ORDER:
+		o->tile_order = parse_tile_order(arg);
 		return true;
 	default:
 		return false;
