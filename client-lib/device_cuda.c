@@ -84,18 +84,22 @@ static int cuda_start(struct device_cuda *c, const char *spec)
 	if (!c->cu || c->cu->cuCtxGetCurrent(&ctx) || !ctx ||
 	    c->cu->cuCtxGetDevice(&c->gpu) || !gpu_matches(c, spec))
 		return -ENODEV;
-	if (c->cu->cuStreamCreateWithPriority(&c->stream, CU_STREAM_OWN_ORDER,
-					      0)) {
+	r = result(c->cu->cuStreamCreateWithPriority(&c->stream,
+						     CU_STREAM_OWN_ORDER, 0));
+	if (r) {
 		c->stream = NULL;
-		return -ENOMEM;
+		return r;
 	}
-	if (c->cu->cuEventCreate(&c->scratch_free, CU_EVENT_NO_TIMING)) {
+	r = result(c->cu->cuEventCreate(&c->scratch_free, CU_EVENT_NO_TIMING));
+	if (r) {
 		c->scratch_free = NULL;
-		return -ENOMEM;
+		return r;
 	}
-	if (c->cu->cuMemAlloc(&c->tables, 2 * MAX_SEGMENTS * sizeof(cu_ptr))) {
+	r = result(c->cu->cuMemAlloc(&c->tables,
+				     2 * MAX_SEGMENTS * sizeof(cu_ptr)));
+	if (r) {
 		c->tables = 0;
-		return -ENOMEM;
+		return r;
 	}
 	r = stage_init(&c->stage, c->cu);
 	if (r)
@@ -464,13 +468,15 @@ static int cuda_event_record(struct device *d, kvd_stream stream,
 {
 	struct device_cuda *c = (struct device_cuda *)d;
 	struct device_event *e = malloc(sizeof(*e));
+	int r;
 
 	if (!e)
 		return -ENOMEM;
 	e->serial = c->stage.serial;
-	if (c->cu->cuEventCreate(&e->event, CU_EVENT_NO_TIMING)) {
+	r = result(c->cu->cuEventCreate(&e->event, CU_EVENT_NO_TIMING));
+	if (r) {
 		free(e);
-		return -ENOMEM;
+		return r;
 	}
 	if (c->cu->cuEventRecord(e->event, stream)) {
 		c->cu->cuEventDestroy(e->event);

@@ -26,6 +26,12 @@ cu_ptr stage_device(const struct stage *s, const struct stage_slot *slot)
 	return s->device + slot->begin % s->bytes;
 }
 
+/* Memory is lacking, or worse. */
+static int allocated(cu_result err)
+{
+	return !err ? 0 : err == CU_OUT_OF_MEMORY ? -ENOMEM : -EIO;
+}
+
 static void ring_free(struct stage *s)
 {
 	if (s->host)
@@ -41,14 +47,17 @@ static void ring_free(struct stage *s)
 static int ring_alloc(struct stage *s, uint64_t bytes)
 {
 	void *host;
+	int r;
 
 	ring_free(s);
-	if (s->cu->cuMemHostAlloc(&host, bytes, 0))
-		return -ENOMEM;
+	r = allocated(s->cu->cuMemHostAlloc(&host, bytes, 0));
+	if (r)
+		return r;
 	s->host = host;
-	if (s->cu->cuMemAlloc(&s->device, bytes)) {
+	r = allocated(s->cu->cuMemAlloc(&s->device, bytes));
+	if (r) {
 		s->device = 0;
-		return -ENOMEM;
+		return r;
 	}
 	s->bytes = bytes;
 	s->head = 0;
@@ -199,10 +208,12 @@ int stage_begin(struct stage *s, uint64_t bytes, struct stage_slot **ret)
 	if (r)
 		return r;
 	slot = slot_at(s, s->nr);
-	if (!slot->event &&
-	    s->cu->cuEventCreate(&slot->event, CU_EVENT_NO_TIMING)) {
+	if (!slot->event)
+		r = allocated(s->cu->cuEventCreate(&slot->event,
+						   CU_EVENT_NO_TIMING));
+	if (r) {
 		slot->event = NULL;
-		return -ENOMEM;
+		return r;
 	}
 	slot->serial = s->serial + 1;
 	slot->begin = begin;

@@ -13,13 +13,11 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "client-lib/device.h"
-#include "daemon/dev/dev.h"
 #include "kernels/host/host.h"
 #include "proto/wire.h"
 #include "tests/cuda/child.h"
+#include "tests/cuda/pool.h"
 
-#define BYTES ((uint64_t)DEV_GRANULE)
-#define NR_SEGMENTS 2u
 #define DIM 16u
 #define HEADS 2u
 #define Q_HEADS 4u
@@ -27,100 +25,14 @@
 #define NR_PAGES 24u
 #define TOKENS (NR_PAGES * PAGE_TOKENS) /* more than a split */
 
-/* ---- the daemon's side ---- */
-
-struct job {
-	struct dev_job job;
-	struct dev_segment seg;
-	int r;
-};
-
-static void job_new(struct dev *d, struct dev_job *job)
-{
-	struct job *j = (struct job *)(void *)job;
-
-	j->r = dev_ops(d)->segment_new(d, BYTES, &j->seg);
-}
-
-static void job_done(struct dev *d, struct dev_job *job)
-{
-}
-
-static void wake(void *ctx)
-{
-}
-
-static const char *spec; /* of the test that runs */
-
-/* Hands two segments over and lives until the other side hangs up. */
-static void exporter(int socket)
-{
-	char note[256], c;
-	struct dev *d;
-
-	REQUIRE(dev_new(spec, wake, NULL, &d, note, sizeof(note)) == 0);
-	for (uint32_t i = 0; i < NR_SEGMENTS; i++) {
-		struct job j = { .job = { .run = job_new, .done = job_done } };
-		struct dev_export e;
-
-		dev_submit(d, &j.job);
-		dev_drain(d);
-		REQUIRE(j.r == 0);
-		REQUIRE(dev_export(d, &j.seg, true, &e) == 0);
-		child_send(socket, &e, sizeof(e), e.fd >= 0 ? e.fd : 0);
-	}
-	REQUIRE(read(socket, &c, 1) == 0);
-}
-
-static int from_exporter; /* inherited by the client's process */
-
-/* A client's process between the exporter's beginning and its end. */
-static void run(const char *with, void (*client)(int))
-{
-	pid_t kvd, worker;
-	int kvd_socket, worker_socket;
-
-	spec = with;
-	kvd = child_start(exporter, &kvd_socket);
-	from_exporter = kvd_socket;
-	worker = child_start(client, &worker_socket);
-	assert_int_equal(child_wait(worker), 0);
-	close(kvd_socket);
-	close(worker_socket);
-	assert_int_equal(child_wait(kvd), 0);
-}
-
-static void both(void (*client)(int))
-{
-	run("cuda-vmm:0", client);
-	run("cuda-ipc:0", client);
-}
-
-/* ---- the client's side ---- */
-
-static void map_all(struct device *d)
-{
-	for (uint32_t i = 0; i < NR_SEGMENTS; i++) {
-		struct device_segment s = { .bytes = BYTES };
-		struct dev_export e;
-		int fd;
-
-		child_receive(from_exporter, &e, sizeof(e), &fd);
-		s.kind = (uint32_t)e.kind;
-		s.fd = fd;
-		memcpy(s.ipc_handle, e.ipc_handle, sizeof(s.ipc_handle));
-		REQUIRE(d->ops->map(d, &s) == 0);
-		REQUIRE(d->nr_segments == i + 1);
-		close(fd);
-	}
-}
-
 static struct device *device(bool writable)
 {
+	struct device_segment segments[POOL_SEGMENTS];
 	struct device *d;
 
-	REQUIRE(device_open(spec, writable, &d) == 0);
-	map_all(d);
+	REQUIRE(device_open(pool_spec, writable, &d) == 0);
+	pool_receive(segments);
+	REQUIRE(pool_map(d, segments) == 0);
 	return d;
 }
 
@@ -128,11 +40,11 @@ static void views(int socket)
 {
 	const struct cuda_driver *cu = child_cuda();
 	struct device *d = device(true);
-	bool vmm = strncmp(spec, "cuda-vmm", 8) == 0;
-	cu_ptr table[NR_SEGMENTS];
+	bool vmm = strncmp(pool_spec, "cuda-vmm", 8) == 0;
+	cu_ptr table[POOL_SEGMENTS];
 	unsigned char c;
 
-	for (uint32_t i = 0; i < NR_SEGMENTS; i++) {
+	for (uint32_t i = 0; i < POOL_SEGMENTS; i++) {
 		cu_ptr ro = (uintptr_t)d->read_only[i];
 		cu_ptr rw = (uintptr_t)d->writable_at[i];
 
@@ -146,7 +58,7 @@ static void views(int socket)
 	}
 	REQUIRE(cu->cuMemcpyDtoHAsync(table, (uintptr_t)d->device_read_only,
 				      sizeof(table), NULL) == CU_OK);
-	for (uint32_t i = 0; i < NR_SEGMENTS; i++)
+	for (uint32_t i = 0; i < POOL_SEGMENTS; i++)
 		REQUIRE(table[i] == (uintptr_t)d->read_only[i]);
 	d->ops->close(d);
 	child_live_is(1); /* the context is ours */
@@ -159,7 +71,7 @@ static void reader(int socket)
 
 	child_cuda();
 	d = device(false);
-	for (uint32_t i = 0; i < NR_SEGMENTS; i++)
+	for (uint32_t i = 0; i < POOL_SEGMENTS; i++)
 		REQUIRE(d->read_only[i] && !d->writable_at[i]);
 	REQUIRE(d->ops->map(d, &memfd) == -ENODEV);
 	d->ops->close(d);
@@ -168,8 +80,8 @@ static void reader(int socket)
 
 static void test_views(void **state)
 {
-	both(views);
-	both(reader);
+	pool_both(views);
+	pool_both(reader);
 }
 
 /* Two sequences in alternating pages of both segments, on both sides. */
@@ -179,7 +91,7 @@ struct bench {
 	struct page_layout layout;
 	struct kv_page_ref *pages;	/* may be more than NR_PAGES */
 	uint32_t nr_pages;
-	uint8_t *host[NR_SEGMENTS];
+	uint8_t *host[POOL_SEGMENTS];
 	float *k;			/* [TOKENS][HEADS][DIM], device */
 	float *q, *out;			/* [TOKENS][Q_HEADS][DIM], device */
 	float *host_rows;		/* as q */
@@ -216,12 +128,12 @@ static void bench_init(struct bench *b, uint32_t nr_pages)
 	b->host_rows = malloc(n * sizeof(float));
 	REQUIRE(b->pages && b->host_rows);
 	for (uint32_t i = 0; i < NR_PAGES; i++) {
-		b->pages[i].segment = i % NR_SEGMENTS;
+		b->pages[i].segment = i % POOL_SEGMENTS;
 		b->pages[i].offset = (uint64_t)(NR_PAGES - i) / 2 *
 				     b->layout.page_bytes;
 	}
-	for (uint32_t i = 0; i < NR_SEGMENTS; i++) {
-		b->host[i] = calloc(1, BYTES);
+	for (uint32_t i = 0; i < POOL_SEGMENTS; i++) {
+		b->host[i] = calloc(1, POOL_BYTES);
 		REQUIRE(b->host[i]);
 	}
 	for (size_t i = 0; i < n; i++)
@@ -237,7 +149,7 @@ static void bench_fini(struct bench *b)
 	REQUIRE(b->cu->cuMemFree((uintptr_t)b->k) == CU_OK);
 	REQUIRE(b->cu->cuMemFree((uintptr_t)b->q) == CU_OK);
 	REQUIRE(b->cu->cuMemFree((uintptr_t)b->out) == CU_OK);
-	for (uint32_t i = 0; i < NR_SEGMENTS; i++)
+	for (uint32_t i = 0; i < POOL_SEGMENTS; i++)
 		free(b->host[i]);
 	free(b->pages);
 	free(b->host_rows);
@@ -272,8 +184,8 @@ static void append(struct bench *b, uint32_t pos, uint32_t n, cu_stream stream)
 }
 
 /* Records attention of the last @n of @tokens tokens, into out's first rows. */
-static void attend(struct bench *b, uint32_t tokens, uint32_t n, float *out,
-		   cu_stream stream)
+static int attend_record(struct bench *b, uint32_t tokens, uint32_t n,
+			 float *out, cu_stream stream)
 {
 	const struct kv_seq seq = { 0, 0, n, tokens - n };
 	struct kv_attend_args a = { .layouts = { b->layout },
@@ -288,7 +200,13 @@ static void attend(struct bench *b, uint32_t tokens, uint32_t n, float *out,
 				    .q_stride = Q_HEADS * DIM,
 				    .out_stride = Q_HEADS * DIM };
 
-	REQUIRE(b->d->ops->attend(b->d, &a, b->nr_pages, stream) == 0);
+	return b->d->ops->attend(b->d, &a, b->nr_pages, stream);
+}
+
+static void attend(struct bench *b, uint32_t tokens, uint32_t n, float *out,
+		   cu_stream stream)
+{
+	REQUIRE(attend_record(b, tokens, n, out, stream) == 0);
 }
 
 static void attend_check(struct bench *b, uint32_t tokens, uint32_t n,
@@ -357,7 +275,7 @@ static void attention(int socket)
 
 static void test_attention(void **state)
 {
-	both(attention);
+	pool_both(attention);
 }
 
 /* A call's flag comes with an event after it, not before, not with others. */
@@ -474,10 +392,10 @@ static void pile(int socket)
 
 static void test_calls(void **state)
 {
-	both(flags);
+	pool_both(flags);
 	if (child_double())
-		both(broken);
-	both(pile);
+		pool_both(broken);
+	pool_both(pile);
 }
 
 /* ---- what this process cannot reach ---- */
@@ -489,12 +407,12 @@ static void no_context(int socket)
 	cu_context ctx;
 
 	REQUIRE(cu->cuCtxSetCurrent(NULL) == CU_OK);
-	REQUIRE(device_open(spec, true, &d) == -ENODEV);
+	REQUIRE(device_open(pool_spec, true, &d) == -ENODEV);
 	REQUIRE(cu->cuDevicePrimaryCtxRetain(&ctx, 1) == CU_OK);
 	REQUIRE(cu->cuCtxSetCurrent(ctx) == CU_OK);
-	REQUIRE(device_open(spec, true, &d) == -ENODEV);
+	REQUIRE(device_open(pool_spec, true, &d) == -ENODEV);
 	setenv("CUDA_VISIBLE_DEVICES", "7,0", 1);
-	REQUIRE(device_open(spec, true, &d) == 0);
+	REQUIRE(device_open(pool_spec, true, &d) == 0);
 	d->ops->close(d);
 	child_live_is(2);
 }
@@ -503,7 +421,7 @@ static void not_started(int socket)
 {
 	struct device *d;
 
-	REQUIRE(device_open(spec, true, &d) == -ENODEV);
+	REQUIRE(device_open(pool_spec, true, &d) == -ENODEV);
 }
 
 static void alone(void (*client)(int))
@@ -519,11 +437,116 @@ static void test_unreachable(void **state)
 {
 	if (!child_double())
 		skip();
-	spec = "cuda-vmm:0";
+	pool_spec = "cuda-vmm:0";
 	setenv("FAKECUDA_DEVICES", "2", 1);
 	alone(no_context);
 	alone(not_started);
 	unsetenv("FAKECUDA_DEVICES");
+}
+
+/* ---- errors that stay ---- */
+
+/* A row of what is at k, as attend_record(). */
+static int append_record(struct bench *b)
+{
+	static uint32_t flag;
+	const struct kv_seq seq = { 0, 0, 1, 0 };
+	uint32_t *flags = &flag;
+	struct kv_append_args a = { .layouts = { b->layout },
+				    .pages = b->pages,
+				    .seqs = &seq,
+				    .nr_seqs = 1,
+				    .nr_rows = 1,
+				    .k = b->k,
+				    .v = b->k,
+				    .k_stride = HEADS * DIM,
+				    .v_stride = HEADS * DIM };
+
+	return b->d->ops->append(b->d, &a, b->nr_pages, &flags, NULL);
+}
+
+static void nothing_works(struct bench *b)
+{
+	const struct device_ops *ops = b->d->ops;
+	struct device_event *e;
+
+	REQUIRE(append_record(b) == -EIO);
+	REQUIRE(attend_record(b, 60, 3, b->out, NULL) == -EIO);
+	REQUIRE(ops->copy(b->d, (struct device_place){ 1, 0 },
+			  (struct device_place){ 0, 0 }, 64, NULL) == -EIO);
+	REQUIRE(ops->event_record(b->d, NULL, &e) == -EIO);
+	REQUIRE(ops->sync(b->d) == 0); /* nothing is on its way */
+}
+
+/* What is the process's own is given back; the rest went with the context. */
+static void bench_drop(struct bench *b)
+{
+	b->d->ops->close(b->d);
+	for (uint32_t i = 0; i < POOL_SEGMENTS; i++)
+		free(b->host[i]);
+	free(b->pages);
+	free(b->host_rows);
+}
+
+/* An append's kernel runs, an attention's crashes: found out by waiting. */
+static void crash_waited(int socket)
+{
+	struct bench b;
+	struct device_event *e;
+
+	alarm(30); /* more is a hang */
+	setenv("FAKECUDA_CRASH", "2:700", 1);
+	bench_init(&b, NR_PAGES);
+	append(&b, 0, 60, NULL);
+	attend(&b, 60, 3, b.out, NULL);
+	attend(&b, 60, 3, b.out, NULL);
+	REQUIRE(b.d->ops->event_record(b.d, NULL, &e) == 0);
+	REQUIRE(b.d->ops->event_wait(b.d, e) == -EIO);
+	REQUIRE(b.d->ops->event_done(b.d, e) == -EIO);
+	nothing_works(&b);
+	b.d->ops->event_free(b.d, e);
+	bench_drop(&b);
+}
+
+static void crash_synced(int socket)
+{
+	struct bench b;
+
+	alarm(30);
+	setenv("FAKECUDA_CRASH", "1", 1);
+	bench_init(&b, NR_PAGES);
+	REQUIRE(append_record(&b) == 0);
+	attend(&b, 60, 3, b.out, NULL);
+	REQUIRE(b.d->ops->sync(b.d) == -EIO);
+	nothing_works(&b);
+	bench_drop(&b);
+}
+
+static void crash_polled(int socket)
+{
+	struct bench b;
+	struct device_event *e;
+	int r;
+
+	alarm(30);
+	setenv("FAKECUDA_CRASH", "1", 1);
+	bench_init(&b, NR_PAGES);
+	attend(&b, 60, 3, b.out, NULL);
+	REQUIRE(b.d->ops->event_record(b.d, NULL, &e) == 0);
+	do
+		r = b.d->ops->event_done(b.d, e);
+	while (!r);
+	REQUIRE(r == -EIO);
+	nothing_works(&b);
+	b.d->ops->event_free(b.d, e);
+	bench_drop(&b);
+}
+
+static void test_crash(void **state)
+{
+	pool_both(crash_waited);
+	pool_both(crash_synced);
+	pool_both(crash_polled);
 }
 
 int main(void)
@@ -533,6 +556,7 @@ int main(void)
 		cmocka_unit_test(test_attention),
 		cmocka_unit_test(test_calls),
 		cmocka_unit_test(test_unreachable),
+		cmocka_unit_test(test_crash),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
