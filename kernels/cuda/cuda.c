@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "kernels/cuda/append.h"
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/image.h"
@@ -106,9 +107,17 @@ int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 		   cu_stream stream)
 {
 	const struct page_layout *l = &a->layouts[0];
-	struct shape s = { .grid = { a->nr_rows, l->nr_heads,
-				     l->v_dim ? 2 : 1 },
-			   .threads = WARP };
+	const uint32_t dim = l->k_dim > l->v_dim ? l->k_dim : l->v_dim;
+	const int tiled = l->tile_order != KVD_TILE_ROW;
+	const unsigned threads = tiled ? APPEND_TILE_THREADS : WARP;
+	const uint32_t rows = tiled ? APPEND_TILE : 1;
+	struct shape s = {
+		.grid = { tiled ? append_tiles_most(a->nr_rows, a->nr_seqs) :
+				  a->nr_rows,
+			  l->nr_heads, l->v_dim ? 2 : 1 },
+		.threads = threads,
+		.shared_bytes = append_shared_bytes(threads / WARP, rows, dim),
+	};
 
 	return a->nr_rows ? launch(kc, kc->append, &s, stream, a) : 0;
 }

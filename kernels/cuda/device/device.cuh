@@ -18,6 +18,17 @@
 /* Floats, as many as the launch asks for, of the block. */
 #define SHARED_FLOATS(name) extern __shared__ float name[]
 
+/* Names of the host's for what __float_as_uint() and its inverse do. */
+DEVICE uint32_t f32_bits(float x)
+{
+	return __float_as_uint(x);
+}
+
+DEVICE float f32_from_bits(uint32_t u)
+{
+	return __uint_as_float(u);
+}
+
 /* a * b + c, rounded once. */
 DEVICE float mad(float a, float b, float c)
 {

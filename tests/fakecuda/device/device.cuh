@@ -21,11 +21,18 @@
 #define UNROLL
 #define threadIdx (simt_thread->thread)
 #define blockIdx (simt_block.block)
+#define blockDim (simt_block.block_dim)
+#define gridDim (simt_block.grid_dim)
 #define SHARED_FLOATS(name) float *const name = (float *)simt_block.shared
 
 static inline void __syncthreads(void)
 {
 	simt_sync_block();
+}
+
+static inline void __syncwarp(void)
+{
+	simt_sync_warp();
 }
 
 static inline unsigned __ballot_sync(unsigned, bool bit)
@@ -42,6 +49,16 @@ static inline float __shfl_xor_sync(unsigned, float x, unsigned mask)
 static inline int __ffs(unsigned x)
 {
 	return __builtin_ffs((int)x);
+}
+
+static inline int __popc(unsigned x)
+{
+	return __builtin_popcount(x);
+}
+
+static inline unsigned atomicAdd(unsigned *p, unsigned x)
+{
+	return __atomic_fetch_add(p, x, __ATOMIC_RELAXED);
 }
 
 DEVICE float mad(float a, float b, float c)
