@@ -190,18 +190,16 @@ DEVICE bool row_code(const struct rows &r, uint32_t i, float *x)
 }
 
 /* Word number @n of those that codes of tile @tile are in. */
-template <uint32_t BITS>
-DEVICE uint32_t tile_word_number(const struct codes &c, uint32_t tile,
-				 uint32_t n)
+DEVICE uint32_t tile_word_number(const struct codes &c, uint32_t bits,
+				 uint32_t tile, uint32_t n)
 {
-	const uint32_t words = plane_words<BITS>(c) * APPEND_TILE;
-	const struct tile_brick b = tile_brick_of(BITS, c.tokens);
+	const struct tile_brick b = tile_brick_of(bits, c.tokens);
 	const uint32_t tiles = b.k / APPEND_TILE; /* of a brick of V */
 	const uint32_t own = b.words / tiles; /* words of a lane */
 	const uint32_t lane = n / own;	      /* of all bricks in a row */
 
 	if (!c.is_v)
-		return tile * words + n;
+		return tile * plane_words(c, bits) * APPEND_TILE + n;
 	return (tile / tiles * (c.dim / b.m) * TILE_LANES + lane) * b.words +
 	       tile % tiles * own + n % own;
 }
@@ -211,19 +209,20 @@ template <uint32_t BITS>
 DEVICE void word_store(const struct rows &r, uint32_t number)
 {
 	const struct codes &c = r.side.place;
-	const struct word w = word_at<BITS>(c, number);
+	const struct word w = word_at(c, BITS, number);
 	uint32_t *out = (uint32_t *)(r.side.codes + w.byte);
 	uint32_t value = 0, mask = 0;
 
 	for (uint32_t i = 0; i < 32 / BITS; i++) {
-		const struct element e = word_element<BITS>(c, w, i);
-		const uint32_t row = e.t - r.token;
+		const struct element e = word_step(c, BITS, w.kind, i);
+		const uint32_t row = w.first.t + e.t - r.token;
+		const uint32_t d = w.first.d + e.d;
 
 		if (row >= r.nr)
 			continue;
 		mask |= ((1u << BITS) - 1) << i * BITS;
-		if (e.d < c.dim)
-			value |= (uint32_t)r.codes[row * c.dim + e.d]
+		if (d < c.dim)
+			value |= (uint32_t)r.codes[row * c.dim + d]
 				 << i * BITS;
 	}
 	if (!mask)
@@ -238,13 +237,12 @@ DEVICE void rows_store(const struct rows &r)
 {
 	const struct codes &c = r.side.place;
 	const bool tiled = c.order != KVD_TILE_ROW;
-	const uint32_t per = plane_words<BITS>(c);
+	const uint32_t per = plane_words(c, BITS);
 	const uint32_t nr = tiled ? per * APPEND_TILE : per;
+	const uint32_t tile = r.token / APPEND_TILE;
 
 	for (uint32_t n = threadIdx.x; n < nr; n += blockDim.x)
-		word_store<BITS>(r, tiled ? tile_word_number<BITS>(
-						    c, r.token / APPEND_TILE,
-						    n) :
+		word_store<BITS>(r, tiled ? tile_word_number(c, BITS, tile, n) :
 					    r.token * per + n);
 }
 

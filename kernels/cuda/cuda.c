@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "kernels/cuda/append.h"
 #include "kernels/cuda/attend.h"
+#include "kernels/cuda/convert.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/image.h"
 
@@ -22,7 +23,7 @@
 struct kv_cuda {
 	const struct cuda_driver *cu;
 	cu_module module;
-	cu_function append, attend, merge, dequant;
+	cu_function append, convert, attend, merge, dequant;
 };
 
 /* One launch. */
@@ -39,6 +40,7 @@ static int kernels_find(struct kv_cuda *kc, char *why, size_t why_bytes)
 		const char *name;
 	} list[] = {
 		{ &kc->append, "kv_append" },
+		{ &kc->convert, "kv_convert" },
 		{ &kc->attend, "kv_attend" },
 		{ &kc->merge, "kv_merge" },
 		{ &kc->dequant, "kv_dequant" },
@@ -120,6 +122,46 @@ int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 	};
 
 	return a->nr_rows ? launch(kc, kc->append, &s, stream, a) : 0;
+}
+
+/*
+ * What the side that needs the most may have: any layout may be the one that
+ * pages come from.
+ */
+static uint32_t convert_shared(const struct kv_convert_args *a)
+{
+	uint32_t most = 0, bytes, i, v;
+
+	for (i = 0; i < KV_MAX_LAYOUTS; i++)
+		for (v = 0; v < 2; v++) {
+			const struct codes c = page_codes(&a->layouts[i], v);
+
+			bytes = convert_shared_bytes(
+				c.tokens, c.dim,
+				format_coding(c.format) == CODING_16);
+			most = bytes > most ? bytes : most;
+		}
+	return most < SHARED_BYTES ? most : SHARED_BYTES;
+}
+
+int kv_cuda_convert(struct kv_cuda *kc, const struct kv_convert_args *a,
+		    cu_stream stream)
+{
+	const struct page_layout *l = &a->layouts[0];
+	struct convert_params p = { .args = *a,
+				    .shared_bytes = convert_shared(a) };
+	struct shape s = {
+		.grid = { a->nr_layers * l->nr_heads,
+			  a->nr_pages < CONVERT_PAGES ? a->nr_pages :
+							CONVERT_PAGES,
+			  l->v_dim ? 2 : 1 },
+		.threads = CONVERT_THREADS,
+		.shared_bytes = p.shared_bytes,
+	};
+
+	if (!a->nr_pages || !a->nr_layers)
+		return 0;
+	return launch(kc, kc->convert, &s, stream, &p);
 }
 
 /* Query heads that share a block: as many as fit. */

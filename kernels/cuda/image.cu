@@ -4,4 +4,5 @@
  */
 #include "kernels/cuda/append.cu"
 #include "kernels/cuda/attend.cu"
+#include "kernels/cuda/convert.cu"
 #include "kernels/cuda/dequant.cu"

@@ -4,106 +4,94 @@
  * kernels/pack.h the other way round.
  *
  * Kernels that write codes give each thread whole words, so that no byte has
- * two writers. A plane of codes of BITS (16, 8, 4, 2 or 1; 3 bits are two
- * planes) is word after word; word_at() says what word number w is of,
- * word_element() which element its code number i is. No word of the order of
- * rows is of two tokens: rows of codes are multiples of 8 bytes.
+ * two writers. A plane of codes of @bits (16, 8, 4, 2 or 1; 3 bits are two
+ * planes) is word after word. word_at() says which element code 0 of word
+ * number n is, word_step() how far from there code i is: that depends on the
+ * word's kind alone. No word of the order of rows is of two tokens: rows of
+ * codes are multiples of 8 bytes.
  */
 #ifndef KERNELS_CUDA_WORDS_CUH
 #define KERNELS_CUDA_WORDS_CUH
 
 #include "kernels/cuda/page.cuh"
 
-struct word {
-	uint32_t byte;	/* from the plane's first, of token 0 */
-	uint32_t m, k;	/* tile order: element of code 0 */
-	uint32_t t;	/* row order: the token, */
-	uint32_t octet;	/* of the chunk's first element, */
-	uint32_t bit;	/* in the chunk, of code 0, */
-	uint32_t lane;	/* bits of the chunk's lanes */
+#define WORD_KINDS 3u /* row order: of lanes of 32, 16 and 8 bits */
+
+/* An element, or how far apart two are. */
+struct element {
+	uint32_t t, d; /* d is dim and up for bits that no code has */
 };
 
-struct element {
-	uint32_t t, d;	/* d is dim and up for bits that no code has */
+struct word {
+	struct element first;
+	uint32_t byte; /* from the plane's first byte of token 0 */
+	uint32_t kind;
 };
 
 /* Words of a plane of one token, on average. */
-template <uint32_t BITS> DEVICE uint32_t plane_words(const struct codes &c)
+DEVICE uint32_t plane_words(const struct codes &c, uint32_t bits)
 {
-	return c.order == KVD_TILE_ROW ? pack_row_bytes(BITS, c.dim) / 4 :
-					 c.dim * BITS / 32;
+	if (c.order != KVD_TILE_ROW || bits >= 8)
+		return c.dim * bits / 32;
+	return pack_plane_bytes(bits, c.dim) / 4;
 }
 
-template <uint32_t BITS>
-DEVICE struct word row_word(const struct codes &c, uint32_t w)
+DEVICE struct word row_word(const struct codes &c, uint32_t bits, uint32_t n)
 {
-	const uint32_t per = plane_words<BITS>(c), at = w % per * 4;
-	uint32_t left = c.dim / PACK_LANES * BITS, begin;
-	struct word r;
+	const uint32_t per = plane_words(c, bits), at = n % per * 4;
+	uint32_t left = c.dim / PACK_LANES * bits, begin, lane;
+	struct word w;
 
-	r.m = r.k = 0;
-	r.t = w / per;
-	r.byte = r.t * codes_row_bytes(c.order, c.format, c.dim) + at;
+	w.first.t = n / per;
+	w.byte = w.first.t * codes_row_bytes(c.order, c.format, c.dim) + at;
+	w.kind = 0;
+	w.first.d = at * 8 / bits;
+	if (bits >= 8)
+		return w;
 	/* A chunk is as many bytes as its lanes have bits. */
 	begin = at / 32 < left / 32 ? at / 32 * 32 : left / 32 * 32;
 	left -= begin;
-	r.lane = pack_lane_bits(left);
-	if (at - begin >= r.lane) { /* 16, then 8 */
-		begin += r.lane;
-		r.lane = pack_lane_bits(left - r.lane);
+	lane = pack_lane_bits(left);
+	while (at - begin >= lane) { /* 16, 8, 8 at most */
+		begin += lane;
+		left -= lane;
+		lane = pack_lane_bits(left);
 	}
-	r.octet = begin / BITS;
-	r.bit = (at - begin) * 8;
-	return r;
+	w.kind = lane == 32 ? 0 : lane == 16 ? 1 : 2;
+	w.first.d = begin / bits * PACK_LANES + (at - begin) * 8 / lane;
+	return w;
 }
 
-template <uint32_t BITS>
-DEVICE struct word tile_word(const struct codes &c, uint32_t w)
+DEVICE struct word tile_word(const struct codes &c, uint32_t bits, uint32_t n)
 {
 	const uint32_t nr_m = c.is_v ? c.dim : c.tokens;
 	const uint32_t nr_k = c.is_v ? c.tokens : c.dim;
-	const struct tile_brick b = tile_brick_of(BITS, nr_k);
-	const uint32_t own = w % b.words, lane = w / b.words % TILE_LANES;
-	const uint32_t brick = w / b.words / TILE_LANES;
+	const struct tile_brick b = tile_brick_of(bits, nr_k);
+	const uint32_t own = n % b.words, lane = n / b.words % TILE_LANES;
+	const uint32_t brick = n / b.words / TILE_LANES;
 	const uint32_t row = c.is_v ? nr_m / b.m : nr_k / b.k;
-	struct word r;
+	const uint32_t high = brick / row, low = brick - high * row;
+	uint32_t m = (c.is_v ? low : high) * b.m + lane / 4;
+	uint32_t k = (c.is_v ? high : low) * b.k + lane % 4 * 2;
+	struct word w;
 
-	r.byte = w * 4;
-	r.m = (c.is_v ? brick % row : brick / row) * b.m + lane / 4;
-	r.k = (c.is_v ? brick / row : brick % row) * b.k + lane % 4 * 2;
-	if (BITS == 16) {
-		r.m += own % 2 * 8;
-		r.k += own / 2 * 8;
-	} else if (BITS == 8) {
-		r.k += own * 8;
+	if (bits == 16) {
+		m += own % 2 * 8;
+		k += own / 2 * 8;
 	} else {
-		r.k += own * (BITS == 1 ? 32 : 16);
+		k += own * (bits == 8 ? 8 : bits == 1 ? 32 : 16);
 	}
-	r.t = r.octet = r.bit = r.lane = 0;
-	return r;
+	w.first.t = c.is_v ? k : m;
+	w.first.d = c.is_v ? m : k;
+	w.byte = n * 4;
+	w.kind = 0;
+	return w;
 }
 
-template <uint32_t BITS>
-DEVICE struct word word_at(const struct codes &c, uint32_t w)
+DEVICE struct word word_at(const struct codes &c, uint32_t bits, uint32_t n)
 {
-	return c.order == KVD_TILE_ROW ? row_word<BITS>(c, w) :
-					 tile_word<BITS>(c, w);
-}
-
-template <uint32_t BITS>
-DEVICE struct element row_element(const struct word &w, uint32_t i)
-{
-	const uint32_t bit = w.bit + i * BITS;
-	const uint32_t log = w.lane == 32 ? 5 : w.lane == 16 ? 4 : 3;
-	struct element e;
-
-	e.t = w.t;
-	if (BITS >= 8)
-		e.d = w.octet * PACK_LANES + bit / BITS;
-	else
-		e.d = (w.octet + (bit & (w.lane - 1)) / BITS) * PACK_LANES +
-		      (bit >> log);
-	return e;
+	return c.order == KVD_TILE_ROW ? row_word(c, bits, n) :
+					 tile_word(c, bits, n);
 }
 
 /* Of the tile: r (0 to 3), h, the tiles i along m and j along k. */
@@ -111,20 +99,20 @@ struct fragment {
 	uint32_t r, h, i, j;
 };
 
-template <uint32_t BITS>
-DEVICE struct fragment fragment_of(bool table, uint32_t n)
+/* Of code @n of a word. */
+DEVICE struct fragment fragment_of(uint32_t bits, bool table, uint32_t n)
 {
 	struct fragment f = { 0, 0, 0, 0 };
 
-	if (BITS == 16) {
+	if (bits == 16) {
 		f.h = n;
-	} else if (BITS == 8) {
+	} else if (bits == 8) {
 		f.r = n / 2;
 		f.h = n % 2;
-	} else if (BITS == 4) {
+	} else if (bits == 4) {
 		f.r = table ? n / 2 : n % 4;
 		f.h = table ? n % 2 : n / 4;
-	} else if (BITS == 2) {
+	} else if (bits == 2) {
 		f.r = table ? n / 4 : n / 4 % 2 * 2 + n % 2;
 		f.h = table ? n / 2 % 2 : n / 8;
 		f.i = table ? n % 2 : n / 2 % 2;
@@ -137,20 +125,22 @@ DEVICE struct fragment fragment_of(bool table, uint32_t n)
 	return f;
 }
 
-/* Element of code @i, below 32 / BITS. */
-template <uint32_t BITS>
-DEVICE struct element word_element(const struct codes &c, const struct word &w,
-				   uint32_t i)
+/* From code 0 of a word of @kind to code @n, below 32 / @bits. */
+DEVICE struct element word_step(const struct codes &c, uint32_t bits,
+				uint32_t kind, uint32_t n)
 {
-	struct fragment f;
+	const bool table = format_coding(c.format) == CODING_KVQUANT;
+	const uint32_t per = (32u >> kind) / bits; /* codes of a lane */
+	const struct fragment f = fragment_of(bits, table, n);
+	const uint32_t m = f.r % 2 * 8 + f.i * 16;
+	const uint32_t k = f.h + f.r / 2 * 8 + f.j * 16;
 	struct element e;
-	uint32_t m, k;
 
-	if (c.order == KVD_TILE_ROW)
-		return row_element<BITS>(w, i);
-	f = fragment_of<BITS>(format_coding(c.format) == CODING_KVQUANT, i);
-	m = w.m + f.r % 2 * 8 + f.i * 16;
-	k = w.k + f.h + f.r / 2 * 8 + f.j * 16;
+	if (c.order == KVD_TILE_ROW) {
+		e.t = 0;
+		e.d = bits >= 8 ? n : n % per * PACK_LANES + n / per;
+		return e;
+	}
 	e.t = c.is_v ? k : m;
 	e.d = c.is_v ? m : k;
 	return e;

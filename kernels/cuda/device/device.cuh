@@ -13,6 +13,9 @@
 
 #define DEVICE static __device__ __forceinline__
 
+/* A function that is called: what is big, and seldom needed. */
+#define DEVICE_CALL static __device__ __noinline__
+
 #define UNROLL _Pragma("unroll")
 
 /* Floats, as many as the launch asks for, of the block. */

@@ -15,6 +15,7 @@
 #include "tests/fakecuda/simt.h"
 
 #define DEVICE static inline __attribute__((always_inline))
+#define DEVICE_CALL static __attribute__((noinline))
 #define __global__
 #define __grid_constant__
 #define __launch_bounds__(...)
