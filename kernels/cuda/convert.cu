@@ -9,10 +9,10 @@
  * every seal_*.cuh is one such way, with the bytes of kernels/host/ref_*.c.
  *
  * Moves 2 bytes of a 16-bit element in, once, and codes and metadata out, as
- * long as a side's 16-bit elements fit in shared memory (64 tokens of 256
- * channels do, and 128 of 128). Values of other formats are floats there
- * (64 x 128 fit). Sides that do not fit are read again for every pass: 2 of
- * kivi, 5 of kvquant, 20 of kvarn, 35 of oscar2.
+ * long as a side's 16-bit elements fit in shared memory: in 48 KiB 64 tokens of
+ * 256 channels do, and 128 of 128. Values of other formats are floats there:
+ * 64 x 128 fit. kv_convert_far() reads those of larger sides again for every
+ * pass: 2 of kivi, some 6 of kvquant, 20 of kvarn, 35 of oscar2.
  */
 #include "kernels/cuda/convert.h"
 #include "kernels/cuda/seal_kivi.cuh"
@@ -20,25 +20,27 @@
 #include "kernels/cuda/seal_kvquant.cuh"
 #include "kernels/cuda/seal_oscar.cuh"
 
-struct half_coder {
-	const struct values &v;
+template <typename VALUES> struct half_coder {
+	const VALUES &v;
 	uint32_t format;
 	bool bad;
 };
 
-DEVICE uint32_t code_of(struct half_coder &h, uint32_t t, uint32_t d)
+template <typename VALUES>
+DEVICE uint32_t code_of(struct half_coder<VALUES> &h, uint32_t t, uint32_t d)
 {
 	return half_code(h.format, value_at(h.v, t, d), &h.bad);
 }
 
-struct fp8_coder {
-	const struct values &v;
+template <typename VALUES> struct fp8_coder {
+	const VALUES &v;
 	uint32_t format;
 	float scale;
 	bool bad;
 };
 
-DEVICE uint32_t code_of(struct fp8_coder &f, uint32_t t, uint32_t d)
+template <typename VALUES>
+DEVICE uint32_t code_of(struct fp8_coder<VALUES> &f, uint32_t t, uint32_t d)
 {
 	const float x = value_at(f.v, t, d);
 
@@ -46,13 +48,14 @@ DEVICE uint32_t code_of(struct fp8_coder &f, uint32_t t, uint32_t d)
 	return fp8_code(f.format, x, f.scale);
 }
 
-struct affine_coder {
-	const struct values &v;
+template <typename VALUES> struct affine_coder {
+	const VALUES &v;
 	const float *min, *inv; /* shared, [tokens] */
 	float top;
 };
 
-DEVICE uint32_t code_of(const struct affine_coder &a, uint32_t t, uint32_t d)
+template <typename VALUES>
+DEVICE uint32_t code_of(const struct affine_coder<VALUES> &a, uint32_t t, uint32_t d)
 {
 	return affine_code(f16_round(value_at(a.v, t, d)), a.min[t], a.inv[t],
 			   a.top);
@@ -67,20 +70,22 @@ DEVICE uint32_t code_of(const struct copy_coder &c, uint32_t t, uint32_t d)
 	return code_far(c.from, t, d);
 }
 
-DEVICE bool half_convert(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool half_convert(const struct side &to, const VALUES &v,
 			 const struct room &r)
 {
-	struct half_coder h = { v, to.place.format, false };
+	struct half_coder<VALUES> h = { v, to.place.format, false };
 
 	codes_store(to, v.tokens, r, h);
 	return h.bad;
 }
 
-DEVICE bool fp8_convert(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool fp8_convert(const struct side &to, const VALUES &v,
 			const struct room &r)
 {
 	const struct kv_tables *tb = v.source->tables;
-	struct fp8_coder f = { v, to.place.format,
+	struct fp8_coder<VALUES> f = { v, to.place.format,
 			       fp8_scale(tb, to.place.is_v, to.layer, to.head),
 			       false };
 
@@ -90,11 +95,12 @@ DEVICE bool fp8_convert(const struct side &to, const struct values &v,
 	return f.bad;
 }
 
-DEVICE bool affine_convert(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool affine_convert(const struct side &to, const VALUES &v,
 			   const struct room &r)
 {
 	float *min = r.floats, *inv = min + to.place.tokens;
-	struct affine_coder a = { v, min, inv, code_top(to.place.format) };
+	struct affine_coder<VALUES> a = { v, min, inv, code_top(to.place.format) };
 	bool bad = false;
 
 	for (uint32_t t = warp_here(); t < v.tokens;
@@ -126,8 +132,9 @@ DEVICE bool affine_convert(const struct side &to, const struct values &v,
 }
 
 /* The same format: codes and metadata as they are. */
+template <typename VALUES>
 DEVICE bool side_copy(const struct side &from, const struct side &to,
-		      const struct values &v, const struct room &r)
+		      const VALUES &v, const struct room &r)
 {
 	const struct codes &c = from.place;
 	const uint32_t all = page_meta_bytes(c.format, (int)c.is_v, c.tokens,
@@ -148,8 +155,9 @@ DEVICE bool side_copy(const struct side &from, const struct side &to,
 }
 
 /* Return: whether what this thread saw is flagged. */
+template <typename VALUES>
 DEVICE bool side_convert(const struct side &from, const struct side &to,
-			 const struct values &v, const struct room &r)
+			 const VALUES &v, const struct room &r)
 {
 	const uint32_t format = to.place.format;
 
@@ -178,7 +186,11 @@ DEVICE uint8_t *page_at(const struct kv_convert_args &a,
 	return (uint8_t *)a.bases[r.segment] + r.offset;
 }
 
-/* One side of one record of page @i. */
+/*
+ * One side of one record of page @i: one that fits in shared memory, or, FAR,
+ * one that does not. Return: whether what this thread saw is flagged.
+ */
+template <bool FAR>
 DEVICE bool record_convert(const struct convert_params &p, uint32_t i,
 			   float *shared)
 {
@@ -192,28 +204,38 @@ DEVICE bool record_convert(const struct convert_params &p, uint32_t i,
 					 head, blockIdx.z);
 	const struct side to = side_at(&tl, page_at(a, page.to), layer, head,
 				       blockIdx.z);
-	const uint32_t floats = convert_floats(from.place.tokens,
-					       from.place.dim);
+	const struct codes &c = from.place;
 	struct room r;
-	struct values v;
 
+	if (FAR == convert_fits(c.tokens, c.dim,
+				format_coding(c.format) == CODING_16,
+				p.shared_bytes))
+		return false;
 	r.scratch = (uint32_t *)shared;
 	r.source = (struct source *)(r.scratch + CONVERT_SCRATCH);
 	r.steps = r.scratch + CONVERT_SCRATCH + CONVERT_SOURCE;
 	r.bins = r.steps + CONVERT_STEPS;
 	r.floats = (float *)(r.bins + CONVERT_BINS);
-	v = values_of(from, a.tables, page.nr_tokens, r, shared + floats,
-		      p.shared_bytes - floats * 4);
-	return side_convert(from, to, v, r);
+	source_set(r.source, from, a.tables);
+	if constexpr (FAR) {
+		const struct far_values v = { page.nr_tokens, c.dim,
+					      r.source };
+
+		return side_convert(from, to, v, r);
+	} else {
+		const struct near_values v = values_load(
+			r.source, page.nr_tokens,
+			shared + convert_floats(c.tokens, c.dim));
+
+		return side_convert(from, to, v, r);
+	}
 }
 
-extern "C" __global__ void __launch_bounds__(CONVERT_THREADS)
-kv_convert(const __grid_constant__ struct convert_params p)
+template <bool FAR>
+DEVICE void pages_convert(const struct convert_params &p, float *shared)
 {
-	SHARED_FLOATS(shared);
-
 	for (uint32_t i = blockIdx.y; i < p.args.nr_pages; i += gridDim.y) {
-		const bool bad = record_convert(p, i, shared);
+		const bool bad = record_convert<FAR>(p, i, shared);
 
 		/* With barriers: the next page takes this one's place. */
 		if (block_any(bad, (uint32_t *)shared,
@@ -222,4 +244,21 @@ kv_convert(const __grid_constant__ struct convert_params p)
 			p.args.nonfinite[i] = 1;
 		__syncthreads();
 	}
+}
+
+extern "C" __global__ void __launch_bounds__(CONVERT_THREADS, CONVERT_BLOCKS)
+kv_convert(const __grid_constant__ struct convert_params p)
+{
+	SHARED_FLOATS(shared);
+
+	pages_convert<false>(p, shared);
+}
+
+/* Of sides that kv_convert() has no room for. */
+extern "C" __global__ void __launch_bounds__(CONVERT_THREADS)
+kv_convert_far(const __grid_constant__ struct convert_params p)
+{
+	SHARED_FLOATS(shared);
+
+	pages_convert<true>(p, shared);
 }

@@ -3,10 +3,10 @@
  * convert.h - what the launcher and the kernel that stores pages once more
  * agree on.
  *
- * Blocks are (layer x head, page, K or V). A block has in shared memory the
- * arrays of convert_floats() and, if there is room, the values of its side:
- * 16-bit ones as they are, others as floats. Where there is none, values are
- * read from the page each time.
+ * Blocks are (layer x head, page, K or V). kv_convert() has the arrays of
+ * convert_floats() and the values of its side in shared memory: 16-bit ones as
+ * they are, others as floats. Sides that the launch gave too little memory for
+ * are left to kv_convert_far(), which reads values from the page each time.
  */
 #ifndef KERNELS_CUDA_CONVERT_H
 #define KERNELS_CUDA_CONVERT_H
@@ -14,6 +14,7 @@
 #include "kernels/kernels.h"
 
 #define CONVERT_THREADS 256u
+#define CONVERT_BLOCKS 3u	/* on a multiprocessor, at least: 80 registers */
 #define CONVERT_PAGES 65535u	/* blocks of pages; a block takes more */
 #define CONVERT_BINS 256u	/* of a histogram */
 #define CONVERT_SCRATCH 64u	/* words */
@@ -33,19 +34,18 @@ KV_INLINE uint32_t convert_floats(uint32_t tokens, uint32_t dim)
 	       CONVERT_BINS + CONVERT_SCRATCH + CONVERT_SOURCE + CONVERT_STEPS;
 }
 
-/* Values of a side, of 2 or 4 bytes. */
-KV_INLINE uint32_t convert_value_bytes(uint32_t tokens, uint32_t dim,
-				       uint32_t bytes)
-{
-	return tokens * (dim + CONVERT_PAD) * bytes;
-}
-
 /* All of a side; @from_16: of a page in 16 bits. */
 KV_INLINE uint32_t convert_shared_bytes(uint32_t tokens, uint32_t dim,
 					int from_16)
 {
 	return convert_floats(tokens, dim) * 4 +
-	       convert_value_bytes(tokens, dim, from_16 ? 2 : 4);
+	       tokens * (dim + CONVERT_PAD) * (from_16 ? 2 : 4);
+}
+
+KV_INLINE int convert_fits(uint32_t tokens, uint32_t dim, int from_16,
+			   uint32_t shared_bytes)
+{
+	return convert_shared_bytes(tokens, dim, from_16) <= shared_bytes;
 }
 
 #endif

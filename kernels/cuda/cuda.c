@@ -23,7 +23,7 @@
 struct kv_cuda {
 	const struct cuda_driver *cu;
 	cu_module module;
-	cu_function append, convert, attend, merge, dequant;
+	cu_function append, convert, convert_far, attend, merge, dequant;
 };
 
 /* One launch. */
@@ -41,6 +41,7 @@ static int kernels_find(struct kv_cuda *kc, char *why, size_t why_bytes)
 	} list[] = {
 		{ &kc->append, "kv_append" },
 		{ &kc->convert, "kv_convert" },
+		{ &kc->convert_far, "kv_convert_far" },
 		{ &kc->attend, "kv_attend" },
 		{ &kc->merge, "kv_merge" },
 		{ &kc->dequant, "kv_dequant" },
@@ -124,10 +125,7 @@ int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 	return a->nr_rows ? launch(kc, kc->append, &s, stream, a) : 0;
 }
 
-/*
- * What the side that needs the most may have: any layout may be the one that
- * pages come from.
- */
+/* What the largest side takes: any layout may be that of a source. */
 static uint32_t convert_shared(const struct kv_convert_args *a)
 {
 	uint32_t most = 0, bytes, i, v;
@@ -141,27 +139,34 @@ static uint32_t convert_shared(const struct kv_convert_args *a)
 				format_coding(c.format) == CODING_16);
 			most = bytes > most ? bytes : most;
 		}
-	return most < SHARED_BYTES ? most : SHARED_BYTES;
+	return most;
 }
 
 int kv_cuda_convert(struct kv_cuda *kc, const struct kv_convert_args *a,
 		    cu_stream stream)
 {
 	const struct page_layout *l = &a->layouts[0];
-	struct convert_params p = { .args = *a,
-				    .shared_bytes = convert_shared(a) };
+	const uint32_t shared = convert_shared(a);
+	struct convert_params p = { .args = *a, .shared_bytes = shared };
 	struct shape s = {
 		.grid = { a->nr_layers * l->nr_heads,
 			  a->nr_pages < CONVERT_PAGES ? a->nr_pages :
 							CONVERT_PAGES,
 			  l->v_dim ? 2 : 1 },
 		.threads = CONVERT_THREADS,
-		.shared_bytes = p.shared_bytes,
 	};
+	int rc;
 
 	if (!a->nr_pages || !a->nr_layers)
 		return 0;
-	return launch(kc, kc->convert, &s, stream, &p);
+	if (shared > SHARED_BYTES)
+		p.shared_bytes = SHARED_BYTES;
+	s.shared_bytes = p.shared_bytes;
+	rc = launch(kc, kc->convert, &s, stream, &p);
+	if (rc || shared <= SHARED_BYTES)
+		return rc;
+	s.shared_bytes = SHARED_BYTES;
+	return launch(kc, kc->convert_far, &s, stream, &p);
 }
 
 /* Query heads that share a block: as many as fit. */

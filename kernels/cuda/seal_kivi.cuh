@@ -10,13 +10,14 @@
 
 #include "kernels/cuda/values.cuh"
 
-struct kivi_coder {
-	const struct values &v;
+template <typename VALUES> struct kivi_coder {
+	const VALUES &v;
 	const struct side &to;
 	float top;
 };
 
-DEVICE uint32_t code_of(const struct kivi_coder &k, uint32_t t, uint32_t d)
+template <typename VALUES>
+DEVICE uint32_t code_of(const struct kivi_coder<VALUES> &k, uint32_t t, uint32_t d)
 {
 	const struct side &s = k.to;
 	struct affine_meta m;
@@ -56,7 +57,8 @@ DEVICE struct affine_meta kivi_run(float min, float max, bool finite,
 	return m;
 }
 
-DEVICE bool kivi_channels(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool kivi_channels(const struct side &to, const VALUES &v,
 			  float top)
 {
 	bool bad = false;
@@ -81,7 +83,8 @@ DEVICE bool kivi_channels(const struct side &to, const struct values &v,
 	return bad;
 }
 
-DEVICE bool kivi_rows(const struct side &to, const struct values &v, float top)
+template <typename VALUES>
+DEVICE bool kivi_rows(const struct side &to, const VALUES &v, float top)
 {
 	const uint32_t groups = page_v_groups(v.dim, to.v_group);
 	bool bad = false;
@@ -115,10 +118,11 @@ DEVICE bool kivi_rows(const struct side &to, const struct values &v, float top)
 }
 
 /* Return: whether what this thread saw is flagged. */
-DEVICE bool kivi_seal(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool kivi_seal(const struct side &to, const VALUES &v,
 		      const struct room &r)
 {
-	struct kivi_coder k = { v, to, code_top(to.place.format) };
+	struct kivi_coder<VALUES> k = { v, to, code_top(to.place.format) };
 	const bool bad = to.place.is_v ? kivi_rows(to, v, k.top) :
 					 kivi_channels(to, v, k.top);
 

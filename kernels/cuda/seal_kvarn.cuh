@@ -24,21 +24,22 @@ struct axis {
 	float *factor, *inv, *sd;
 };
 
-struct tile {
-	const struct values &v;
+template <typename VALUES> struct tile {
+	const VALUES &v;
 	struct axis token, channel;
 	float *best; /* factors of columns */
 };
 
-struct kvarn_coder {
-	const struct values &v;
+template <typename VALUES> struct kvarn_coder {
+	const VALUES &v;
 	const float *inv;	   /* of columns */
 	const float *zero, *scale; /* of rows; scale is 1 / scale, or 0 */
 	bool is_v;
 	float top;
 };
 
-DEVICE uint32_t code_of(const struct kvarn_coder &k, uint32_t t, uint32_t d)
+template <typename VALUES>
+DEVICE uint32_t code_of(const struct kvarn_coder<VALUES> &k, uint32_t t, uint32_t d)
 {
 	const uint32_t row = k.is_v ? t : d;
 	const float y = value_at(k.v, t, d) * k.inv[k.is_v ? d : t];
@@ -63,7 +64,8 @@ DEVICE float eight_sum(float x)
 	return x;
 }
 
-DEVICE void token_std(const struct tile &m)
+template <typename VALUES>
+DEVICE void token_std(const struct tile<VALUES> &m)
 {
 	const uint32_t lane = threadIdx.x % KVARN_LANES;
 
@@ -86,7 +88,8 @@ DEVICE void token_std(const struct tile &m)
 	}
 }
 
-DEVICE void channel_std(const struct tile &m)
+template <typename VALUES>
+DEVICE void channel_std(const struct tile<VALUES> &m)
 {
 	for (uint32_t d = threadIdx.x; d < m.channel.n; d += CONVERT_THREADS) {
 		const float first = value_at(m.v, 0, d) * m.token.inv[0];
@@ -141,17 +144,19 @@ DEVICE void axis_reset(const struct axis &a)
 		a.factor[i] = a.inv[i] = 1.0f;
 }
 
-DEVICE void best_keep(const struct tile &m, const struct axis &col)
+template <typename VALUES>
+DEVICE void best_keep(const struct tile<VALUES> &m, const struct axis &col)
 {
 	for (uint32_t i = threadIdx.x; i < col.n; i += CONVERT_THREADS)
 		m.best[i] = col.factor[i];
 }
 
 /* Leaves in m.best the factors of the columns. */
-DEVICE void balance(const struct tile &m, bool is_v)
+template <typename VALUES>
+DEVICE void balance(const struct tile<VALUES> &m, bool is_v)
 {
-	const struct axis &col = is_v ? m.channel : m.token;
-	const struct axis &row = is_v ? m.token : m.channel;
+	const struct axis col = is_v ? m.channel : m.token;
+	const struct axis row = is_v ? m.token : m.channel;
 	float least;
 
 	axis_reset(m.token);
@@ -197,7 +202,8 @@ DEVICE bool kvarn_row(float min, float max, float top, float *ret_zero,
 	return !isfinite(f16_round(min));
 }
 
-DEVICE bool kvarn_channels(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool kvarn_channels(const struct side &to, const VALUES &v,
 			   const float *inv, float top, float *zero,
 			   float *scale)
 {
@@ -221,7 +227,8 @@ DEVICE bool kvarn_channels(const struct side &to, const struct values &v,
 	return past;
 }
 
-DEVICE bool kvarn_tokens(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool kvarn_tokens(const struct side &to, const VALUES &v,
 			 const float *inv, float top, float *zero, float *scale)
 {
 	bool past = false;
@@ -268,11 +275,12 @@ DEVICE void kvarn_refuse(const struct side &s)
 }
 
 /* Metadata of rows, by the factors in @m.best. Return: as kvarn_row(). */
-DEVICE bool kvarn_rows(const struct side &to, const struct tile &m, float top)
+template <typename VALUES>
+DEVICE bool kvarn_rows(const struct side &to, const struct tile<VALUES> &m, float top)
 {
 	const bool is_v = to.place.is_v;
-	const struct axis &col = is_v ? m.channel : m.token;
-	const struct axis &row = is_v ? m.token : m.channel;
+	const struct axis col = is_v ? m.channel : m.token;
+	const struct axis row = is_v ? m.token : m.channel;
 
 	for (uint32_t i = threadIdx.x; i < col.n; i += CONVERT_THREADS) {
 		col.inv[i] = 1.0f / m.best[i];
@@ -284,19 +292,20 @@ DEVICE bool kvarn_rows(const struct side &to, const struct tile &m, float top)
 }
 
 /* Return: whether the side is refused. */
-DEVICE bool kvarn_seal(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool kvarn_seal(const struct side &to, const VALUES &v,
 		       const struct room &r)
 {
 	const uint32_t nt = v.tokens, nd = v.dim;
 	const bool is_v = to.place.is_v;
 	float *f = r.floats, *g = f + 3 * nt;
-	const struct tile m = { v,
+	const struct tile<VALUES> m = { v,
 				{ nt, f, f + nt, f + 2 * nt },
 				{ nd, g, g + nd, g + 2 * nd },
 				g + 3 * nd };
-	const struct axis &col = is_v ? m.channel : m.token;
-	const struct axis &row = is_v ? m.token : m.channel;
-	struct kvarn_coder k = { v,	 col.inv, row.factor,
+	const struct axis col = is_v ? m.channel : m.token;
+	const struct axis row = is_v ? m.token : m.channel;
+	struct kvarn_coder<VALUES> k = { v,	 col.inv, row.factor,
 				 row.sd, is_v,	  code_top(to.place.format) };
 
 	if (values_out_of_reach(v, r.scratch)) {

@@ -16,8 +16,8 @@
 
 #define KVQUANT_TABLES 32u /* of scratch: lut, then out; before it block_any's */
 
-struct kvquant_coder {
-	const struct values &v;
+template <typename VALUES> struct kvquant_coder {
+	const VALUES &v;
 	const struct side &to;
 	const float *lut, *out;	   /* shared, [TABLES_CODES] */
 	const float *range, *zero; /* K: [dim] */
@@ -31,7 +31,8 @@ struct span_of_codes {
 	float range, zero;
 };
 
-DEVICE struct span_of_codes kvquant_span(const struct kvquant_coder &k,
+template <typename VALUES>
+DEVICE struct span_of_codes kvquant_span(const struct kvquant_coder<VALUES> &k,
 					 uint32_t t, uint32_t d)
 {
 	struct span_of_codes s;
@@ -49,7 +50,8 @@ DEVICE struct span_of_codes kvquant_span(const struct kvquant_coder &k,
 }
 
 /* The nearest code, the lower of equals. */
-DEVICE uint32_t kvquant_nearest(const struct kvquant_coder &k, float x,
+template <typename VALUES>
+DEVICE uint32_t kvquant_nearest(const struct kvquant_coder<VALUES> &k, float x,
 				struct span_of_codes s)
 {
 	float best = INFINITY;
@@ -67,7 +69,8 @@ DEVICE uint32_t kvquant_nearest(const struct kvquant_coder &k, float x,
 }
 
 /* Key of an element, 0 where it is no candidate. *past: not in f16's reach. */
-DEVICE uint32_t kvquant_key(const struct kvquant_coder &k, uint32_t t,
+template <typename VALUES>
+DEVICE uint32_t kvquant_key(const struct kvquant_coder<VALUES> &k, uint32_t t,
 			    uint32_t d, bool *past)
 {
 	const float x = value_at(k.v, t, d);
@@ -91,7 +94,8 @@ DEVICE uint32_t kvquant_key(const struct kvquant_coder &k, uint32_t t,
 }
 
 /* As its entry in the list has it; an outlier. */
-DEVICE uint16_t kvquant_residual(const struct kvquant_coder &k, uint32_t t,
+template <typename VALUES>
+DEVICE uint16_t kvquant_residual(const struct kvquant_coder<VALUES> &k, uint32_t t,
 				 uint32_t d)
 {
 	const float x = value_at(k.v, t, d);
@@ -104,7 +108,8 @@ DEVICE uint16_t kvquant_residual(const struct kvquant_coder &k, uint32_t t,
 	return (r & 0x7c00u) == 0x7c00u ? r - 1 : r;
 }
 
-DEVICE uint32_t code_of(const struct kvquant_coder &k, uint32_t t, uint32_t d)
+template <typename VALUES>
+DEVICE uint32_t code_of(const struct kvquant_coder<VALUES> &k, uint32_t t, uint32_t d)
 {
 	const float x = value_at(k.v, t, d);
 	bool past;
@@ -116,7 +121,8 @@ DEVICE uint32_t code_of(const struct kvquant_coder &k, uint32_t t, uint32_t d)
 }
 
 /* The @n-th largest of sign * value of a token. */
-DEVICE float nth_largest(const struct values &v, uint32_t t, float sign,
+template <typename VALUES>
+DEVICE float nth_largest(const VALUES &v, uint32_t t, float sign,
 			 uint32_t n)
 {
 	float last = INFINITY;
@@ -141,7 +147,8 @@ DEVICE float nth_largest(const struct values &v, uint32_t t, float sign,
 }
 
 /* Scales of V, and what is in reach of its codes. */
-DEVICE void kvquant_tokens(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE void kvquant_tokens(const struct side &to, const VALUES &v,
 			   float *low, float *high)
 {
 	const uint32_t n = v.dim / 200 + 2;
@@ -186,7 +193,8 @@ DEVICE uint32_t bin_of_nth(const uint32_t *bins, uint32_t n,
 }
 
 /* Bins of the 8 bits at @shift, of keys that begin as @prefix does. */
-DEVICE bool bins_fill(const struct kvquant_coder &k, const struct room &r,
+template <typename VALUES>
+DEVICE bool bins_fill(const struct kvquant_coder<VALUES> &k, const struct room &r,
 		      uint32_t prefix, uint32_t shift)
 {
 	const uint32_t nr = k.v.tokens * k.v.dim;
@@ -212,7 +220,8 @@ DEVICE bool bins_fill(const struct kvquant_coder &k, const struct room &r,
  * Sets k.cutoff, such that the @cap largest keys are outliers; *ret_nr of them
  * there are. Return: whether a residual that this thread saw is past f16.
  */
-DEVICE bool kvquant_select(struct kvquant_coder &k, const struct room &r,
+template <typename VALUES>
+DEVICE bool kvquant_select(struct kvquant_coder<VALUES> &k, const struct room &r,
 			   uint32_t cap, uint32_t *ret_nr)
 {
 	uint32_t prefix = 0, left = cap, shift = 24, above, nr = 0;
@@ -240,7 +249,8 @@ DEVICE bool kvquant_select(struct kvquant_coder &k, const struct room &r,
 }
 
 /* Outliers in order of place: each warp has a part of the side. */
-DEVICE void list_store(const struct kvquant_coder &k, const struct room &r,
+template <typename VALUES>
+DEVICE void list_store(const struct kvquant_coder<VALUES> &k, const struct room &r,
 		       uint32_t cap, uint32_t nr)
 {
 	const uint32_t warps = CONVERT_THREADS / WARP;
@@ -284,7 +294,8 @@ DEVICE void list_store(const struct kvquant_coder &k, const struct room &r,
 }
 
 /* Of V, every token's zero is NaN; of K, the first bad element. */
-DEVICE void kvquant_refuse(const struct side &s, const struct values &v,
+template <typename VALUES>
+DEVICE void kvquant_refuse(const struct side &s, const VALUES &v,
 			   const struct room &r, uint32_t cap)
 {
 	const uint32_t nr = v.tokens * v.dim;
@@ -319,7 +330,8 @@ DEVICE void kvquant_refuse(const struct side &s, const struct values &v,
 }
 
 /* Return: whether what this thread saw is flagged. */
-DEVICE bool kvquant_seal(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool kvquant_seal(const struct side &to, const VALUES &v,
 			 const struct kv_tables *tb, const struct room &r)
 {
 	const uint32_t cap = sparse_max(v.tokens, v.dim);
@@ -328,7 +340,7 @@ DEVICE bool kvquant_seal(const struct side &to, const struct values &v,
 	const float *luts = to.place.is_v ? tb->v_lut : tb->k_lut;
 	float *tables = (float *)r.scratch + KVQUANT_TABLES;
 	float *low = r.floats, *high = low + v.tokens;
-	struct kvquant_coder k = { v,
+	struct kvquant_coder<VALUES> k = { v,
 				   to,
 				   tables,
 				   tables + TABLES_CODES,

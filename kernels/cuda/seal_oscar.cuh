@@ -10,8 +10,8 @@
 
 #include "kernels/cuda/values.cuh"
 
-struct oscar_coder {
-	const struct values &v;
+template <typename VALUES> struct oscar_coder {
+	const VALUES &v;
 	const float *limit, *min, *scale; /* shared, [tokens]; scale 0: codes
 					   * are 0 */
 };
@@ -22,7 +22,8 @@ DEVICE float clip(float x, float limit)
 	return x > limit ? limit : x;
 }
 
-DEVICE uint32_t code_of(const struct oscar_coder &o, uint32_t t, uint32_t d)
+template <typename VALUES>
+DEVICE uint32_t code_of(const struct oscar_coder<VALUES> &o, uint32_t t, uint32_t d)
 {
 	const float scale = o.scale[t];
 	float q;
@@ -34,7 +35,8 @@ DEVICE uint32_t code_of(const struct oscar_coder &o, uint32_t t, uint32_t d)
 }
 
 /* Magnitude number @rank, from 0, of the sorted ones of token @t. */
-DEVICE float magnitude_of_rank(const struct values &v, uint32_t t,
+template <typename VALUES>
+DEVICE float magnitude_of_rank(const VALUES &v, uint32_t t,
 			       uint32_t rank)
 {
 	uint32_t found = 0;
@@ -52,7 +54,8 @@ DEVICE float magnitude_of_rank(const struct values &v, uint32_t t,
 }
 
 /* Return: whether the token is refused. */
-DEVICE bool oscar_token(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool oscar_token(const struct side &to, const VALUES &v,
 			uint32_t t, float *limit, float *min, float *scale)
 {
 	struct affine_meta m = { 0, NAN_MIN };
@@ -88,12 +91,13 @@ DEVICE bool oscar_token(const struct side &to, const struct values &v,
 }
 
 /* Return: whether what this thread saw is flagged. */
-DEVICE bool oscar_seal(const struct side &to, const struct values &v,
+template <typename VALUES>
+DEVICE bool oscar_seal(const struct side &to, const VALUES &v,
 		       const struct room &r)
 {
 	float *limit = r.floats, *min = limit + v.tokens,
 	      *scale = min + v.tokens;
-	struct oscar_coder o = { v, limit, min, scale };
+	struct oscar_coder<VALUES> o = { v, limit, min, scale };
 	bool bad = false;
 
 	for (uint32_t t = warp_here(); t < v.tokens;

@@ -22,14 +22,21 @@ struct source {
 
 static_assert(sizeof(struct source) <= CONVERT_SOURCE * 4, "room");
 
-/* Where values are: one of the first two, or neither. */
-struct values {
-	const uint16_t *half; /* shared, [tokens][stride]: codes of 16 bits */
-	const float *x;	      /* shared, [tokens][stride] */
+/* Values in shared memory: one of the two. */
+struct near_values {
+	const uint16_t *half; /* [tokens][stride]: codes of 16 bits */
+	const float *x;	      /* [tokens][stride] */
 	uint32_t stride;
 	uint32_t tokens;      /* that there are; not all, perhaps */
 	uint32_t dim;
 	uint32_t format;
+	const struct source *source;
+};
+
+/* Values where they lie, made anew each time. */
+struct far_values {
+	uint32_t tokens;
+	uint32_t dim;
 	const struct source *source;
 };
 
@@ -92,15 +99,19 @@ DEVICE_CALL uint32_t code_far(const struct source *from, uint32_t t, uint32_t d)
 	return codes_get(&from->side.place, from->side.codes, t, d);
 }
 
-DEVICE float value_at(const struct values &v, uint32_t t, uint32_t d)
+DEVICE float value_at(const struct near_values &v, uint32_t t, uint32_t d)
 {
-	if (v.half)
-		return half_value(v.format, v.half[t * v.stride + d]);
-	return v.x ? v.x[t * v.stride + d] : value_far(v.source, t, d);
+	return v.half ? half_value(v.format, v.half[t * v.stride + d]) :
+			v.x[t * v.stride + d];
+}
+
+DEVICE float value_at(const struct far_values &v, uint32_t t, uint32_t d)
+{
+	return value_far(v.source, t, d);
 }
 
 /* Sixteen bytes at a time: 8 codes of a row, or those of a lane of a tile. */
-DEVICE void halves_load(const struct values &v, const struct side &s,
+DEVICE void halves_load(const struct near_values &v, const struct side &s,
 			uint16_t *half)
 {
 	const struct codes &c = s.place;
@@ -130,7 +141,7 @@ DEVICE void halves_load(const struct values &v, const struct side &s,
 	}
 }
 
-DEVICE void floats_load(const struct values &v, float *x)
+DEVICE void floats_load(const struct near_values &v, float *x)
 {
 	const uint32_t nr = v.tokens * v.dim;
 
@@ -141,17 +152,25 @@ DEVICE void floats_load(const struct values &v, float *x)
 	}
 }
 
-/*
- * Values of the first @tokens of @s; @bytes of shared memory are there to keep
- * them in. Has barriers, the last thing one.
- */
-DEVICE struct values values_of(const struct side &s, const struct kv_tables *tb,
-			       uint32_t tokens, const struct room &r,
-			       float *shared, uint32_t bytes)
+DEVICE void source_set(struct source *source, const struct side &s,
+		       const struct kv_tables *tables)
 {
-	const struct codes &c = s.place;
-	const bool is_16 = format_coding(c.format) == CODING_16;
-	struct values v;
+	if (threadIdx.x == 0) {
+		source->side = s;
+		source->tables = tables;
+	}
+	__syncthreads();
+}
+
+/*
+ * Values of the first @tokens of the source; @shared has room for them. Ends
+ * with a barrier.
+ */
+DEVICE struct near_values values_load(const struct source *source,
+				      uint32_t tokens, float *shared)
+{
+	const struct codes &c = source->side.place;
+	struct near_values v;
 
 	v.half = nullptr;
 	v.x = nullptr;
@@ -159,25 +178,21 @@ DEVICE struct values values_of(const struct side &s, const struct kv_tables *tb,
 	v.tokens = tokens;
 	v.dim = c.dim;
 	v.format = c.format;
-	v.source = r.source;
-	if (threadIdx.x == 0) {
-		r.source->side = s;
-		r.source->tables = tb;
-	}
-	__syncthreads();
-	if (is_16 && convert_value_bytes(c.tokens, c.dim, 2) <= bytes) {
-		halves_load(v, s, (uint16_t *)shared);
+	v.source = source;
+	if (format_coding(c.format) == CODING_16) {
 		v.half = (const uint16_t *)shared;
-	} else if (!is_16 && convert_value_bytes(c.tokens, c.dim, 4) <= bytes) {
-		floats_load(v, shared);
+		halves_load(v, source->side, (uint16_t *)shared);
+	} else {
 		v.x = shared;
+		floats_load(v, shared);
 	}
 	__syncthreads();
 	return v;
 }
 
 /* Is one of the values NaN, Inf or more than f16 holds? With barriers. */
-DEVICE bool values_out_of_reach(const struct values &v, uint32_t *scratch)
+template <typename VALUES>
+DEVICE bool values_out_of_reach(const VALUES &v, uint32_t *scratch)
 {
 	const uint32_t nr = v.tokens * v.dim;
 	bool bad = false;
@@ -221,6 +236,7 @@ DEVICE void plane_store(const struct side &s, uint32_t tokens, uint32_t bits,
 		const uint32_t *step = steps + w.kind * 32;
 		uint32_t value = 0;
 
+		NO_UNROLL
 		for (uint32_t i = 0; i * bits < 32; i++) {
 			const uint32_t t = w.first.t + (step[i] >> 16);
 			const uint32_t d = w.first.d + (step[i] & 0xffffu);

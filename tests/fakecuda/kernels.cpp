@@ -35,6 +35,7 @@ struct entry<KERNEL, void (*)(ARGS...)> {
 static const CUfunc_st kernels[] = {
 	entry<kv_append>::make("kv_append"),
 	entry<kv_convert>::make("kv_convert"),
+	entry<kv_convert_far>::make("kv_convert_far"),
 	entry<kv_attend>::make("kv_attend"),
 	entry<kv_merge>::make("kv_merge"),
 	entry<kv_dequant>::make("kv_dequant"),

@@ -17,6 +17,7 @@
 #define DEVICE_CALL static __device__ __noinline__
 
 #define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
 
 /* Floats, as many as the launch asks for, of the block. */
 #define SHARED_FLOATS(name) extern __shared__ float name[]

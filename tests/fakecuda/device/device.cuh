@@ -20,6 +20,7 @@
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define UNROLL
+#define NO_UNROLL
 #define threadIdx (simt_thread->thread)
 #define blockIdx (simt_block.block)
 #define blockDim (simt_block.block_dim)
