@@ -27,22 +27,30 @@ KV_INLINE uint32_t pack_lane_bits(uint32_t left)
 	return left >= 32 ? 32 : left >= 16 ? 16 : 8;
 }
 
+/* Bytes of a row of @dim codes of @bits, 1, 2 or 4; @dim is a multiple of 8. */
+KV_INLINE uint32_t pack_plane_bytes(uint32_t bits, uint32_t dim)
+{
+	uint32_t left = dim / PACK_LANES * bits;
+	uint32_t bytes = left / 32 * 32, rest = left % 32;
+
+	/* A chunk has as many bytes as bits of a lane. */
+	while (rest >= 8) {
+		uint32_t lane = pack_lane_bits(rest);
+
+		bytes += lane;
+		rest -= lane;
+	}
+	return bytes + (rest ? PACK_LANES : 0);
+}
+
 /* Bytes of a row of @dim codes of @bits; @dim is a multiple of 8. */
 KV_INLINE uint32_t pack_row_bytes(uint32_t bits, uint32_t dim)
 {
-	uint32_t left = dim / PACK_LANES * bits, bytes = 0;
-
 	if (bits >= 8)
 		return dim * bits / 8;
 	if (bits == 3)
-		return pack_row_bytes(2, dim) + pack_row_bytes(1, dim);
-	while (left >= 8) {
-		uint32_t lane = pack_lane_bits(left);
-
-		bytes += PACK_LANES * lane / 8;
-		left -= lane;
-	}
-	return bytes + (left ? PACK_LANES : 0);
+		return pack_plane_bytes(2, dim) + pack_plane_bytes(1, dim);
+	return pack_plane_bytes(bits, dim);
 }
 
 /* Where the code of one element is: a byte, and a shift in it. */

@@ -38,7 +38,7 @@ template <uint32_t NT> struct sight {
 template <uint32_t DIM, uint32_t NT> struct run {
 	float max[NT][2];
 	float sum[NT][2];	/* this lane's tokens only */
-	struct tile<NT> o[DIM / 16];
+	struct product<NT> o[DIM / 16];
 };
 
 /* ---- kv_mma_plan: how many items each sequence has ---- */
@@ -217,7 +217,7 @@ DEVICE void run_init(struct run<DIM, NT> &r)
 	}
 	UNROLL
 	for (uint32_t m = 0; m < DIM / 16; m++)
-		tile_zero(r.o[m]);
+		product_zero(r.o[m]);
 }
 
 DEVICE float rows_max(float x)
@@ -229,7 +229,7 @@ DEVICE float rows_max(float x)
 
 /* Scores times attention's scale, as powers of 2. */
 template <uint32_t NT>
-DEVICE void scores_scale(const struct kv_attend_args *a, struct tile<NT> *x)
+DEVICE void scores_scale(const struct kv_attend_args *a, struct product<NT> *x)
 {
 	const float cap = a->softcap;
 	const float scale = a->scale * (cap > 0.0f ? 1.0f : LOG2_E);
@@ -262,7 +262,7 @@ DEVICE float score_seen(const struct sight<NT> &s, bool masked, uint32_t pos,
 /* Takes out what is not seen, and finds the largest score of each column. */
 template <uint32_t NT>
 DEVICE void scores_finish(const struct sight<NT> &s, const struct values &v,
-			  bool masked, struct tile<NT> *x, float (*max)[2])
+			  bool masked, struct product<NT> *x, float (*max)[2])
 {
 	UNROLL
 	for (uint32_t i = 0; i < 2 * NT; i++) {
@@ -313,7 +313,7 @@ DEVICE void run_rescale(struct run<DIM, NT> &r, float (*max)[2])
 
 /* Scores to weights, relative to the run's maximum. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void scores_weigh(struct run<DIM, NT> &r, struct tile<NT> *x)
+DEVICE void scores_weigh(struct run<DIM, NT> &r, struct product<NT> *x)
 {
 	UNROLL
 	for (uint32_t i = 0; i < 2 * NT; i++) {
@@ -343,7 +343,7 @@ template <uint32_t NT> struct view {
 
 /* The lane's sums to @to, [dim][2 columns]... or from there. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void sums_move(struct tile<NT> *o, float *to, bool back)
+DEVICE void sums_move(struct product<NT> *o, float *to, bool back)
 {
 	UNROLL
 	for (uint32_t m = 0; m < DIM / 16; m++) {
@@ -361,7 +361,7 @@ DEVICE void sums_move(struct tile<NT> *o, float *to, bool back)
 
 /* Takes back what a lane's columns but @column have got since. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void sums_keep(struct tile<NT> *o, const float *from, uint32_t lane,
+DEVICE void sums_keep(struct product<NT> *o, const float *from, uint32_t lane,
 		      uint32_t column)
 {
 	UNROLL
@@ -404,12 +404,12 @@ DEVICE void sight_of(const struct sight<NT> &s, uint32_t column,
  */
 template <uint32_t DIM, uint32_t NT>
 DEVICE void run_values(struct run<DIM, NT> &r, const struct view<NT> &w,
-		       struct values &v, bool masked, const struct tile<NT> *p)
+		       struct values &v, bool masked, const struct product<NT> *p)
 {
 	const bool apart = masked && values_bad<DIM>(v);
 	const uint32_t turns = apart ? MMA_COLUMNS * NT : 1;
 
-	ROLLED
+	NO_UNROLL
 	for (uint32_t column = 0; column < turns; column++) {
 		if (apart) {
 			sight_of<NT>(w.sight, column, v.seen_begin,
@@ -431,7 +431,7 @@ DEVICE void run_add(struct run<DIM, NT> &r, const struct view<NT> &w,
 	const struct mma_stage *s = &w.stages[layout];
 	const bool masked = pos < w.sight.all_begin ||
 			    pos + s->tokens > w.sight.all_end;
-	struct tile<NT> x[STAGE_TILES];
+	struct product<NT> x[STAGE_TILES];
 	float max[NT][2];
 	struct values v;
 	struct keys k;

@@ -5,7 +5,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "kernels/cuda/append.h"
 #include "kernels/cuda/attend.h"
+#include "kernels/cuda/convert.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/image.h"
 #include "kernels/cuda/module.h"
@@ -26,6 +28,8 @@ static int kernels_find(struct kv_cuda *kc, char *why, size_t why_bytes)
 		const char *name;
 	} list[] = {
 		{ &kc->append, "kv_append" },
+		{ &kc->convert, "kv_convert" },
+		{ &kc->convert_far, "kv_convert_far" },
 		{ &kc->attend, "kv_attend" },
 		{ &kc->merge, "kv_merge" },
 		{ &kc->dequant, "kv_dequant" },
@@ -96,11 +100,63 @@ int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 		   cu_stream stream)
 {
 	const struct page_layout *l = &a->layouts[0];
-	struct shape s = { .grid = { a->nr_rows, l->nr_heads,
-				     l->v_dim ? 2 : 1 },
-			   .threads = WARP };
+	const uint32_t dim = l->k_dim > l->v_dim ? l->k_dim : l->v_dim;
+	const int tiled = l->tile_order != KVD_TILE_ROW;
+	const unsigned threads = tiled ? APPEND_TILE_THREADS : WARP;
+	const uint32_t rows = tiled ? APPEND_TILE : 1;
+	struct shape s = {
+		.grid = { tiled ? append_tiles_most(a->nr_rows, a->nr_seqs) :
+				  a->nr_rows,
+			  l->nr_heads, l->v_dim ? 2 : 1 },
+		.threads = threads,
+		.shared_bytes = append_shared_bytes(threads / WARP, rows, dim),
+	};
 
 	return a->nr_rows ? kv_cuda_launch(kc, kc->append, &s, stream, a) : 0;
+}
+
+/* What the largest side takes: any layout may be that of a source. */
+static uint32_t convert_shared(const struct kv_convert_args *a)
+{
+	uint32_t most = 0, bytes, i, v;
+
+	for (i = 0; i < KV_MAX_LAYOUTS; i++)
+		for (v = 0; v < 2; v++) {
+			const struct codes c = page_codes(&a->layouts[i], v);
+
+			bytes = convert_shared_bytes(
+				c.tokens, c.dim,
+				format_coding(c.format) == CODING_16);
+			most = bytes > most ? bytes : most;
+		}
+	return most;
+}
+
+int kv_cuda_convert(struct kv_cuda *kc, const struct kv_convert_args *a,
+		    cu_stream stream)
+{
+	const struct page_layout *l = &a->layouts[0];
+	const uint32_t shared = convert_shared(a);
+	struct convert_params p = { .args = *a, .shared_bytes = shared };
+	struct shape s = {
+		.grid = { a->nr_layers * l->nr_heads,
+			  a->nr_pages < CONVERT_PAGES ? a->nr_pages :
+							CONVERT_PAGES,
+			  l->v_dim ? 2 : 1 },
+		.threads = CONVERT_THREADS,
+	};
+	int rc;
+
+	if (!a->nr_pages || !a->nr_layers)
+		return 0;
+	if (shared > SHARED_BYTES)
+		p.shared_bytes = SHARED_BYTES;
+	s.shared_bytes = p.shared_bytes;
+	rc = kv_cuda_launch(kc, kc->convert, &s, stream, &p);
+	if (rc || shared <= SHARED_BYTES)
+		return rc;
+	s.shared_bytes = SHARED_BYTES;
+	return kv_cuda_launch(kc, kc->convert_far, &s, stream, &p);
 }
 
 /* Query heads that share a block: as many as fit. */

@@ -5,5 +5,6 @@
 #include "kernels/cuda/append.cu"
 #include "kernels/cuda/attend.cu"
 #include "kernels/cuda/attend_mma.cu"
+#include "kernels/cuda/convert.cu"
 #include "kernels/cuda/dequant.cu"
 #include "kernels/cuda/mma_merge.cu"

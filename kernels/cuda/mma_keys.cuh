@@ -18,7 +18,7 @@
 #define F16_ONES 0x3c003c00u
 
 /* Of one product: 4 registers for each 8 columns. */
-template <uint32_t NT> struct tile {
+template <uint32_t NT> struct product {
 	float c[NT][4];
 };
 
@@ -36,7 +36,7 @@ struct keys {
 	bool channels;		/* scale and minimum are those of channels */
 };
 
-template <uint32_t NT> DEVICE void tile_zero(struct tile<NT> &x)
+template <uint32_t NT> DEVICE void product_zero(struct product<NT> &x)
 {
 	UNROLL
 	for (uint32_t n = 0; n < NT; n++) {
@@ -62,11 +62,11 @@ DEVICE void query_sums(const uint8_t *q, uint32_t lane, float (*sum)[2])
 {
 	static const uint32_t ones[4] = { F16_ONES, F16_ONES, F16_ONES,
 					  F16_ONES };
-	struct tile<NT> x;
+	struct product<NT> x;
 	uint32_t b[NT][2];
 
-	tile_zero(x);
-	ROLLED
+	product_zero(x);
+	NO_UNROLL
 	for (uint32_t kt = 0; kt < DIM / 16; kt++) {
 		query_load<NT>(q, kt, lane, b);
 		UNROLL
@@ -86,7 +86,7 @@ DEVICE void query_sums(const uint8_t *q, uint32_t lane, float (*sum)[2])
  */
 template <uint32_t NT>
 DEVICE void query_scale(const struct keys &k, uint32_t dim, uint32_t kt,
-			uint32_t (*b)[2], struct tile<NT> &bias)
+			uint32_t (*b)[2], struct product<NT> &bias)
 {
 	const uint8_t *scale = k.meta + (kt * 16 + k.lane % 4 * 2) * 2;
 	const uint8_t *min = scale + dim * 2;
@@ -110,7 +110,7 @@ DEVICE void query_scale(const struct keys &k, uint32_t dim, uint32_t kt,
 template <class C, uint32_t NT>
 DEVICE void key_product(C, const struct keys &k, uint32_t kt,
 			const uint32_t *a, const uint32_t (*b)[2],
-			struct tile<NT> &s)
+			struct product<NT> &s)
 {
 	UNROLL
 	for (uint32_t n = 0; n < NT; n++)
@@ -120,7 +120,7 @@ DEVICE void key_product(C, const struct keys &k, uint32_t kt,
 template <uint32_t NT>
 DEVICE void key_product(codes_bf16, const struct keys &k, uint32_t kt,
 			const uint32_t *a, const uint32_t (*)[2],
-			struct tile<NT> &s)
+			struct product<NT> &s)
 {
 	uint32_t b[NT][2];
 
@@ -135,14 +135,14 @@ DEVICE void key_product(codes_bf16, const struct keys &k, uint32_t kt,
 
 /* The sums over channels of code times query, @s. */
 template <uint32_t DIM, uint32_t NT, class C>
-DEVICE void keys_multiply(C c, const struct keys &k, struct tile<NT> *s,
-			  struct tile<NT> &bias)
+DEVICE void keys_multiply(C c, const struct keys &k, struct product<NT> *s,
+			  struct product<NT> &bias)
 {
 	const struct bricks bricks = bricks_of(
 		k.format, k.codes, k.tokens * (DIM / 4), k.lane, false);
 	constexpr uint32_t row = DIM / (16 * C::TILES); /* bricks */
 
-	ROLLED
+	NO_UNROLL
 	for (uint32_t kc = 0; kc < row; kc++) {
 		struct words w[STAGE_TILES / C::HIGH];
 
@@ -207,8 +207,8 @@ DEVICE void token_terms_load(const struct keys &k, uint32_t dim,
 
 /* Sums to scores, but for attention's own scale. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void keys_finish(const struct keys &k, const struct tile<NT> &bias,
-			const float (*q_sum)[2], struct tile<NT> *s)
+DEVICE void keys_finish(const struct keys &k, const struct product<NT> &bias,
+			const float (*q_sum)[2], struct product<NT> *s)
 {
 	struct token_terms t;
 
@@ -232,14 +232,14 @@ DEVICE void keys_finish(const struct keys &k, const struct tile<NT> &bias,
 /* Scores of all tokens of the stage: @s is [STAGE_TILES]. */
 template <uint32_t DIM, uint32_t NT>
 DEVICE void keys_scores(const struct keys &k, const float (*q_sum)[2],
-			struct tile<NT> *s)
+			struct product<NT> *s)
 {
-	struct tile<NT> bias;
+	struct product<NT> bias;
 
-	tile_zero(bias);
+	product_zero(bias);
 	UNROLL
 	for (uint32_t m = 0; m < STAGE_TILES; m++)
-		tile_zero(s[m]);
+		product_zero(s[m]);
 	switch (format_bits(k.format)) {
 	case 16:
 		if (k.format == KVD_F16)

@@ -57,13 +57,13 @@ template <uint32_t DIM> DEVICE bool values_bad(const struct values &v)
 
 	if (!wide && format_coding(v.format) != CODING_FP8)
 		return false;
-	ROLLED
+	NO_UNROLL
 	for (uint32_t i = v.lane * 4; i < n; i += WARP * 4) {
 		const uint32_t of_byte = wide ? 0xffffu : 0xffu;
 		uint32_t w;
 
 		load4(&w, v.codes + i);
-		ROLLED
+		NO_UNROLL
 		for (uint32_t b = 0; b < 32; b += wide ? 16 : 8)
 			bad = bad || (w >> b & exponent & of_byte) ==
 					     (exponent & of_byte);
@@ -73,7 +73,7 @@ template <uint32_t DIM> DEVICE bool values_bad(const struct values &v)
 
 template <class C, uint32_t NT>
 DEVICE void value_product(C, const struct operand<NT> &w, uint32_t j,
-			  const uint32_t *a, struct tile<NT> &acc)
+			  const uint32_t *a, struct product<NT> &acc)
 {
 	UNROLL
 	for (uint32_t n = 0; n < NT; n++)
@@ -82,7 +82,7 @@ DEVICE void value_product(C, const struct operand<NT> &w, uint32_t j,
 
 template <uint32_t NT>
 DEVICE void value_product(codes_bf16, const struct operand<NT> &w, uint32_t j,
-			  const uint32_t *a, struct tile<NT> &acc)
+			  const uint32_t *a, struct product<NT> &acc)
 {
 	UNROLL
 	for (uint32_t n = 0; n < NT; n++) {
@@ -96,7 +96,7 @@ template <uint32_t DIM, uint32_t NT, class C>
 DEVICE void values_multiply(C c, const struct values &v,
 			    const struct bricks &bricks, uint32_t mb,
 			    const struct operand<NT> &weights,
-			    struct tile<NT> *acc)
+			    struct product<NT> *acc)
 {
 	constexpr uint32_t rows = DIM / (16 * C::HIGH);
 	struct words w;
@@ -124,7 +124,7 @@ DEVICE void values_multiply(C c, const struct values &v,
 
 /* Weights times what their tokens have: @scale is of the lane's tokens. */
 template <uint32_t NT>
-DEVICE void weights_pack(const struct tile<NT> *p, const float (*scale)[2],
+DEVICE void weights_pack(const struct product<NT> *p, const float (*scale)[2],
 			 struct operand<NT> &w)
 {
 	UNROLL
@@ -141,7 +141,7 @@ DEVICE void weights_pack(const struct tile<NT> *p, const float (*scale)[2],
 }
 
 template <uint32_t NT>
-DEVICE void weights_pack_bf16(const struct tile<NT> *p, struct operand<NT> &w)
+DEVICE void weights_pack_bf16(const struct product<NT> *p, struct operand<NT> &w)
 {
 	UNROLL
 	for (uint32_t m = 0; m < STAGE_TILES; m++) {
@@ -162,7 +162,7 @@ DEVICE void weights_pack_bf16(const struct tile<NT> *p, struct operand<NT> &w)
 /* 16 bits: numbers as they are, straight into the sums. */
 template <uint32_t DIM, uint32_t NT, class C>
 DEVICE void values_add_16(C c, const struct values &v,
-			  const struct operand<NT> &w, struct tile<NT> *o)
+			  const struct operand<NT> &w, struct product<NT> *o)
 {
 	const struct bricks bricks = bricks_of(v.format, v.codes, 0, v.lane,
 					       false);
@@ -199,7 +199,7 @@ DEVICE uint32_t token_affine(const struct values &v, uint32_t g, uint32_t i)
  */
 template <uint32_t NT>
 DEVICE void weights_load(const struct values &v, uint32_t g,
-			 const struct tile<NT> *p, struct operand<NT> &w,
+			 const struct product<NT> *p, struct operand<NT> &w,
 			 float (*bias)[2])
 {
 	const bool fp8 = format_coding(v.format) == CODING_FP8;
@@ -241,7 +241,7 @@ DEVICE float channel_factor(const struct values &v, uint32_t mt, bool low)
 /* Codes with scales: 8 bits and fewer. */
 template <uint32_t DIM, uint32_t NT, class C>
 DEVICE void values_add_codes(C c, const struct values &v,
-			     const struct tile<NT> *p, struct tile<NT> *o)
+			     const struct product<NT> *p, struct product<NT> *o)
 {
 	const struct bricks bricks =
 		bricks_of(v.format, v.codes, v.tokens * (DIM / 4), v.lane,
@@ -252,7 +252,7 @@ DEVICE void values_add_codes(C c, const struct values &v,
 
 	UNROLL
 	for (uint32_t mt = 0; mt < DIM / 16; mt += C::HIGH) {
-		struct tile<NT> acc[C::HIGH];
+		struct product<NT> acc[C::HIGH];
 
 		/* The group changes at quarters of the row at most. */
 		if (mt == 0 || (C::TILES == 4 && mt % (DIM / 64) == 0 &&
@@ -260,7 +260,7 @@ DEVICE void values_add_codes(C c, const struct values &v,
 			weights_load<NT>(v, mt * 16 / v.group, p, w, bias);
 		UNROLL
 		for (uint32_t i = 0; i < C::HIGH; i++)
-			tile_zero(acc[i]);
+			product_zero(acc[i]);
 		values_multiply<DIM, NT>(c, v, bricks, mt / C::HIGH, w, acc);
 		UNROLL
 		for (uint32_t i = 0; i < 2 * C::HIGH; i++) {
@@ -283,8 +283,8 @@ DEVICE void values_add_codes(C c, const struct values &v,
 
 /* Adds the stage's values, weighted by @p ([STAGE_TILES]), to @o. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void values_add(const struct values &v, const struct tile<NT> *p,
-		       struct tile<NT> *o)
+DEVICE void values_add(const struct values &v, const struct product<NT> *p,
+		       struct product<NT> *o)
 {
 	static const float ones[STAGE_TILES][2] = { { 1, 1 }, { 1, 1 },
 						    { 1, 1 }, { 1, 1 } };

@@ -12,7 +12,7 @@
 struct kv_cuda {
 	const struct cuda_driver *cu;
 	cu_module module;
-	cu_function append, attend, merge, dequant;
+	cu_function append, convert, convert_far, attend, merge, dequant;
 	cu_function mma[MMA_SHAPES], mma_plan, mma_turn, mma_merge;
 	uint32_t nr_multiprocessors;
 	uint32_t shared_bytes;	/* that a block may ask for */

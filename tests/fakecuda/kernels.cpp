@@ -47,6 +47,8 @@ struct entry<KERNEL, void (*)(ARGS...)> {
 
 static const CUfunc_st kernels[] = {
 	entry<kv_append>::make("kv_append"),
+	entry<kv_convert>::make("kv_convert"),
+	entry<kv_convert_far>::make("kv_convert_far"),
 	entry<kv_attend>::make("kv_attend"),
 	entry<kv_merge>::make("kv_merge"),
 	entry<kv_mma_plan>::make("kv_mma_plan"),

@@ -13,14 +13,28 @@
 
 #define DEVICE static __device__ __forceinline__
 
+/* A function that is called: what is big, and seldom needed. */
+#define DEVICE_CALL static __device__ __noinline__
+
 #define UNROLL _Pragma("unroll")
-#define ROLLED _Pragma("unroll 1")
+#define NO_UNROLL _Pragma("unroll 1")
 
 /* Floats, as many as the launch asks for, of the block. */
 #define SHARED_FLOATS(name) extern __shared__ float name[]
 
 /* The same memory as bytes; no other name of it in the same kernel. */
 #define SHARED_BYTES(name) extern __shared__ __align__(128) char name[]
+
+/* Names of the host's for what __float_as_uint() and its inverse do. */
+DEVICE uint32_t f32_bits(float x)
+{
+	return __float_as_uint(x);
+}
+
+DEVICE float f32_from_bits(uint32_t u)
+{
+	return __uint_as_float(u);
+}
 
 /* a * b + c, rounded once. */
 DEVICE float mad(float a, float b, float c)

@@ -15,11 +15,12 @@
 #include "tests/fakecuda/simt.h"
 
 #define DEVICE static inline
+#define DEVICE_CALL static __attribute__((noinline))
 #define __global__
 #define __grid_constant__
 #define __launch_bounds__(...)
 #define UNROLL
-#define ROLLED
+#define NO_UNROLL
 #define threadIdx (simt_thread->thread)
 #define blockIdx (simt_block.block)
 #define blockDim (simt_block.block_dim)
@@ -70,6 +71,11 @@ static inline uint32_t atomicAdd(uint32_t *p, uint32_t x)
 static inline int __ffs(unsigned x)
 {
 	return __builtin_ffs((int)x);
+}
+
+static inline int __popc(unsigned x)
+{
+	return __builtin_popcount(x);
 }
 
 DEVICE float mad(float a, float b, float c)
