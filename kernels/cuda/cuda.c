@@ -12,6 +12,8 @@
 #define WARP 32u
 #define SHARED_BYTES (48u << 10) /* a block may have without asking */
 
+#define FEW_TOKENS 8u	/* a chunk of fewer is a waste */
+
 /*
  * Blocks that fill a large GPU: with as many rows and heads, one block each
  * goes through all tokens of its row.
@@ -113,14 +115,26 @@ int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 	return a->nr_rows ? launch(kc, kc->append, &s, stream, a) : 0;
 }
 
-/* Query heads that share a block: as many as fit. */
+/* Tokens of a page, and of a tile, that fit in beside so many query heads. */
+static uint32_t block_chunk(const struct page_layout *l, uint32_t heads)
+{
+	uint32_t chunk = l->page_tokens < ATTEND_TILE ? l->page_tokens :
+							ATTEND_TILE;
+
+	while (chunk && attend_shared_floats(l, heads, chunk) * sizeof(float) >
+				SHARED_BYTES)
+		chunk /= 2;
+	return chunk;
+}
+
+/* Query heads that share a block: as many as leave room for a few tokens. */
 static uint32_t block_heads(const struct kv_attend_args *a)
 {
 	const struct page_layout *l = &a->layouts[0];
 	uint32_t group = a->nr_q_heads / l->nr_heads;
 	uint32_t heads = group < ATTEND_HEADS ? group : ATTEND_HEADS;
 
-	while (attend_shared_floats(l, heads) * sizeof(float) > SHARED_BYTES)
+	while (heads > 1 && block_chunk(l, heads) < FEW_TOKENS)
 		heads--;
 	return heads;
 }
@@ -157,7 +171,9 @@ int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 				     block_columns(a, p.nr_heads), 1 },
 			   .threads = ATTEND_THREADS };
 	struct shape merge = { .grid = { a->nr_rows, a->nr_q_heads, 1 },
-			       .threads = ATTEND_THREADS };
+			       .threads = ATTEND_THREADS,
+			       .shared_bytes = 2 * page_value_dim(&a->layouts[0]) *
+					       (unsigned)sizeof(float) };
 	int rc;
 
 	if (!a->nr_rows)
@@ -168,7 +184,9 @@ int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 	}
 	if (p.nr_splits)
 		s.grid[2] = p.nr_splits;
-	s.shared_bytes = attend_shared_floats(&a->layouts[0], p.nr_heads) *
+	p.chunk = block_chunk(&a->layouts[0], p.nr_heads);
+	s.shared_bytes = attend_shared_floats(&a->layouts[0], p.nr_heads,
+					      p.chunk) *
 			 (unsigned)sizeof(float);
 	rc = launch(kc, kc->attend, &s, stream, &p);
 	if (rc || !p.nr_splits)
