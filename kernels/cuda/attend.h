@@ -8,10 +8,10 @@
 #include "kernels/kernels.h"
 
 #define ATTEND_THREADS 64u
-#define ATTEND_BLOCKS 8u	/* on a multiprocessor, at least: 128 registers */
-#define ATTEND_TILE 64u		/* tokens: one a thread */
+#define ATTEND_BLOCKS 6u	/* on a multiprocessor, at least: 168 registers */
+#define ATTEND_TILE 64u		/* tokens of scores */
 #define ATTEND_HEADS 4u		/* query heads of a block, at most */
-#define ATTEND_PARTS (ATTEND_THREADS / ATTEND_HEADS)
+#define ATTEND_PARTS 16u	/* of a head's scores: for maxima and sums */
 #define ATTEND_SPLIT 512u	/* tokens: a multiple of ATTEND_TILE */
 
 /*
@@ -25,6 +25,7 @@ struct attend_params {
 	float *partial;		/* [row][q head][split][2 + v_dim] */
 	uint32_t nr_splits;
 	uint32_t nr_heads;	/* query heads of a block */
+	uint32_t chunk;		/* tokens decoded at a time: a power of two */
 };
 
 #define DEQUANT_THREADS 256u
@@ -40,12 +41,24 @@ struct dequant_params {
 	uint32_t nr_tokens;
 };
 
-/* Floats of a block: q, scores, maxima, sums, two sets of accumulators. */
-KV_INLINE uint32_t attend_shared_floats(const struct page_layout *l,
-					uint32_t nr_heads)
+/* From row to row of a chunk: no two of eight rows share banks. */
+KV_INLINE uint32_t attend_stride(const struct page_layout *l)
 {
-	return nr_heads * (l->k_dim + ATTEND_TILE + 2 * ATTEND_PARTS +
-			   2 * page_value_dim(l));
+	uint32_t v = page_value_dim(l);
+
+	return (l->k_dim > v ? l->k_dim : v) + 4;
+}
+
+/*
+ * Floats of a block: six numbers, parts and scores of every head; queries and
+ * two sets of accumulators; a chunk of keys or values and one row more.
+ */
+KV_INLINE uint32_t attend_shared_floats(const struct page_layout *l,
+					uint32_t nr_heads, uint32_t chunk)
+{
+	return ATTEND_HEADS * (6 + ATTEND_PARTS + ATTEND_TILE) +
+	       nr_heads * (l->k_dim + 2 * page_value_dim(l)) +
+	       (chunk + 1) * attend_stride(l);
 }
 
 #endif

@@ -9,11 +9,12 @@
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/convert.h"
 #include "kernels/cuda/cuda.h"
-#include "kernels/cuda/image.h"
 #include "kernels/cuda/module.h"
 
 #define WARP 32u
 #define SHARED_BYTES (48u << 10) /* a block may have without asking */
+
+#define FEW_TOKENS 8u	/* a chunk of fewer is a waste */
 
 /*
  * Blocks that fill a large GPU: with as many rows and heads, one block each
@@ -21,28 +22,55 @@
  */
 #define ENOUGH_BLOCKS 256u
 
-static int kernels_find(struct kv_cuda *kc, char *why, size_t why_bytes)
+int kv_cuda_find(struct kv_cuda *kc, enum kv_cuda_image image,
+		 const char *name, cu_function *ret, struct cuda_why *why)
+{
+	cu_result err =
+		kc->cu->cuModuleGetFunction(ret, kc->modules[image], name);
+
+	if (err)
+		cu_text(kc->cu, name, err, why->text, why->bytes);
+	return cu_errno(err);
+}
+
+static int kernels_find(struct kv_cuda *kc, struct cuda_why *why)
 {
 	const struct {
+		enum kv_cuda_image image;
 		cu_function *function;
 		const char *name;
 	} list[] = {
-		{ &kc->append, "kv_append" },
-		{ &kc->convert, "kv_convert" },
-		{ &kc->convert_far, "kv_convert_far" },
-		{ &kc->attend, "kv_attend" },
-		{ &kc->merge, "kv_merge" },
-		{ &kc->dequant, "kv_dequant" },
+		{ KV_CUDA_append, &kc->append, "kv_append" },
+		{ KV_CUDA_convert, &kc->convert, "kv_convert" },
+		{ KV_CUDA_convert, &kc->convert_far, "kv_convert_far" },
+		{ KV_CUDA_attend, &kc->attend, "kv_attend" },
+		{ KV_CUDA_attend, &kc->merge, "kv_merge" },
+		{ KV_CUDA_dequant, &kc->dequant, "kv_dequant" },
 	};
+	int rc = 0;
 
-	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
-		cu_result err = kc->cu->cuModuleGetFunction(
-			list[i].function, kc->module, list[i].name);
+	for (size_t i = 0; !rc && i < sizeof(list) / sizeof(list[0]); i++)
+		rc = kv_cuda_find(kc, list[i].image, list[i].name,
+				  list[i].function, why);
+	return rc;
+}
 
-		if (err) {
-			cu_text(kc->cu, list[i].name, err, why, why_bytes);
-			return cu_errno(err);
-		}
+static int modules_load(struct kv_cuda *kc, struct cuda_why *why)
+{
+	for (int i = 0; i < KV_CUDA_NR_IMAGES; i++) {
+		cu_result err = kc->cu->cuModuleLoadData(&kc->modules[i],
+							 kv_cuda_images[i]);
+
+		if (!err)
+			continue;
+		kc->modules[i] = NULL;
+		if (cu_errno(err) == -ENOEXEC)
+			snprintf(why->text, why->bytes, "%s",
+				 kv_cuda_image_text);
+		else
+			cu_text(kc->cu, "cuModuleLoadData", err, why->text,
+				why->bytes);
+		return cu_errno(err);
 	}
 	return 0;
 }
@@ -51,7 +79,7 @@ int kv_cuda_new(const struct cuda_driver *cu, struct kv_cuda **ret, char *why,
 		size_t why_bytes)
 {
 	struct kv_cuda *kc = calloc(1, sizeof(*kc));
-	cu_result err;
+	struct cuda_why line = { why, why_bytes };
 	int rc;
 
 	if (!kc) {
@@ -59,16 +87,11 @@ int kv_cuda_new(const struct cuda_driver *cu, struct kv_cuda **ret, char *why,
 		return -ENOMEM;
 	}
 	kc->cu = cu;
-	err = cu->cuModuleLoadData(&kc->module, kv_cuda_image);
-	rc = cu_errno(err);
-	if (rc == -ENOEXEC)
-		snprintf(why, why_bytes, "%s", kv_cuda_image_text);
-	else if (rc)
-		cu_text(cu, "cuModuleLoadData", err, why, why_bytes);
-	else
-		rc = kernels_find(kc, why, why_bytes);
+	rc = modules_load(kc, &line);
 	if (!rc)
-		rc = mma_prepare(kc, why, why_bytes);
+		rc = kernels_find(kc, &line);
+	if (!rc)
+		rc = mma_prepare(kc, &line);
 	if (rc) {
 		kv_cuda_free(kc);
 		return rc;
@@ -81,8 +104,9 @@ void kv_cuda_free(struct kv_cuda *kc)
 {
 	if (!kc)
 		return;
-	if (kc->module)
-		kc->cu->cuModuleUnload(kc->module);
+	for (int i = 0; i < KV_CUDA_NR_IMAGES; i++)
+		if (kc->modules[i])
+			kc->cu->cuModuleUnload(kc->modules[i]);
 	free(kc);
 }
 
@@ -159,14 +183,26 @@ int kv_cuda_convert(struct kv_cuda *kc, const struct kv_convert_args *a,
 	return kv_cuda_launch(kc, kc->convert_far, &s, stream, &p);
 }
 
-/* Query heads that share a block: as many as fit. */
+/* Tokens of a page, and of a tile, that fit in beside so many query heads. */
+static uint32_t block_chunk(const struct page_layout *l, uint32_t heads)
+{
+	uint32_t chunk = l->page_tokens < ATTEND_TILE ? l->page_tokens :
+							ATTEND_TILE;
+
+	while (chunk && attend_shared_floats(l, heads, chunk) * sizeof(float) >
+				SHARED_BYTES)
+		chunk /= 2;
+	return chunk;
+}
+
+/* Query heads that share a block: as many as leave room for a few tokens. */
 static uint32_t block_heads(const struct kv_attend_args *a)
 {
 	const struct page_layout *l = &a->layouts[0];
 	uint32_t group = a->nr_q_heads / l->nr_heads;
 	uint32_t heads = group < ATTEND_HEADS ? group : ATTEND_HEADS;
 
-	while (attend_shared_floats(l, heads) * sizeof(float) > SHARED_BYTES)
+	while (heads > 1 && block_chunk(l, heads) < FEW_TOKENS)
 		heads--;
 	return heads;
 }
@@ -206,7 +242,9 @@ int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 				     block_columns(a, p.nr_heads), 1 },
 			   .threads = ATTEND_THREADS };
 	struct shape merge = { .grid = { a->nr_rows, a->nr_q_heads, 1 },
-			       .threads = ATTEND_THREADS };
+			       .threads = ATTEND_THREADS,
+			       .shared_bytes = 2 * page_value_dim(&a->layouts[0]) *
+					       (unsigned)sizeof(float) };
 	int rc;
 
 	if (!a->nr_rows)
@@ -219,7 +257,9 @@ int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 	}
 	if (p.nr_splits)
 		s.grid[2] = p.nr_splits;
-	s.shared_bytes = attend_shared_floats(&a->layouts[0], p.nr_heads) *
+	p.chunk = block_chunk(&a->layouts[0], p.nr_heads);
+	s.shared_bytes = attend_shared_floats(&a->layouts[0], p.nr_heads,
+					      p.chunk) *
 			 (unsigned)sizeof(float);
 	rc = kv_cuda_launch(kc, kc->attend, &s, stream, &p);
 	if (rc || !p.nr_splits)

@@ -1,13 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * image.S - the fat binary that nvcc made of image.cu.
+ * image.S - the fat binaries that nvcc made, and where each is.
  */
-	.section .rodata
-	.balign	64
-	.globl	kv_cuda_image
-	.hidden	kv_cuda_image
-	.type	kv_cuda_image, @object
-kv_cuda_image:
-	.incbin	KV_CUDA_FATBIN
-	.size	kv_cuda_image, . - kv_cuda_image
+#include "kernels/cuda/image.h"
+
+#define BYTES(name)                                                            \
+	.section .rodata;                                                      \
+	.balign	64;                                                            \
+image_##name:                                                                  \
+	.incbin KV_CUDA_FATBINS "/" #name ".fatbin";
+KV_CUDA_IMAGES(BYTES)
+
+#define ADDRESS(name) .quad image_##name;
+	.section .data.rel.ro, "aw"
+	.balign	8
+	.globl	kv_cuda_images
+	.hidden	kv_cuda_images
+	.type	kv_cuda_images, @object
+kv_cuda_images:
+KV_CUDA_IMAGES(ADDRESS)
+	.size	kv_cuda_images, . - kv_cuda_images
 	.section .note.GNU-stack, "", @progbits

@@ -16,14 +16,15 @@
 
 /* Kernels by dim and columns. */
 static const struct mma_shape {
+	enum kv_cuda_image image;
 	const char *name;
 	uint32_t dim, columns;
 } shapes[MMA_SHAPES] = {
-	{ "kv_mma_64x8", 64, 8 },
-	{ "kv_mma_64x16", 64, 16 },
-	{ "kv_mma_128x8", 128, 8 },
-	{ "kv_mma_128x16", 128, 16 },
-	{ "kv_mma_256x8", 256, 8 },
+	{ KV_CUDA_mma_64, "kv_mma_64x8", 64, 8 },
+	{ KV_CUDA_mma_64, "kv_mma_64x16", 64, 16 },
+	{ KV_CUDA_mma_128, "kv_mma_128x8", 128, 8 },
+	{ KV_CUDA_mma_128, "kv_mma_128x16", 128, 16 },
+	{ KV_CUDA_mma_256, "kv_mma_256x8", 256, 8 },
 };
 
 /* How a call is cut up. */
@@ -38,55 +39,58 @@ struct cut {
 	uint64_t first_item, q, partial, bytes; /* in scratch */
 };
 
-static int function_find(struct kv_cuda *kc, const char *name,
-			 cu_function *ret, char *why, size_t why_bytes)
+static int attribute(struct kv_cuda *kc, int which, uint32_t *ret,
+		     struct cuda_why *why)
 {
-	cu_result err = kc->cu->cuModuleGetFunction(ret, kc->module, name);
+	int value = 0;
+	cu_device dev;
+	cu_result err = kc->cu->cuCtxGetDevice(&dev);
 
+	if (!err)
+		err = kc->cu->cuDeviceGetAttribute(&value, which, dev);
 	if (err)
-		cu_text(kc->cu, name, err, why, why_bytes);
+		cu_text(kc->cu, "cuDeviceGetAttribute", err, why->text,
+			why->bytes);
+	*ret = (uint32_t)value;
 	return cu_errno(err);
 }
 
-int mma_prepare(struct kv_cuda *kc, char *why, size_t why_bytes)
+static int shape_find(struct kv_cuda *kc, size_t i, struct cuda_why *why)
 {
-	int rc, value[2];
-	cu_device dev;
 	cu_result err;
+	int rc = kv_cuda_find(kc, shapes[i].image, shapes[i].name, &kc->mma[i],
+			      why);
 
-	err = kc->cu->cuCtxGetDevice(&dev);
-	if (!err)
-		err = kc->cu->cuDeviceGetAttribute(
-			&value[0], CU_ATTR_MULTIPROCESSORS, dev);
-	if (!err)
-		err = kc->cu->cuDeviceGetAttribute(
-			&value[1], CU_ATTR_MAX_SHARED, dev);
-	if (err) {
-		cu_text(kc->cu, "cuDeviceGetAttribute", err, why, why_bytes);
-		return cu_errno(err);
-	}
-	kc->nr_multiprocessors = (uint32_t)value[0];
-	kc->shared_bytes = (uint32_t)value[1];
-	rc = function_find(kc, "kv_mma_plan", &kc->mma_plan, why, why_bytes);
+	if (rc)
+		return rc;
+	err = kc->cu->cuFuncSetAttribute(kc->mma[i], CU_FUNCTION_MAX_SHARED,
+					 (int)kc->shared_bytes);
+	if (err)
+		cu_text(kc->cu, "cuFuncSetAttribute", err, why->text,
+			why->bytes);
+	return cu_errno(err);
+}
+
+int mma_prepare(struct kv_cuda *kc, struct cuda_why *why)
+{
+	const struct {
+		cu_function *function;
+		const char *name;
+	} ends[] = {
+		{ &kc->mma_plan, "kv_mma_plan" },
+		{ &kc->mma_turn, "kv_mma_turn" },
+		{ &kc->mma_merge, "kv_mma_merge" },
+	};
+	int rc = attribute(kc, CU_ATTR_MULTIPROCESSORS, &kc->nr_multiprocessors,
+			   why);
+
 	if (!rc)
-		rc = function_find(kc, "kv_mma_turn", &kc->mma_turn, why,
-				   why_bytes);
-	if (!rc)
-		rc = function_find(kc, "kv_mma_merge", &kc->mma_merge, why,
-				   why_bytes);
-	for (size_t i = 0; !rc && i < MMA_SHAPES; i++) {
-		rc = function_find(kc, shapes[i].name, &kc->mma[i], why,
-				   why_bytes);
-		if (rc)
-			break;
-		err = kc->cu->cuFuncSetAttribute(kc->mma[i],
-						 CU_FUNCTION_MAX_SHARED,
-						 (int)kc->shared_bytes);
-		if (err)
-			cu_text(kc->cu, "cuFuncSetAttribute", err, why,
-				why_bytes);
-		rc = cu_errno(err);
-	}
+		rc = attribute(kc, CU_ATTR_MAX_SHARED, &kc->shared_bytes, why);
+	for (size_t i = 0; !rc && i < sizeof(ends) / sizeof(ends[0]); i++)
+		rc = kv_cuda_find(kc, KV_CUDA_mma_ends, ends[i].name,
+				  ends[i].function, why);
+	for (size_t i = 0; !rc && i < MMA_SHAPES; i++)
+		rc = shape_find(kc, i, why);
 	return rc;
 }
 

@@ -6,6 +6,7 @@
 #define KERNELS_CUDA_MMA_SUM_CUH
 
 #include <mma.cuh>
+#include "kernels/cuda/mma.h"
 #include "kernels/cuda/page.cuh"
 
 #define LOG2_E 1.44269504088896341f
@@ -25,6 +26,14 @@ DEVICE uint32_t row_begin(const struct kv_attend_args *a, uint32_t end)
 DEVICE uint32_t div_up(uint32_t a, uint32_t b)
 {
 	return (a + b - 1) / b;
+}
+
+/* Quads that some row of the sequence sees: [first, last). */
+DEVICE void seq_quads(const struct kv_attend_args *a, const struct kv_seq *s,
+		      uint32_t &first, uint32_t &last)
+{
+	first = row_begin(a, row_end(s, 0)) / MMA_QUAD;
+	last = div_up(row_end(s, s->nr_rows - 1), MMA_QUAD);
 }
 
 /* A sum that is relative to a maximum, and one element beside it. */

@@ -6,16 +6,23 @@
 #define KERNELS_CUDA_MODULE_H
 
 #include "kernels/cuda/cuda.h"
+#include "kernels/cuda/image.h"
 
 #define MMA_SHAPES 5u
 
 struct kv_cuda {
 	const struct cuda_driver *cu;
-	cu_module module;
+	cu_module modules[KV_CUDA_NR_IMAGES];
 	cu_function append, convert, convert_far, attend, merge, dequant;
 	cu_function mma[MMA_SHAPES], mma_plan, mma_turn, mma_merge;
 	uint32_t nr_multiprocessors;
 	uint32_t shared_bytes;	/* that a block may ask for */
+};
+
+/* Room for one line on what failed. */
+struct cuda_why {
+	char *text;
+	size_t bytes;
 };
 
 /* One launch. */
@@ -24,6 +31,14 @@ struct shape {
 	unsigned threads;
 	unsigned shared_bytes;
 };
+
+/**
+ * kv_cuda_find() - the kernel of that name in @image
+ *
+ * Return: 0, or cu_errno() with one line in @why.
+ */
+int kv_cuda_find(struct kv_cuda *kc, enum kv_cuda_image image,
+		 const char *name, cu_function *ret, struct cuda_why *why);
 
 /* Return: 0, or cu_errno() of the launch. */
 int kv_cuda_launch(struct kv_cuda *kc, cu_function function,
@@ -34,9 +49,9 @@ int kv_cuda_launch(struct kv_cuda *kc, cu_function function,
 /**
  * mma_prepare() - finds what kv_mma needs of @kc's context and module
  *
- * Return: 0, or cu_errno() of @why's call.
+ * Return: as kv_cuda_find().
  */
-int mma_prepare(struct kv_cuda *kc, char *why, size_t why_bytes);
+int mma_prepare(struct kv_cuda *kc, struct cuda_why *why);
 
 /* Can the tensor-core kernels do what @a asks? */
 int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# nvcc.cmake - image.cu to a fat binary, and ptxas's figures to a file.
+# nvcc.cmake - one .cu to a fat binary, and ptxas's figures to a file.
 # -fmad=false: a product is rounded before it is added, unless fused by name,
 # as kernels/host/ref.c has it.
 execute_process(
@@ -9,9 +9,10 @@ execute_process(
 		-gencode arch=compute_90a,code=sm_90a
 		-gencode arch=compute_100,code=sm_100
 		-gencode arch=compute_80,code=compute_80
-		-Xptxas -v -fatbin -o ${OUT} ${ROOT}/kernels/cuda/image.cu
+		-Xptxas -v -fatbin -o ${OUT}/${NAME}.fatbin
+		${ROOT}/kernels/cuda/${NAME}.cu
 	OUTPUT_VARIABLE out ERROR_VARIABLE out RESULT_VARIABLE rc)
-file(WRITE ${LOG} "${out}")
+file(WRITE ${OUT}/${NAME}.ptxas "${out}")
 if(NOT rc EQUAL 0)
 	message(FATAL_ERROR "${out}")
 endif()

@@ -1,11 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * kernels.cpp - the kernels this double can run: the module's own sources.
+ * kernels.cpp - the kernels this double can run: those of kernels/cuda, each
+ * compiled from its own source.
  */
-#include "kernels/cuda/image.cu"
+#include <device.cuh>
 #include <string.h>
 #include <type_traits>
 #include <utility>
+
+#include "kernels/cuda/append.h"
+#include "kernels/cuda/attend.h"
+#include "kernels/cuda/convert.h"
+#include "kernels/cuda/mma.h"
+
+#define DECLARE(name, params) extern "C" void name(const struct params p)
+DECLARE(kv_append, kv_append_args);
+DECLARE(kv_convert, convert_params);
+DECLARE(kv_convert_far, convert_params);
+DECLARE(kv_attend, attend_params);
+DECLARE(kv_merge, attend_params);
+DECLARE(kv_dequant, dequant_params);
+DECLARE(kv_mma_plan, mma_params);
+DECLARE(kv_mma_turn, turn_params);
+DECLARE(kv_mma_merge, mma_params);
+DECLARE(kv_mma_64x8, mma_params);
+DECLARE(kv_mma_64x16, mma_params);
+DECLARE(kv_mma_128x8, mma_params);
+DECLARE(kv_mma_128x16, mma_params);
+DECLARE(kv_mma_256x8, mma_params);
 
 /* tests/gpu/spin.c's, which has it in PTX. */
 static void gpu_spin(uint32_t *at, uint64_t words, uint64_t rounds)

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * attend_mma.cu - attention over pages in tile order, on tensor cores.
+ * mma_attend.cuh - attention over pages in tile order, on tensor cores.
  *
  * mma.h says how the work is cut and why that changes no bit. A block goes
  * through items; in an item each warp through its runs, stage by stage, as an
  * online softmax of its own, and the four runs of a quad are added up through
  * shared memory. What is left for kv_mma_merge() are sums that are relative
- * to a maximum, in powers of 2.
+ * to a maximum, in powers of 2. mma_64.cu, mma_128.cu and mma_256.cu have the
+ * kernels, by dim.
  *
  * Bytes: every code and its metadata once per tile and kv head, from memory to
  * shared memory (mma_ring.cuh), from there once to registers.
  */
+#ifndef KERNELS_CUDA_MMA_ATTEND_CUH
+#define KERNELS_CUDA_MMA_ATTEND_CUH
+
 #include "kernels/cuda/mma_sum.cuh"
 #include "kernels/cuda/mma_ring.cuh"
 #include "kernels/cuda/mma_values.cuh"
@@ -40,54 +44,6 @@ template <uint32_t DIM, uint32_t NT> struct run {
 	float sum[NT][2];	/* this lane's tokens only */
 	struct product<NT> o[DIM / 16];
 };
-
-/* ---- kv_mma_plan: how many items each sequence has ---- */
-
-/* Quads that some row of the sequence sees: [first, last). */
-DEVICE void seq_quads(const struct kv_attend_args *a, const struct kv_seq *s,
-		      uint32_t &first, uint32_t &last)
-{
-	first = row_begin(a, row_end(s, 0)) / MMA_QUAD;
-	last = div_up(row_end(s, s->nr_rows - 1), MMA_QUAD);
-}
-
-DEVICE uint32_t seq_items(const struct mma_params &p, uint32_t i)
-{
-	const struct kv_attend_args *a = &p.args;
-	const struct page_layout *l = &a->layouts[0];
-	uint32_t first = 0, last = 1;
-
-	if (i >= a->nr_seqs || !a->seqs[i].nr_rows)
-		return 0;
-	if (p.nr_slots > 1)
-		seq_quads(a, &a->seqs[i], first, last);
-	return div_up(a->seqs[i].nr_rows * (a->nr_q_heads / l->nr_heads),
-		      p.columns) *
-	       l->nr_heads * (last - first);
-}
-
-/* One warp: first_item[i] of each sequence, the number of all at the end. */
-extern "C" __global__ void __launch_bounds__(WARP)
-kv_mma_plan(const __grid_constant__ struct mma_params p)
-{
-	const uint32_t lane = threadIdx.x;
-	uint32_t before = 0;
-
-	for (uint32_t i = lane; i - lane <= p.args.nr_seqs; i += WARP) {
-		const uint32_t own = seq_items(p, i);
-		uint32_t sum = own;
-
-		for (uint32_t d = 1; d < WARP; d *= 2) {
-			const uint32_t x =
-				__shfl_sync(ALL_LANES, sum, lane - d);
-
-			sum += lane >= d ? x : 0;
-		}
-		if (i <= p.args.nr_seqs)
-			p.first_item[i] = before + sum - own;
-		before += __shfl_sync(ALL_LANES, sum, WARP - 1);
-	}
-}
 
 /* ---- kv_mma: items ---- */
 
@@ -635,32 +591,4 @@ DEVICE void mma_attend(const struct mma_params &p)
 	}
 }
 
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
-kv_mma_64x8(const __grid_constant__ struct mma_params p)
-{
-	mma_attend<64, 1>(p);
-}
-
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
-kv_mma_128x8(const __grid_constant__ struct mma_params p)
-{
-	mma_attend<128, 1>(p);
-}
-
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
-kv_mma_256x8(const __grid_constant__ struct mma_params p)
-{
-	mma_attend<256, 1>(p);
-}
-
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
-kv_mma_64x16(const __grid_constant__ struct mma_params p)
-{
-	mma_attend<64, 2>(p);
-}
-
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
-kv_mma_128x16(const __grid_constant__ struct mma_params p)
-{
-	mma_attend<128, 2>(p);
-}
+#endif

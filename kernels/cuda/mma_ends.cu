@@ -1,10 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * mma_merge.cu - before and after kv_mma: queries to the basis of the pages,
- * and what is left of quads to results. A block has one row of one query head.
+ * mma_ends.cu - before and after attention on tensor cores: how the work is cut,
+ * queries to the basis of the pages; and what is left of quads to results.
  */
-#include "kernels/cuda/mma.h"
 #include "kernels/cuda/mma_sum.cuh"
+
+DEVICE uint32_t seq_items(const struct mma_params &p, uint32_t i)
+{
+	const struct kv_attend_args *a = &p.args;
+	const struct page_layout *l = &a->layouts[0];
+	uint32_t first = 0, last = 1;
+
+	if (i >= a->nr_seqs || !a->seqs[i].nr_rows)
+		return 0;
+	if (p.nr_slots > 1)
+		seq_quads(a, &a->seqs[i], first, last);
+	return div_up(a->seqs[i].nr_rows * (a->nr_q_heads / l->nr_heads),
+		      p.columns) *
+	       l->nr_heads * (last - first);
+}
+
+/* One warp: first_item[i] of each sequence, the number of all at the end. */
+extern "C" __global__ void __launch_bounds__(WARP)
+kv_mma_plan(const __grid_constant__ struct mma_params p)
+{
+	const uint32_t lane = threadIdx.x;
+	uint32_t before = 0;
+
+	for (uint32_t i = lane; i - lane <= p.args.nr_seqs; i += WARP) {
+		const uint32_t own = seq_items(p, i);
+		uint32_t sum = own;
+
+		for (uint32_t d = 1; d < WARP; d *= 2) {
+			const uint32_t x =
+				__shfl_sync(ALL_LANES, sum, lane - d);
+
+			sum += lane >= d ? x : 0;
+		}
+		if (i <= p.args.nr_seqs)
+			p.first_item[i] = before + sum - own;
+		before += __shfl_sync(ALL_LANES, sum, WARP - 1);
+	}
+}
 
 /* Natural-order Sylvester butterflies, in place; @x is the block's. */
 DEVICE void block_hadamard(float *x, uint32_t dim)
@@ -43,6 +80,7 @@ DEVICE float rotated(const float *x, const float *rotation, uint32_t dim,
 	return sum;
 }
 
+/* A block has one row of one query head. */
 extern "C" __global__ void __launch_bounds__(MMA_THREADS)
 kv_mma_turn(const __grid_constant__ struct turn_params p)
 {
@@ -97,6 +135,7 @@ DEVICE struct softsum quads_sum(const struct mma_params &p, uint32_t seq,
 	return sum;
 }
 
+/* A block has one row of one query head. */
 extern "C" __global__ void __launch_bounds__(MMA_THREADS)
 kv_mma_merge(const __grid_constant__ struct mma_params p)
 {

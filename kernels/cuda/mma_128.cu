@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * mma_128.cu - attention on tensor cores at a dim of 128.
+ */
+#include "kernels/cuda/mma_attend.cuh"
+
+extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+kv_mma_128x8(const __grid_constant__ struct mma_params p)
+{
+	mma_attend<128, 1>(p);
+}
+
+extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+kv_mma_128x16(const __grid_constant__ struct mma_params p)
+{
+	mma_attend<128, 2>(p);
+}
