@@ -43,6 +43,8 @@ DEVICE void ring_init(struct ring &r, const struct mma_params *p,
 	r.slots = (struct mma_slot *)(shared + at.slots) +
 		  r.warp * MMA_MAX_DEPTH;
 	r.issued = r.taken = 0;
+	if (!device_bulk())
+		return;
 	if (r.lane < p->depth)
 		mbar_init(&r.slots[r.lane].barrier, 1);
 	mbar_fence_init();

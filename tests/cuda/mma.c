@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * mma.c - what attention on tensor cores promises besides being right: bits
+ * that do not depend on the batch, however that cuts the work; and nothing
+ * read of what a row does not see, be it Inf or NaN.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include "kernels/host/half.h"
+#include "tests/cuda/calls.h"
+#include "tests/cuda/gpu.h"
+#include "tests/kernels/random.h"
+
+#define HEADS 8u /* of 4 sequences: more items than a GPU's blocks here */
+
+static struct shape shape_of(uint32_t format, uint32_t dim)
+{
+	return (struct shape){
+		.k_dim = dim,
+		.v_dim = dim,
+		.nr_heads = HEADS,
+		.group = 1,
+		.page_tokens = 64,
+		.format = { { format, format }, { KVD_F16, KVD_F16 } },
+		.nr_seqs = 4,
+		.len = { 530, 20, 600, 513 },
+		.v_group = 64,
+	};
+}
+
+/* Sequence @i of @c, as the only one. */
+static void only(struct call *c, uint32_t i)
+{
+	c->seqs[0] = c->seqs[i];
+	c->seqs[0].first_row = 0;
+	c->nr_rows = c->seqs[0].nr_rows;
+	c->nr_out = c->nr_rows * HEADS;
+}
+
+/*
+ * All sequences at once, with few items each block goes through all of its
+ * row, against one by one, where a row's quads are apart.
+ */
+static void check_batch(struct world *w)
+{
+	const uint32_t nr_seqs = w->s.nr_seqs;
+	struct answer whole, part;
+	struct call all, one;
+	uint32_t i;
+
+	call_init(&all, w, KVD_TILE_MMA, KVD_DTYPE_F32, 19, 1);
+	for (i = 0; i < nr_seqs; i++)
+		all.seqs[i].pos = w->s.len[i] - 1;
+	call_cuda(&all, 1, &whole);
+	for (i = 0; i < nr_seqs; i++) {
+		struct answer want;
+
+		one = all;
+		one.q = (char *)all.q + (size_t)i * HEADS * w->s.k_dim * 4;
+		only(&one, i);
+		w->s.nr_seqs = 1;
+		call_cuda(&one, 1, &part);
+		call_same(&one, &whole, i * HEADS, &part);
+		call_ref(&one, &want);
+		call_compare(&one, &part, &want);
+		w->s.nr_seqs = nr_seqs;
+		answer_fini(&want);
+		answer_fini(&part);
+	}
+	answer_fini(&whole);
+	call_fini(&all);
+}
+
+static void test_batch(void **state)
+{
+	static const uint32_t formats[] = { KVD_F16, KVD_INT8, KVD_KIVI4,
+					    KVD_KVARN2 };
+	uint32_t i;
+
+	for (i = 0; i < 4; i++) {
+		struct shape s = shape_of(formats[i], i % 2 ? 128 : 64);
+		struct world w;
+
+		world_init(&w, &s);
+		world_fill(&w);
+		check_batch(&w);
+		world_fini(&w);
+	}
+}
+
+/* Element @d of V of token @t becomes what its code @code stands for. */
+static void value_set(struct call *c, uint32_t t, uint32_t d, uint32_t code)
+{
+	const struct kv_page_ref *r =
+		&c->pages[c->seqs[0].first_page + t / c->w->s.page_tokens];
+	const struct page_layout *l = &c->layouts[r->layout];
+	const struct codes v = page_codes(l, 1);
+	uint8_t *page = c->segments[r->segment] + r->offset;
+
+	codes_set(&v, page + page_record(l, WORLD_LAYER, 0) + l->v_codes,
+		  t % l->page_tokens, d, code);
+}
+
+/*
+ * Three rows at the end, the last but one of which wrote a value that is no
+ * number: the row before must not know, those that see it must.
+ */
+static void check_poison(struct call *c, uint32_t code)
+{
+	const uint32_t len = c->w->s.len[0], dim = c->w->s.v_dim, d = 21;
+	struct answer clean, got;
+	uint32_t i;
+
+	call_cuda(c, 1, &clean);
+	value_set(c, len - 2, d, code);
+	call_cuda(c, 1, &got);
+	for (i = 0; i < dim; i++) {
+		const float *x = got.out, *y = clean.out;
+
+		assert_memory_equal(&x[i], &y[i], 4);
+		if (i != d) {
+			assert_memory_equal(&x[dim + i], &y[dim + i], 4);
+			assert_memory_equal(&x[2 * dim + i], &y[2 * dim + i],
+					    4);
+		} else {
+			assert_false(isfinite(x[dim + i]));
+			assert_false(isfinite(x[2 * dim + i]));
+		}
+	}
+	answer_fini(&clean);
+	answer_fini(&got);
+}
+
+static void test_poison(void **state)
+{
+	static const struct {
+		uint32_t format, code;
+	} list[] = {
+		{ KVD_F16, 0x7e00 },	  { KVD_F16, 0xfc00 },
+		{ KVD_BF16, 0x7fc0 },	  { KVD_BF16, 0x7f80 },
+		{ KVD_FP8_E4M3, 0xff },	  { KVD_FP8_E5M2, 0x7d },
+		{ KVD_FP8_E5M2, 0x7c },
+	};
+	uint32_t i;
+
+	for (i = 0; i < sizeof(list) / sizeof(list[0]); i++) {
+		struct shape s = shape_of(list[i].format, 64);
+		struct world w;
+		struct call c;
+
+		s.nr_heads = s.nr_seqs = 1;
+		s.len[0] = 70;
+		memcpy(s.format[1], s.format[0], sizeof(s.format[1]));
+		world_init(&w, &s);
+		world_fill(&w);
+		call_init(&c, &w, KVD_TILE_MMA, KVD_DTYPE_F32, 67, 3);
+		check_poison(&c, list[i].code);
+		call_fini(&c);
+		world_fini(&w);
+	}
+}
+
+static int setup(void **state)
+{
+	random_seed();
+	return gpu_setup(state);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_poison),
+	};
+
+	return cmocka_run_group_tests(tests, setup, gpu_teardown);
+}
