@@ -57,6 +57,10 @@ int kv_cuda_convert(struct kv_cuda *kc, const struct kv_convert_args *a,
 struct kv_cuda_batch {
 	uint32_t max_tokens;	/* largest pos + nr_rows */
 	uint32_t max_rows;	/* largest nr_rows */
+	uint32_t share;		/* 1: look for neighbours that begin with the
+				 * same pages, and read those once. The bits
+				 * are the same; time is wasted if there are
+				 * none */
 };
 
 /* What attention may use besides its arguments. */

@@ -3,8 +3,8 @@
  * mma.c - launches attention on tensor cores: mma.h's kernels, three or four
  * in a row, with grids that depend on no length.
  *
- * Scratch has, each 16-byte aligned: first_item[], then queries in the basis
- * of the pages, where that is not plain, then what is left of quads.
+ * Scratch has, each 16-byte aligned: the plan, then queries in the basis of
+ * the pages, where that is not plain, then what is left of quads.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,16 +27,22 @@ static const struct mma_shape {
 	{ KV_CUDA_mma_256, "kv_mma_256x8", 256, 8 },
 };
 
+/* One launch of kv_mma. */
+struct form {
+	uint32_t shape;		/* in shapes[] */
+	uint32_t depth, shared_bytes;
+	uint32_t nr_blocks;
+};
+
 /* How a call is cut up. */
 struct cut {
-	uint32_t shape;		/* in shapes[] */
-	uint32_t nr_layouts;
 	struct mma_stage stages[KV_MAX_LAYOUTS];
-	uint32_t depth, stage_bytes, shared_bytes;
+	uint32_t stage_bytes;
+	struct form own, bundles;
 	uint32_t nr_slots;
-	uint32_t nr_blocks;
+	int share;
 	int turn;		/* queries must be turned */
-	uint64_t first_item, q, partial, bytes; /* in scratch */
+	uint64_t q, partial, bytes; /* in scratch */
 };
 
 static int attribute(struct kv_cuda *kc, int which, uint32_t *ret,
@@ -140,66 +146,72 @@ static uint32_t layouts_count(const struct kv_attend_args *a)
 	return n;
 }
 
-/* As many columns as are sure to be filled, or 8. */
-static int shape_of(const struct kv_attend_args *a, uint32_t rows)
+/* Kernels of 16 columns where @columns are more than 8, if there are any. */
+static int shape_of(uint32_t dim, uint32_t columns)
 {
-	uint32_t group = a->nr_q_heads / a->layouts[0].nr_heads;
 	int found = -1;
 
 	for (uint32_t i = 0; i < MMA_SHAPES; i++)
-		if (shapes[i].dim == a->layouts[0].k_dim &&
-		    (shapes[i].columns == MMA_COLUMNS ||
-		     rows * group > MMA_COLUMNS))
+		if (shapes[i].dim == dim &&
+		    (shapes[i].columns == MMA_COLUMNS || columns > MMA_COLUMNS))
 			found = (int)i;
 	return found;
 }
 
 /* The ring: deep enough, and two blocks a multiprocessor where that is so. */
-static int cut_shared(const struct kv_cuda *kc, struct cut *c)
+static int form_make(const struct kv_cuda *kc, uint32_t dim, uint32_t columns,
+		     uint32_t stage_bytes, struct form *f)
 {
-	const struct mma_shape *s = &shapes[c->shape];
-	uint32_t fixed = mma_shared_of(s->dim, s->columns, 0, 0).bytes;
-	uint32_t stage = MMA_WARPS * c->stage_bytes;
-	uint32_t half = (kc->shared_bytes - SHARED_MARGIN) / 2;
-
-	if (half >= fixed + 2 * stage)
-		c->depth = (half - fixed) / stage;
-	else if (kc->shared_bytes >= fixed + stage)
-		c->depth = (kc->shared_bytes - fixed) / stage;
-	else
-		return 0;
-	if (c->depth > MMA_MAX_DEPTH)
-		c->depth = MMA_MAX_DEPTH;
-	c->shared_bytes = mma_shared_of(s->dim, s->columns, c->depth,
-					c->stage_bytes).bytes;
-	return 1;
-}
-
-static int cut_stages(const struct kv_cuda *kc, const struct kv_attend_args *a,
-		      uint32_t rows, struct cut *c)
-{
-	int shape = shape_of(a, rows);
+	const uint32_t half = (kc->shared_bytes - SHARED_MARGIN) / 2;
+	const uint32_t stage = MMA_WARPS * stage_bytes;
+	const int shape = shape_of(dim, columns);
+	uint32_t fixed;
 
 	if (shape < 0)
 		return 0;
-	c->shape = (uint32_t)shape;
-	c->nr_layouts = layouts_count(a);
-	for (uint32_t i = 0; i < c->nr_layouts; i++) {
+	f->shape = (uint32_t)shape;
+	columns = shapes[shape].columns;
+	fixed = mma_shared_of(dim, columns, 0, 0).bytes;
+	if (half >= fixed + 2 * stage)
+		f->depth = (half - fixed) / stage;
+	else if (kc->shared_bytes >= fixed + stage)
+		f->depth = (kc->shared_bytes - fixed) / stage;
+	else
+		return 0;
+	if (f->depth > MMA_MAX_DEPTH)
+		f->depth = MMA_MAX_DEPTH;
+	f->shared_bytes =
+		mma_shared_of(dim, columns, f->depth, stage_bytes).bytes;
+	return 1;
+}
+
+/* Blocks that fill the device: a persistent grid. */
+static uint32_t form_blocks(const struct kv_cuda *kc, const struct form *f)
+{
+	return kc->nr_multiprocessors *
+	       (kc->shared_bytes / (f->shared_bytes + SHARED_MARGIN) + 1);
+}
+
+static int stages_make(const struct kv_attend_args *a, struct cut *c)
+{
+	for (uint32_t i = 0; i < layouts_count(a); i++) {
 		if (!layout_knows(&a->layouts[i]))
 			return 0;
 		c->stages[i] = stage_of(&a->layouts[i]);
 		if (c->stages[i].bytes > c->stage_bytes)
 			c->stage_bytes = c->stages[i].bytes;
 	}
-	return cut_shared(kc, c);
+	return 1;
 }
 
 int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a)
 {
-	struct cut few = { 0 }, many = { 0 };
+	const uint32_t dim = a->layouts[0].k_dim;
+	struct cut c = { 0 };
 
-	return cut_stages(kc, a, 1, &few) &&
-	       cut_stages(kc, a, MMA_COLUMNS + 1, &many);
+	return stages_make(a, &c) &&
+	       form_make(kc, dim, MMA_COLUMNS, c.stage_bytes, &c.own) &&
+	       form_make(kc, dim, 2 * MMA_COLUMNS, c.stage_bytes, &c.bundles);
 }
 
 static uint64_t align16(uint64_t n)
@@ -207,27 +219,54 @@ static uint64_t align16(uint64_t n)
 	return (n + 15) / 16 * 16;
 }
 
+static uint64_t div_up(uint64_t n, uint64_t by)
+{
+	return (n + by - 1) / by;
+}
+
+static uint32_t least(uint64_t a, uint32_t b)
+{
+	return a < b ? (uint32_t)a : b;
+}
+
+/* Slots, and blocks of either launch, from bounds on the items there are. */
+static void cut_items(const struct kv_cuda *kc, const struct kv_attend_args *a,
+		      const struct kv_cuda_batch *b, struct cut *c)
+{
+	const uint32_t heads = a->layouts[0].nr_heads;
+	const uint64_t group = a->nr_q_heads / heads;
+	const uint32_t blocks = form_blocks(kc, &c->own);
+	uint64_t own = div_up(b->max_rows * group,
+			      shapes[c->own.shape].columns) * heads *
+		       a->nr_seqs;
+	uint64_t bundles = div_up(a->nr_seqs * group,
+				  shapes[c->bundles.shape].columns) * heads;
+
+	c->nr_slots = 1;
+	c->share = b->share && !a->window && a->nr_seqs > 1 &&
+		   a->nr_seqs <= MMA_MAX_SHARING && b->max_tokens > MMA_QUAD;
+	if (c->share || (own < blocks && b->max_tokens > MMA_QUAD))
+		c->nr_slots = (uint32_t)div_up(b->max_tokens, MMA_QUAD);
+	c->own.nr_blocks = least(own * c->nr_slots, blocks);
+	c->bundles.nr_blocks = least(bundles * c->nr_slots,
+				     form_blocks(kc, &c->bundles));
+}
+
 static struct cut cut_make(const struct kv_cuda *kc,
 			   const struct kv_attend_args *a,
 			   const struct kv_cuda_batch *b)
 {
 	const struct page_layout *l = &a->layouts[0];
+	const uint32_t group = a->nr_q_heads / l->nr_heads;
+	const uint64_t rows = (uint64_t)a->nr_rows * a->nr_q_heads;
 	struct cut c = { 0 };
-	uint64_t items, rows = (uint64_t)a->nr_rows * a->nr_q_heads, blocks;
 
-	cut_stages(kc, a, b->max_rows, &c);
-	blocks = (uint64_t)kc->nr_multiprocessors *
-		 (kc->shared_bytes / (c.shared_bytes + SHARED_MARGIN) + 1);
-	items = (uint64_t)b->max_rows * (a->nr_q_heads / l->nr_heads) +
-		shapes[c.shape].columns - 1;
-	items = items / shapes[c.shape].columns * l->nr_heads * a->nr_seqs;
-	c.nr_slots = 1;
-	if (items < blocks && b->max_tokens > MMA_QUAD)
-		c.nr_slots = (b->max_tokens + MMA_QUAD - 1) / MMA_QUAD;
-	items *= c.nr_slots;
-	c.nr_blocks = (uint32_t)(items < blocks ? items : blocks);
+	stages_make(a, &c);
+	form_make(kc, l->k_dim, b->max_rows * group, c.stage_bytes, &c.own);
+	form_make(kc, l->k_dim, 2 * MMA_COLUMNS, c.stage_bytes, &c.bundles);
+	cut_items(kc, a, b, &c);
 	c.turn = l->k_basis != BASIS_PLAIN;
-	c.q = align16((a->nr_seqs + 1ull) * 4);
+	c.q = align16((a->nr_seqs + 1ull) * (c.share ? 16 : 4));
 	c.partial = c.q + (c.turn ? rows * l->k_dim * 4 : 0);
 	c.bytes = c.partial + rows * c.nr_slots * (2 + l->v_dim) * 4;
 	return c;
@@ -237,6 +276,19 @@ uint64_t mma_bytes(const struct kv_cuda *kc, const struct kv_attend_args *a,
 		   const struct kv_cuda_batch *b)
 {
 	return cut_make(kc, a, b).bytes;
+}
+
+static struct mma_plan plan_at(cu_ptr ptr, uint32_t nr_seqs, int share)
+{
+	uint32_t *p = (uint32_t *)(uintptr_t)ptr;
+	struct mma_plan plan = { .first_item = p };
+
+	if (share) {
+		plan.first_shared = p + nr_seqs + 1;
+		plan.bundle = p + 2 * (nr_seqs + 1);
+		plan.shared = p + 3 * (nr_seqs + 1);
+	}
+	return plan;
 }
 
 static int turn(struct kv_cuda *kc, struct mma_params *p, cu_ptr out,
@@ -261,27 +313,55 @@ static int turn(struct kv_cuda *kc, struct mma_params *p, cu_ptr out,
 	return kv_cuda_launch(kc, kc->mma_turn, &s, stream, &t);
 }
 
+static int plan(struct kv_cuda *kc, const struct mma_params *p,
+		cu_stream stream)
+{
+	struct shape s = { .grid = { 1, 1, 1 },
+			   .threads = MMA_PLAN_THREADS,
+			   .shared_bytes = p->plan.first_shared ?
+						   p->args.nr_seqs * 4 :
+						   0 };
+
+	return kv_cuda_launch(kc, kc->mma_plan, &s, stream, p);
+}
+
+static int attend(struct kv_cuda *kc, struct mma_params *p,
+		  const struct form *f, cu_stream stream)
+{
+	struct shape s = { .grid = { f->nr_blocks, 1, 1 },
+			   .threads = MMA_THREADS,
+			   .shared_bytes = f->shared_bytes };
+
+	p->columns = shapes[f->shape].columns;
+	p->depth = f->depth;
+	return kv_cuda_launch(kc, kc->mma[f->shape], &s, stream, p);
+}
+
+static int merge(struct kv_cuda *kc, const struct mma_params *p,
+		 cu_stream stream)
+{
+	const struct kv_attend_args *a = &p->args;
+	struct shape s = { .grid = { a->nr_rows, a->nr_q_heads, 1 },
+			   .threads = MMA_THREADS,
+			   .shared_bytes = a->layouts[0].v_dim * 4 };
+
+	return kv_cuda_launch(kc, kc->mma_merge, &s, stream, p);
+}
+
 int mma_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 	       const struct kv_cuda_scratch *scratch, cu_stream stream)
 {
-	struct cut c = cut_make(kc, a, &scratch->batch);
+	const struct cut c = cut_make(kc, a, &scratch->batch);
 	struct mma_params p = {
 		.args = *a,
-		.first_item = (uint32_t *)(uintptr_t)scratch->ptr,
+		.plan = plan_at(scratch->ptr, a->nr_seqs, c.share),
 		.partial = (float *)(uintptr_t)(scratch->ptr + c.partial),
 		.q_dtype = a->dtype,
 		.nr_slots = c.nr_slots,
-		.columns = shapes[c.shape].columns,
-		.depth = c.depth,
+		.columns = shapes[c.own.shape].columns,
+		.shared_columns = shapes[c.bundles.shape].columns,
 		.stage_bytes = c.stage_bytes,
 	};
-	struct shape plan = { .grid = { 1, 1, 1 }, .threads = 32 };
-	struct shape attend = { .grid = { c.nr_blocks, 1, 1 },
-				.threads = MMA_THREADS,
-				.shared_bytes = c.shared_bytes };
-	struct shape merge = { .grid = { a->nr_rows, a->nr_q_heads, 1 },
-			       .threads = MMA_THREADS,
-			       .shared_bytes = a->layouts[0].v_dim * 4 };
 	int rc = 0;
 
 	if (scratch->bytes < c.bytes)
@@ -290,10 +370,12 @@ int mma_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 	if (c.turn)
 		rc = turn(kc, &p, scratch->ptr + c.q, stream);
 	if (!rc)
-		rc = kv_cuda_launch(kc, kc->mma_plan, &plan, stream, &p);
+		rc = plan(kc, &p, stream);
 	if (!rc)
-		rc = kv_cuda_launch(kc, kc->mma[c.shape], &attend, stream, &p);
-	if (!rc)
-		rc = kv_cuda_launch(kc, kc->mma_merge, &merge, stream, &p);
-	return rc;
+		rc = attend(kc, &p, &c.own, stream);
+	if (!rc && c.share) {
+		p.bundles = 1;
+		rc = attend(kc, &p, &c.bundles, stream);
+	}
+	return rc ? rc : merge(kc, &p, stream);
 }

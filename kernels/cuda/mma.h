@@ -10,6 +10,10 @@
  * position and its pages alone, bit for bit, and any block may do any part.
  *
  * An item of work is one tile, one kv head, and one quad or all of them.
+ *
+ * Neighbours in the batch that decode one token each and begin with the same
+ * pages are a bundle: the quads that all of them have are done once, for tiles
+ * of columns of all of them.
  */
 #ifndef KERNELS_CUDA_MMA_H
 #define KERNELS_CUDA_MMA_H
@@ -23,6 +27,9 @@
 #define MMA_QUAD (MMA_RUN * MMA_WARPS)
 #define MMA_MAX_DEPTH 8u	/* stages of a warp in flight */
 #define MMA_V_GROUPS 4u		/* scales of a token's value, at most */
+#define MMA_PLAN_THREADS 512u
+#define MMA_MAX_SHARING 8192u	/* sequences: kv_mma_plan() counts in shared
+				 * memory */
 #define MMA_PAD 4u		/* floats between columns, against conflicts */
 
 /*
@@ -37,16 +44,27 @@ struct mma_stage {
 	uint32_t v_meta;
 };
 
+/* What kv_mma_plan() fills in, in scratch. */
+struct mma_plan {
+	uint32_t *first_item;	/* [nr_seqs + 1]: of each sequence */
+	uint32_t *first_shared;	/* [nr_seqs + 1]: of each bundle, by the number
+				 * of its first sequence; NULL: no bundles */
+	uint32_t *bundle;	/* [nr_seqs]: sequences of the bundle that
+				 * begins here; 0: none does */
+	uint32_t *shared;	/* [nr_seqs]: quads that the bundle does */
+};
+
 struct mma_params {
 	struct kv_attend_args args;	/* q is in the pages' basis */
 	struct mma_stage stages[KV_MAX_LAYOUTS];
-	uint32_t *first_item;	/* [nr_seqs + 1]: of each sequence; filled by
-				 * kv_mma_plan() */
+	struct mma_plan plan;
 	float *partial;		/* [row][q head][slot][2 + dim]: maximum, in
 				 * powers of 2, sum, accumulators */
 	uint32_t q_dtype;	/* of args.q; args.dtype is of out */
 	uint32_t nr_slots;	/* 1: an item goes through all quads */
 	uint32_t columns;	/* of a tile */
+	uint32_t shared_columns; /* of a bundle's */
+	uint32_t bundles;	/* 1: items are those of bundles */
 	uint32_t depth;		/* stages of a warp's ring */
 	uint32_t stage_bytes;	/* of each */
 };

@@ -21,7 +21,8 @@
 
 /* One tile of columns over a range of quads. */
 struct item {
-	const struct kv_seq *seq;
+	const struct kv_seq *seq; /* of a bundle, the first */
+	bool bundle;
 	uint32_t kv_head;
 	uint32_t group;		/* query heads of a kv head */
 	uint32_t first_column;	/* of the sequence */
@@ -47,15 +48,15 @@ template <uint32_t DIM, uint32_t NT> struct run {
 
 /* ---- kv_mma: items ---- */
 
-/* The sequence that item @n belongs to. */
-DEVICE uint32_t item_seq(const struct mma_params &p, uint32_t n)
+/* The entry of @first, ascending, that item @n belongs to. */
+DEVICE uint32_t item_owner(const uint32_t *first, uint32_t nr, uint32_t n)
 {
-	uint32_t low = 0, high = p.args.nr_seqs;
+	uint32_t low = 0, high = nr;
 
 	while (high - low > 1) {
 		const uint32_t mid = (low + high) / 2;
 
-		if (p.first_item[mid] <= n)
+		if (first[mid] <= n)
 			low = mid;
 		else
 			high = mid;
@@ -63,38 +64,88 @@ DEVICE uint32_t item_seq(const struct mma_params &p, uint32_t n)
 	return low;
 }
 
-/* Quads outermost, then tiles, then heads: what is read together is near. */
-DEVICE struct item item_at(const struct mma_params &p, uint32_t n)
+/*
+ * Cuts tile, head and quad from number @n of what @columns columns have. Quads
+ * outermost, then tiles, then heads: what is read together is near.
+ */
+DEVICE uint32_t item_cut(const struct mma_params &p, uint32_t columns,
+			 uint32_t n, struct item &x)
 {
 	const struct kv_attend_args *a = &p.args;
-	const uint32_t i = item_seq(p, n), heads = a->layouts[0].nr_heads;
-	const struct kv_seq *s = &a->seqs[i];
-	struct item x;
-	uint32_t tiles, columns, last_row;
+	const uint32_t heads = a->layouts[0].nr_heads;
+	const uint32_t tiles = div_up(columns, p.columns);
 
-	n -= p.first_item[i];
-	x.seq = s;
-	x.group = a->nr_q_heads / heads;
-	columns = s->nr_rows * x.group;
-	tiles = div_up(columns, p.columns);
 	x.kv_head = n % heads;
 	x.first_column = n / heads % tiles * p.columns;
 	x.nr_columns = columns - x.first_column;
 	if (x.nr_columns > p.columns)
 		x.nr_columns = p.columns;
-	last_row = (x.first_column + x.nr_columns - 1) / x.group;
-	x.end = row_end(s, last_row);
+	return n / heads / tiles;
+}
+
+DEVICE void item_of_seq(const struct mma_params &p, uint32_t n,
+			struct item &x)
+{
+	const struct kv_attend_args *a = &p.args;
+	const uint32_t i = item_owner(p.plan.first_item, a->nr_seqs, n);
+	const struct kv_seq *s = &a->seqs[i];
+	uint32_t quad;
+
+	x.seq = s;
+	x.bundle = false;
+	quad = item_cut(p, s->nr_rows * x.group, n - p.plan.first_item[i], x);
+	x.end = row_end(s, (x.first_column + x.nr_columns - 1) / x.group);
 	x.begin = row_begin(a, row_end(s, x.first_column / x.group));
-	seq_quads(a, s, x.first_quad, x.last_quad);
+	seq_quads(p, i, x.first_quad, x.last_quad);
 	if (p.nr_slots > 1) {
-		x.first_quad += n / heads / tiles;
+		x.first_quad += quad;
 		x.last_quad = x.first_quad + 1;
 		if (x.end > x.last_quad * MMA_QUAD)
 			x.end = x.last_quad * MMA_QUAD;
 	} else {
 		x.last_quad = div_up(x.end, MMA_QUAD);
 	}
+}
+
+/* Of a bundle: a quad that all columns see all of. */
+DEVICE void item_of_bundle(const struct mma_params &p, uint32_t n,
+			   struct item &x)
+{
+	const struct mma_plan *plan = &p.plan;
+	const uint32_t i = item_owner(plan->first_shared, p.args.nr_seqs, n);
+
+	x.seq = &p.args.seqs[i];
+	x.bundle = true;
+	x.first_quad = item_cut(p, plan->bundle[i] * x.group,
+				n - plan->first_shared[i], x);
+	x.last_quad = x.first_quad + 1;
+	x.begin = x.first_quad * MMA_QUAD;
+	x.end = x.last_quad * MMA_QUAD;
+}
+
+DEVICE struct item item_at(const struct mma_params &p, uint32_t n)
+{
+	struct item x;
+
+	x.group = p.args.nr_q_heads / p.args.layouts[0].nr_heads;
+	if (p.bundles)
+		item_of_bundle(p, n, x);
+	else
+		item_of_seq(p, n, x);
 	return x;
+}
+
+/* Row and query head of the item's column @c. */
+DEVICE uint64_t item_row(const struct item &x, uint32_t c)
+{
+	const uint32_t i = (x.first_column + c) / x.group;
+
+	return x.bundle ? x.seq[i].first_row : x.seq->first_row + i;
+}
+
+DEVICE uint32_t item_head(const struct item &x, uint32_t c)
+{
+	return x.kv_head * x.group + (x.first_column + c) % x.group;
 }
 
 /* Element @k of the query of the item's column @c; 0 past the last. */
@@ -102,15 +153,13 @@ DEVICE float query_element(const struct mma_params &p, const struct item &x,
 			   uint32_t c, uint32_t k)
 {
 	const struct kv_attend_args *a = &p.args;
-	const uint32_t column = x.first_column + c;
-	const uint32_t row = x.seq->first_row + column / x.group;
-	const uint32_t head = x.kv_head * x.group + column % x.group;
 
 	if (c >= x.nr_columns)
 		return 0.0f;
 	return element_load(p.q_dtype, a->q,
-			    row * a->q_stride +
-				    (uint64_t)head * a->layouts[0].k_dim + k);
+			    item_row(x, c) * a->q_stride +
+				    (uint64_t)item_head(x, c) *
+					    a->layouts[0].k_dim + k);
 }
 
 /* The block's queries, as fragments B: one word, two channels, at a time. */
@@ -151,14 +200,16 @@ DEVICE void sight_init(const struct kv_attend_args *a, const struct item &x,
 		uint32_t row = c / x.group;
 
 		s.end[i / 2][i % 2] =
-			row_end(x.seq, row < last ? row : last);
+			x.bundle ? x.end :
+				   row_end(x.seq, row < last ? row : last);
 		s.begin[i / 2][i % 2] =
-			row_begin(a, s.end[i / 2][i % 2]);
+			x.bundle ? 0 : row_begin(a, s.end[i / 2][i % 2]);
 	}
 	s.any_begin = x.begin;
-	s.any_end = row_end(x.seq, last);
-	s.all_begin = row_begin(a, s.any_end);
-	s.all_end = row_end(x.seq, x.first_column / x.group);
+	s.any_end = x.bundle ? x.end : row_end(x.seq, last);
+	s.all_begin = x.bundle ? 0 : row_begin(a, s.any_end);
+	s.all_end = x.bundle ? x.end :
+			       row_end(x.seq, x.first_column / x.group);
 }
 
 /* ---- the softmax of a run ---- */
@@ -481,12 +532,10 @@ DEVICE void partial_store(const struct mma_params &p, const struct item &x,
 			  uint32_t c, uint32_t d, uint32_t slot,
 			  const struct softsum &sum)
 {
-	const uint32_t column = x.first_column + c;
-	const uint64_t row = x.seq->first_row + column / x.group;
-	const uint32_t head = x.kv_head * x.group + column % x.group;
 	float *to = p.partial +
-		    ((row * p.args.nr_q_heads + head) * p.nr_slots + slot) *
-			    (2 + DIM);
+		    ((item_row(x, c) * p.args.nr_q_heads + item_head(x, c)) *
+			     p.nr_slots +
+		     slot) * (2 + DIM);
 
 	to[2 + d] = sum.x;
 	if (d)
@@ -566,7 +615,9 @@ DEVICE void mma_attend(const struct mma_params &p)
 	const uint32_t columns = MMA_COLUMNS * NT;
 	const struct mma_shared at =
 		mma_shared_of(DIM, columns, p.depth, p.stage_bytes);
-	const uint32_t nr_items = p.first_item[p.args.nr_seqs];
+	const uint32_t *first =
+		p.bundles ? p.plan.first_shared : p.plan.first_item;
+	const uint32_t nr_items = first[p.args.nr_seqs];
 	struct gathering b;
 	struct ring ring;
 	struct view<NT> w;

@@ -5,30 +5,92 @@
  */
 #include "kernels/cuda/mma_sum.cuh"
 
-DEVICE uint32_t seq_items(const struct mma_params &p, uint32_t i)
+/* ---- kv_mma_plan ---- */
+
+DEVICE bool ref_same(const struct kv_page_ref &a, const struct kv_page_ref &b)
+{
+	return a.segment == b.segment && a.offset == b.offset &&
+	       a.layout == b.layout;
+}
+
+/* Quads that sequence @i has from the same pages as the one before it. */
+DEVICE uint32_t seq_common(const struct kv_attend_args *a, uint32_t i)
+{
+	const uint32_t page_tokens = a->layouts[0].page_tokens;
+	const struct kv_seq *s = &a->seqs[i], *t = s - 1;
+	uint32_t pages, n = 0;
+
+	if (i == 0 || s->nr_rows != 1 || t->nr_rows != 1)
+		return 0;
+	pages = (s->pos < t->pos ? s->pos : t->pos) / page_tokens;
+	for (; n < pages; n += WARP) {
+		const uint32_t page = n + threadIdx.x % WARP;
+		const uint32_t same = __ballot_sync(
+			ALL_LANES,
+			page < pages &&
+				ref_same(a->pages[kv_seq_page(s, page)],
+					 a->pages[kv_seq_page(t, page)]));
+
+		if (same != ALL_LANES) {
+			n += (uint32_t)__ffs((int)~same) - 1;
+			break;
+		}
+	}
+	return (n < pages ? n : pages) * page_tokens / MMA_QUAD;
+}
+
+/*
+ * Makes bundles of sequences whose neighbours have quads in common: one
+ * thread. A bundle ends where the next would leave it less than half.
+ */
+DEVICE void bundles_make(const struct mma_plan &plan, const uint32_t *common,
+			 uint32_t nr_seqs)
+{
+	for (uint32_t i = 0, n; i < nr_seqs; i += n) {
+		uint32_t quads = 0;
+
+		for (n = 1; i + n < nr_seqs; n++) {
+			const uint32_t c = common[i + n];
+
+			if (!c || c < quads / 2)
+				break;
+			quads = n == 1 || c < quads ? c : quads;
+		}
+		for (uint32_t k = 0; k < n; k++) {
+			plan.shared[i + k] = quads;
+			plan.bundle[i + k] = k || n == 1 ? 0 : n;
+		}
+	}
+}
+
+/* Items of sequence @i, or of the bundle that begins with it. */
+DEVICE uint32_t plan_items(const struct mma_params &p, uint32_t i,
+			   bool bundles)
 {
 	const struct kv_attend_args *a = &p.args;
-	const struct page_layout *l = &a->layouts[0];
+	const uint32_t heads = a->layouts[0].nr_heads;
+	const uint32_t group = a->nr_q_heads / heads;
 	uint32_t first = 0, last = 1;
 
 	if (i >= a->nr_seqs || !a->seqs[i].nr_rows)
 		return 0;
+	if (bundles)
+		return div_up(p.plan.bundle[i] * group, p.shared_columns) *
+		       heads * p.plan.shared[i];
 	if (p.nr_slots > 1)
-		seq_quads(a, &a->seqs[i], first, last);
-	return div_up(a->seqs[i].nr_rows * (a->nr_q_heads / l->nr_heads),
-		      p.columns) *
-	       l->nr_heads * (last - first);
+		seq_quads(p, i, first, last);
+	return div_up(a->seqs[i].nr_rows * group, p.columns) * heads *
+	       (last - first);
 }
 
-/* One warp: first_item[i] of each sequence, the number of all at the end. */
-extern "C" __global__ void __launch_bounds__(WARP)
-kv_mma_plan(const __grid_constant__ struct mma_params p)
+/* One warp: the first item of each, and the number of all at the end. */
+DEVICE void plan_sum(const struct mma_params &p, uint32_t *first, bool bundles)
 {
 	const uint32_t lane = threadIdx.x;
 	uint32_t before = 0;
 
 	for (uint32_t i = lane; i - lane <= p.args.nr_seqs; i += WARP) {
-		const uint32_t own = seq_items(p, i);
+		const uint32_t own = plan_items(p, i, bundles);
 		uint32_t sum = own;
 
 		for (uint32_t d = 1; d < WARP; d *= 2) {
@@ -38,10 +100,39 @@ kv_mma_plan(const __grid_constant__ struct mma_params p)
 			sum += lane >= d ? x : 0;
 		}
 		if (i <= p.args.nr_seqs)
-			p.first_item[i] = before + sum - own;
+			first[i] = before + sum - own;
 		before += __shfl_sync(ALL_LANES, sum, WARP - 1);
 	}
 }
+
+/* One block. */
+extern "C" __global__ void __launch_bounds__(MMA_PLAN_THREADS)
+kv_mma_plan(const __grid_constant__ struct mma_params p)
+{
+	SHARED_BYTES(memory);
+	uint32_t *const common = (uint32_t *)memory;
+
+	if (p.plan.first_shared) {
+		for (uint32_t i = threadIdx.x / WARP; i < p.args.nr_seqs;
+		     i += MMA_PLAN_THREADS / WARP) {
+			const uint32_t n = seq_common(&p.args, i);
+
+			if (threadIdx.x % WARP == 0)
+				common[i] = n;
+		}
+		__syncthreads();
+		if (threadIdx.x == 0)
+			bundles_make(p.plan, common, p.args.nr_seqs);
+		__syncthreads();
+	}
+	if (threadIdx.x >= WARP)
+		return;
+	plan_sum(p, p.plan.first_item, false);
+	if (p.plan.first_shared)
+		plan_sum(p, p.plan.first_shared, true);
+}
+
+/* ---- queries and results ---- */
 
 /* Natural-order Sylvester butterflies, in place; @x is the block's. */
 DEVICE void block_hadamard(float *x, uint32_t dim)

@@ -28,12 +28,16 @@ DEVICE uint32_t div_up(uint32_t a, uint32_t b)
 	return (a + b - 1) / b;
 }
 
-/* Quads that some row of the sequence sees: [first, last). */
-DEVICE void seq_quads(const struct kv_attend_args *a, const struct kv_seq *s,
-		      uint32_t &first, uint32_t &last)
+/* Quads that rows of sequence @i see, but for its bundle's: [first, last). */
+DEVICE void seq_quads(const struct mma_params &p, uint32_t i, uint32_t &first,
+		      uint32_t &last)
 {
-	first = row_begin(a, row_end(s, 0)) / MMA_QUAD;
+	const struct kv_seq *s = &p.args.seqs[i];
+
+	first = row_begin(&p.args, row_end(s, 0)) / MMA_QUAD;
 	last = div_up(row_end(s, s->nr_rows - 1), MMA_QUAD);
+	if (p.plan.first_shared)
+		first = p.plan.shared[i];
 }
 
 /* A sum that is relative to a maximum, and one element beside it. */

@@ -261,6 +261,7 @@ void call_cuda(struct call *c, int scratch, struct answer *r)
 	const void *bases[2];
 	uint32_t i;
 
+	sc.batch.share = c->share;
 	answer_init(r, c);
 	call_args(c, &a);
 	memcpy(a.layouts, c->layouts, sizeof(a.layouts));

@@ -19,6 +19,7 @@
 struct call {
 	struct world *w;
 	uint32_t order, dtype;
+	uint32_t share;	/* as struct kv_cuda_batch has it */
 	struct page_layout layouts[KV_MAX_LAYOUTS]; /* of the pages below */
 	uint8_t *segments[2];
 	uint64_t segment_bytes;

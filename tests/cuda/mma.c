@@ -93,6 +93,56 @@ static void test_batch(void **state)
 	}
 }
 
+/*
+ * Neighbours that begin with the same pages: the first of the batch has none
+ * in common, the second 1 quad with the third, that 2 with the last.
+ */
+static void check_share(struct world *w)
+{
+	struct answer apart, shared;
+	struct kv_seq first;
+	struct call c;
+	uint32_t i;
+
+	call_init(&c, w, KVD_TILE_MMA, KVD_DTYPE_F16, 19, 1);
+	for (i = 0; i < w->s.nr_seqs; i++)
+		c.seqs[i].pos = w->s.len[i] - 1;
+	first = c.seqs[0];
+	c.seqs[0] = c.seqs[3];
+	c.seqs[3] = first;
+	call_cuda(&c, 1, &apart);
+	c.share = 1;
+	call_cuda(&c, 1, &shared);
+	call_same(&c, &apart, 0, &shared);
+	answer_fini(&apart);
+	answer_fini(&shared);
+	call_fini(&c);
+}
+
+static void test_share(void **state)
+{
+	static const uint32_t formats[] = { KVD_BF16, KVD_INT4, KVD_KIVI2 };
+	uint32_t i;
+
+	for (i = 0; i < 3; i++) {
+		struct shape s = shape_of(formats[i], 64 << i % 2);
+		struct world w;
+
+		s.nr_heads = 2;
+		s.group = 1 + 3 * i;
+		s.len[0] = 1100;
+		s.len[1] = 1030;
+		s.len[2] = 1200;
+		s.len[3] = 530;
+		world_init(&w, &s);
+		world_share(&w, 1, 10);
+		world_share(&w, 2, 17);
+		world_fill(&w);
+		check_share(&w);
+		world_fini(&w);
+	}
+}
+
 /* Element @d of V of token @t becomes what its code @code stands for. */
 static void value_set(struct call *c, uint32_t t, uint32_t d, uint32_t code)
 {
@@ -175,6 +225,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_batch),
+		cmocka_unit_test(test_share),
 		cmocka_unit_test(test_poison),
 	};
 
