@@ -23,6 +23,7 @@
 #define MMA_WARPS 4u
 #define MMA_THREADS (32u * MMA_WARPS)
 #define MMA_COLUMNS 8u		/* of one product */
+#define MMA_MAX_COLUMNS 16u
 #define MMA_RUN 128u		/* tokens: a multiple of any page's */
 #define MMA_QUAD (MMA_RUN * MMA_WARPS)
 #define MMA_MAX_DEPTH 8u	/* stages of a warp in flight */
@@ -30,6 +31,7 @@
 #define MMA_PLAN_THREADS 512u
 #define MMA_MAX_SHARING 8192u	/* sequences: kv_mma_plan() counts in shared
 				 * memory */
+#define MMA_STATE_BYTES 512u
 #define MMA_PAD 4u		/* floats between columns, against conflicts */
 
 /*
@@ -87,6 +89,7 @@ struct mma_shared {
 	uint32_t exchange;	/* float [warp][column][dim + MMA_PAD] */
 	uint32_t sums;		/* float [warp][column][2] */
 	uint32_t total;		/* float [column][dim], then [2][column][2] */
+	uint32_t state;		/* struct state of mma_attend.cuh */
 	uint32_t slots;		/* struct mma_slot [warp][MMA_MAX_DEPTH] */
 	uint32_t rings;
 	uint32_t bytes;
@@ -108,7 +111,8 @@ KV_INLINE struct mma_shared mma_shared_of(uint32_t dim, uint32_t columns,
 	s.exchange = 3 * 2 * dim * columns;
 	s.sums = s.exchange + 4 * MMA_WARPS * columns * (dim + MMA_PAD);
 	s.total = s.sums + 8 * MMA_WARPS * columns;
-	s.slots = s.total + 4 * columns * (dim + 4);
+	s.state = s.total + 4 * columns * (dim + 4);
+	s.slots = s.state + MMA_STATE_BYTES;
 	s.rings = s.slots +
 		  MMA_WARPS * MMA_MAX_DEPTH * (uint32_t)sizeof(struct mma_slot);
 	s.rings = (s.rings + 127) / 128 * 128;

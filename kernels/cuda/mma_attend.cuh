@@ -19,25 +19,17 @@
 #include "kernels/cuda/mma_ring.cuh"
 #include "kernels/cuda/mma_values.cuh"
 
-/* One tile of columns over a range of quads. */
-struct item {
-	const struct kv_seq *seq; /* of a bundle, the first */
-	bool bundle;
-	uint32_t kv_head;
-	uint32_t group;		/* query heads of a kv head */
-	uint32_t first_column;	/* of the sequence */
-	uint32_t nr_columns;
-	uint32_t begin, end;	/* positions that some column sees */
-	uint32_t first_quad, last_quad;
+/* What a block has of its item in shared memory, not in registers. */
+struct state {
+	struct item x;
+	uint32_t begin[MMA_MAX_COLUMNS]; /* positions that each column sees */
+	uint32_t end[MMA_MAX_COLUMNS];
+	uint32_t all_begin, all_end;	 /* that every column sees */
+	uint32_t any_begin, any_end;	 /* that some do */
+	float q_sum[MMA_MAX_COLUMNS];	 /* of each column's query, in f16 */
 };
 
-/* What each column sees: a lane's own two of each 8. */
-template <uint32_t NT> struct sight {
-	uint32_t begin[NT][2];	/* positions */
-	uint32_t end[NT][2];
-	uint32_t all_begin, all_end; /* what every column sees */
-	uint32_t any_begin, any_end; /* what some do */
-};
+static_assert(sizeof(struct state) <= MMA_STATE_BYTES, "no room in mma_shared");
 
 /* A warp's softmax over one run. */
 template <uint32_t DIM, uint32_t NT> struct run {
@@ -186,30 +178,25 @@ DEVICE void queries_load(const struct mma_params &p, const struct item &x,
 	}
 }
 
-/* What the lane's columns see. Columns past the last see all there is. */
-template <uint32_t NT>
-DEVICE void sight_init(const struct kv_attend_args *a, const struct item &x,
-		       uint32_t lane, struct sight<NT> &s)
+/* What columns see, by a thread each. Those past the last see what it sees. */
+DEVICE void sight_init(const struct kv_attend_args *a, struct state *st)
 {
+	const struct item &x = st->x;
+	const uint32_t first = x.first_column / x.group, c = threadIdx.x;
 	const uint32_t last = (x.first_column + x.nr_columns - 1) / x.group;
+	uint32_t row = (x.first_column + c) / x.group;
 
-	UNROLL
-	for (uint32_t i = 0; i < 2 * NT; i++) {
-		uint32_t c = x.first_column + i / 2 * MMA_COLUMNS +
-			     lane % 4 * 2 + i % 2;
-		uint32_t row = c / x.group;
-
-		s.end[i / 2][i % 2] =
-			x.bundle ? x.end :
-				   row_end(x.seq, row < last ? row : last);
-		s.begin[i / 2][i % 2] =
-			x.bundle ? 0 : row_begin(a, s.end[i / 2][i % 2]);
-	}
-	s.any_begin = x.begin;
-	s.any_end = x.bundle ? x.end : row_end(x.seq, last);
-	s.all_begin = x.bundle ? 0 : row_begin(a, s.any_end);
-	s.all_end = x.bundle ? x.end :
-			       row_end(x.seq, x.first_column / x.group);
+	if (c >= MMA_MAX_COLUMNS)
+		return;
+	row = row < last ? row : last;
+	st->end[c] = x.bundle ? x.end : row_end(x.seq, row);
+	st->begin[c] = x.bundle ? 0 : row_begin(a, st->end[c]);
+	if (c)
+		return;
+	st->any_begin = x.begin;
+	st->any_end = x.bundle ? x.end : row_end(x.seq, last);
+	st->all_begin = x.bundle ? 0 : row_begin(a, st->any_end);
+	st->all_end = x.bundle ? x.end : row_end(x.seq, first);
 }
 
 /* ---- the softmax of a run ---- */
@@ -234,11 +221,17 @@ DEVICE float rows_max(float x)
 	return larger(x, __shfl_xor_sync(ALL_LANES, x, 16));
 }
 
+/* 1 - 2 / (e^2x + 1): off by some 1e-7, which a softcap makes some 1e-5. */
+DEVICE float tanh_fast(float x)
+{
+	return 1.0f - divide_fast(2.0f, exp2_fast(x * (2 * LOG2_E)) + 1.0f);
+}
+
 /* Scores times attention's scale, as powers of 2. */
 template <uint32_t NT>
 DEVICE void scores_scale(const struct kv_attend_args *a, struct product<NT> *x)
 {
-	const float cap = a->softcap;
+	const float cap = a->softcap, inverse = 1.0f / cap;
 	const float scale = a->scale * (cap > 0.0f ? 1.0f : LOG2_E);
 
 	UNROLL
@@ -250,26 +243,32 @@ DEVICE void scores_scale(const struct kv_attend_args *a, struct product<NT> *x)
 	for (uint32_t i = 0; i < STAGE_TILES * 4 * NT; i++) {
 		float *y = &x[i / (4 * NT)].c[i / 4 % NT][i % 4];
 
-		*y = cap * tanhf(*y / cap) * LOG2_E;
+		*y = cap * LOG2_E * tanh_fast(*y * inverse);
 	}
 }
 
-/* A score; -Inf where its column does not see it. */
+/* Takes out scores that their columns do not see. */
 template <uint32_t NT>
-DEVICE float score_seen(const struct sight<NT> &s, bool masked, uint32_t pos,
-			uint32_t i, float x)
+DEVICE void scores_mask(const struct state *st, uint32_t pos, uint32_t lane,
+			struct product<NT> *x)
 {
-	const uint32_t begin = s.begin[i / 2][i % 2];
+	UNROLL
+	for (uint32_t i = 0; i < 2 * NT; i++) {
+		const uint32_t c = i / 2 * MMA_COLUMNS + lane % 4 * 2 + i % 2;
+		const uint32_t begin = st->begin[c], n = st->end[c] - begin;
 
-	if (masked && pos - begin >= s.end[i / 2][i % 2] - begin)
-		return -INFINITY;
-	return x;
+		UNROLL
+		for (uint32_t m = 0; m < 2 * STAGE_TILES; m++)
+			if (pos + m * 8 + lane / 4 - begin >= n)
+				x[m / 2].c[i / 2][m % 2 * 2 + i % 2] =
+					-INFINITY;
+	}
 }
 
-/* Takes out what is not seen, and finds the largest score of each column. */
+/* The largest score of each column; those of no token become -Inf. */
 template <uint32_t NT>
-DEVICE void scores_finish(const struct sight<NT> &s, const struct values &v,
-			  bool masked, struct product<NT> *x, float (*max)[2])
+DEVICE void scores_max(uint32_t tokens, struct product<NT> *x,
+		       float (*max)[2])
 {
 	UNROLL
 	for (uint32_t i = 0; i < 2 * NT; i++) {
@@ -279,12 +278,8 @@ DEVICE void scores_finish(const struct sight<NT> &s, const struct values &v,
 		for (uint32_t m = 0; m < 2 * STAGE_TILES; m++) {
 			float *y = &x[m / 2].c[i / 2][m % 2 * 2 + i % 2];
 
-			if (m / 2 * 16 >= v.tokens) {
+			if (m / 2 * 16 >= tokens)
 				*y = -INFINITY;
-				continue;
-			}
-			*y = score_seen<NT>(s, masked,
-					    v.pos + m * 8 + v.lane / 4, i, *y);
 			top = larger(top, *y);
 		}
 		max[i / 2][i % 2] = rows_max(top);
@@ -338,14 +333,13 @@ DEVICE void scores_weigh(struct run<DIM, NT> &r, struct product<NT> *x)
 }
 
 /* What does not change from stage to stage of an item. */
-template <uint32_t NT> struct view {
+struct view {
 	const struct kv_attend_args *a;
 	const struct mma_stage *stages;
 	const uint8_t *q;
+	const struct state *st;
 	float *aside;		/* the lane's, of the warp's part of exchange */
 	uint32_t lane;
-	float q_sum[NT][2];
-	struct sight<NT> sight;
 };
 
 /* The lane's sums to @to, [dim][2 columns]... or from there. */
@@ -385,32 +379,12 @@ DEVICE void sums_keep(struct product<NT> *o, const float *from, uint32_t lane,
 	}
 }
 
-/* What column @column sees, from the lane that has it. */
-template <uint32_t NT>
-DEVICE void sight_of(const struct sight<NT> &s, uint32_t column,
-		     uint32_t &begin, uint32_t &end)
-{
-	UNROLL
-	for (uint32_t i = 0; i < 2 * NT; i++) {
-		const uint32_t lane = column % MMA_COLUMNS / 2;
-		const uint32_t b = __shfl_sync(ALL_LANES,
-					       s.begin[i / 2][i % 2], lane);
-		const uint32_t e = __shfl_sync(ALL_LANES, s.end[i / 2][i % 2],
-					       lane);
-
-		if (i / 2 == column / MMA_COLUMNS && i % 2 == column % 2) {
-			begin = b;
-			end = e;
-		}
-	}
-}
-
 /*
  * Adds weighted values. Where some columns see a value that is no number and
  * others do not, columns go one by one, each past nothing but what it sees.
  */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void run_values(struct run<DIM, NT> &r, const struct view<NT> &w,
+DEVICE void run_values(struct run<DIM, NT> &r, const struct view &w,
 		       struct values &v, bool masked, const struct product<NT> *p)
 {
 	const bool apart = masked && values_bad<DIM>(v);
@@ -419,8 +393,8 @@ DEVICE void run_values(struct run<DIM, NT> &r, const struct view<NT> &w,
 	NO_UNROLL
 	for (uint32_t column = 0; column < turns; column++) {
 		if (apart) {
-			sight_of<NT>(w.sight, column, v.seen_begin,
-				     v.seen_end);
+			v.seen_begin = w.st->begin[column];
+			v.seen_end = w.st->end[column];
 			sums_move<DIM, NT>(r.o, w.aside, false);
 		}
 		values_add<DIM, NT>(v, p, r.o);
@@ -431,13 +405,13 @@ DEVICE void run_values(struct run<DIM, NT> &r, const struct view<NT> &w,
 
 /* One stage, in shared memory at @codes, is added to the run. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void run_add(struct run<DIM, NT> &r, const struct view<NT> &w,
+DEVICE void run_add(struct run<DIM, NT> &r, const struct view &w,
 		    const uint8_t *codes, uint32_t pos, uint32_t layout)
 {
 	const struct page_layout *l = &w.a->layouts[layout];
 	const struct mma_stage *s = &w.stages[layout];
-	const bool masked = pos < w.sight.all_begin ||
-			    pos + s->tokens > w.sight.all_end;
+	const bool masked = pos < w.st->all_begin ||
+			    pos + s->tokens > w.st->all_end;
 	struct product<NT> x[STAGE_TILES];
 	float max[NT][2];
 	struct values v;
@@ -451,7 +425,7 @@ DEVICE void run_add(struct run<DIM, NT> &r, const struct view<NT> &w,
 	k.first = pos % l->page_tokens;
 	k.tokens = s->tokens;
 	k.page_tokens = l->page_tokens;
-	k.lane = w.lane;
+	k.lane = opaque(w.lane);
 	k.channels = format_coding(l->k_format) == CODING_KIVI ||
 		     format_coding(l->k_format) == CODING_KVARN;
 	v.codes = codes + s->v_codes;
@@ -462,12 +436,14 @@ DEVICE void run_add(struct run<DIM, NT> &r, const struct view<NT> &w,
 	v.first = k.first;
 	v.tokens = s->tokens;
 	v.page_tokens = l->page_tokens;
-	v.lane = w.lane;
-	v.seen_begin = w.sight.any_begin;
-	v.seen_end = w.sight.any_end;
-	keys_scores<DIM, NT>(k, w.q_sum, x);
+	v.lane = opaque(w.lane);
+	v.seen_begin = w.st->any_begin;
+	v.seen_end = w.st->any_end;
+	keys_scores<DIM, NT>(k, w.st->q_sum, x);
 	scores_scale<NT>(w.a, x);
-	scores_finish<NT>(w.sight, v, masked, x, max);
+	if (masked)
+		scores_mask<NT>(w.st, pos, k.lane, x);
+	scores_max<NT>(s->tokens, x, max);
 	run_rescale<DIM, NT>(r, max);
 	scores_weigh<DIM, NT>(r, x);
 	run_values<DIM, NT>(r, w, v, masked, x);
@@ -581,14 +557,28 @@ DEVICE void quad_add(const struct mma_params &p, const struct item &x,
 	}
 }
 
+/* Makes item @n the block's: all of it is there when this returns. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void item_begin(const struct mma_params &p, uint32_t n,
+		       struct state *st, uint8_t *q)
+{
+	if (threadIdx.x == 0)
+		st->x = item_at(p, n);
+	__syncthreads();
+	sight_init(&p.args, st);
+	queries_load<DIM, NT>(p, st->x, q);
+	__syncthreads();
+	if (threadIdx.x < WARP)
+		query_sums<DIM, NT>(q, threadIdx.x, st->q_sum);
+	__syncthreads();
+}
+
 template <uint32_t DIM, uint32_t NT>
 DEVICE void item_run(const struct mma_params &p, const struct item &x,
 		     const struct gathering &b, struct ring &ring,
-		     struct view<NT> &w)
+		     const struct view &w)
 {
-	ring_begin(ring, x.seq, x.kv_head, x.begin, x.end, x.first_quad);
-	sight_init<NT>(w.a, x, w.lane, w.sight);
-	query_sums<DIM, NT>(w.q, w.lane, w.q_sum);
+	ring_begin(ring);
 	for (uint32_t quad = x.first_quad; quad < x.last_quad; quad++) {
 		const uint32_t first = quad * MMA_QUAD + ring.warp * MMA_RUN;
 		struct run<DIM, NT> r;
@@ -618,9 +608,10 @@ DEVICE void mma_attend(const struct mma_params &p)
 	const uint32_t *first =
 		p.bundles ? p.plan.first_shared : p.plan.first_item;
 	const uint32_t nr_items = first[p.args.nr_seqs];
+	struct state *const st = (struct state *)(shared + at.state);
 	struct gathering b;
 	struct ring ring;
-	struct view<NT> w;
+	struct view w;
 
 	b.exchange = (float *)(shared + at.exchange);
 	b.sums = (float *)(shared + at.sums);
@@ -629,16 +620,14 @@ DEVICE void mma_attend(const struct mma_params &p)
 	w.a = &p.args;
 	w.stages = p.stages;
 	w.q = shared + at.q;
+	w.st = st;
 	w.lane = threadIdx.x % WARP;
 	w.aside = b.exchange +
 		  threadIdx.x / WARP * columns * (DIM + MMA_PAD) + w.lane;
-	ring_init(ring, &p, shared, at);
+	ring_init(ring, &p, &st->x, shared, at);
 	for (uint32_t i = blockIdx.x; i < nr_items; i += gridDim.x) {
-		const struct item x = item_at(p, i);
-
-		queries_load<DIM, NT>(p, x, shared + at.q);
-		__syncthreads();
-		item_run<DIM, NT>(p, x, b, ring, w);
+		item_begin<DIM, NT>(p, i, st, shared + at.q);
+		item_run<DIM, NT>(p, st->x, b, ring, w);
 	}
 }
 

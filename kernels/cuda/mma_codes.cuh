@@ -63,7 +63,7 @@ DEVICE struct bricks bricks_of(uint32_t format, const uint8_t *codes,
 
 	b.codes = codes;
 	b.high = codes + plane;
-	b.lane = lane;
+	b.lane = opaque(lane);
 	b.half = half;
 	b.e4m3 = format == KVD_FP8_E4M3;
 	/* An int8 is a subnormal, an e5m2 the high byte of its f16. */

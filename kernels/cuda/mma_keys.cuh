@@ -56,12 +56,11 @@ DEVICE void query_load(const uint8_t *q, uint32_t kt, uint32_t lane,
 		load8(b[n], q + ((kt * NT + n) * WARP + lane) * 8);
 }
 
-/* Sums of each column's query: rows are all the same. */
+/* Sums of each column's query, @sum[columns]: one warp. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void query_sums(const uint8_t *q, uint32_t lane, float (*sum)[2])
+DEVICE void query_sums(const uint8_t *q, uint32_t lane, float *sum)
 {
-	static const uint32_t ones[4] = { F16_ONES, F16_ONES, F16_ONES,
-					  F16_ONES };
+	const uint32_t ones[4] = { F16_ONES, F16_ONES, F16_ONES, F16_ONES };
 	struct product<NT> x;
 	uint32_t b[NT][2];
 
@@ -75,8 +74,8 @@ DEVICE void query_sums(const uint8_t *q, uint32_t lane, float (*sum)[2])
 	}
 	UNROLL
 	for (uint32_t n = 0; n < NT; n++) {
-		sum[n][0] = x.c[n][0];
-		sum[n][1] = x.c[n][1];
+		sum[n * MMA_COLUMNS + lane % 4 * 2] = x.c[n][0];
+		sum[n * MMA_COLUMNS + lane % 4 * 2 + 1] = x.c[n][1];
 	}
 }
 
@@ -208,11 +207,15 @@ DEVICE void token_terms_load(const struct keys &k, uint32_t dim,
 /* Sums to scores, but for attention's own scale. */
 template <uint32_t DIM, uint32_t NT>
 DEVICE void keys_finish(const struct keys &k, const struct product<NT> &bias,
-			const float (*q_sum)[2], struct product<NT> *s)
+			const float *q_sum, struct product<NT> *s)
 {
 	struct token_terms t;
+	float sum[2 * NT];
 
 	token_terms_load(k, DIM, t);
+	UNROLL
+	for (uint32_t n = 0; n < 2 * NT; n++)
+		sum[n] = q_sum[n / 2 * MMA_COLUMNS + k.lane % 4 * 2 + n % 2];
 	UNROLL
 	for (uint32_t i = 0; i < 2 * STAGE_TILES; i++) {
 		const uint32_t m = i / 2, low = i % 2;
@@ -224,14 +227,14 @@ DEVICE void keys_finish(const struct keys &k, const struct product<NT> &bias,
 
 			*x = mad(*x, unit, bias.c[n / 2][n % 2]);
 			*x = mad(*x, t.factor[m][low],
-				 t.min[m][low] * q_sum[n / 2][n % 2]);
+				 t.min[m][low] * sum[n]);
 		}
 	}
 }
 
 /* Scores of all tokens of the stage: @s is [STAGE_TILES]. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void keys_scores(const struct keys &k, const float (*q_sum)[2],
+DEVICE void keys_scores(const struct keys &k, const float *q_sum,
 			struct product<NT> *s)
 {
 	struct product<NT> bias;

@@ -15,28 +15,37 @@
 #include "kernels/cuda/mma.h"
 #include "kernels/cuda/page.cuh"
 
+/* One tile of columns over a range of quads. */
+struct item {
+	const struct kv_seq *seq; /* of a bundle, the first */
+	bool bundle;
+	uint32_t kv_head;
+	uint32_t group;		/* query heads of a kv head */
+	uint32_t first_column;	/* of the sequence */
+	uint32_t nr_columns;
+	uint32_t begin, end;	/* positions that some column sees */
+	uint32_t first_quad, last_quad;
+};
+
 struct ring {
 	const struct mma_params *p;
+	const struct item *x;	/* in shared memory */
 	uint8_t *stages;	/* [depth] of this warp */
 	struct mma_slot *slots;
 	uint32_t lane;
 	uint32_t warp;
 	uint32_t issued, taken;	/* stages, since the kernel began */
-
-	/* The item. */
-	const struct kv_seq *seq;
-	uint32_t kv_head;
-	uint32_t begin, end;	/* positions: of all columns of the tile */
-	uint32_t first_quad;
 	uint32_t pos;		/* of the next stage to be copied */
 	uint64_t record;	/* the lane's: address, and layout below 16 */
 	uint32_t table;		/* record number of lane 0's */
 };
 
 DEVICE void ring_init(struct ring &r, const struct mma_params *p,
-		      uint8_t *shared, const struct mma_shared &at)
+		      const struct item *x, uint8_t *shared,
+		      const struct mma_shared &at)
 {
 	r.p = p;
+	r.x = x;
 	r.lane = threadIdx.x % WARP;
 	r.warp = threadIdx.x / WARP;
 	r.stages = shared + at.rings + r.warp * p->depth * p->stage_bytes;
@@ -57,20 +66,20 @@ DEVICE void ring_look_up(struct ring &r, uint32_t first)
 	const struct kv_attend_args *a = &r.p->args;
 	const uint32_t page_tokens = a->layouts[0].page_tokens;
 	const uint32_t of_run = MMA_RUN / page_tokens, n = first + r.lane;
-	const uint32_t pos = (r.first_quad + n / of_run) * MMA_QUAD +
+	const uint32_t pos = (r.x->first_quad + n / of_run) * MMA_QUAD +
 			     r.warp * MMA_RUN + n % of_run * page_tokens;
 
 	r.table = first;
 	r.record = 0;
-	if (pos >= r.end || pos + page_tokens <= r.begin)
+	if (pos >= r.x->end || pos + page_tokens <= r.x->begin)
 		return;
 	const struct kv_page_ref *ref =
-		&a->pages[kv_seq_page(r.seq, pos / page_tokens)];
+		&a->pages[kv_seq_page(r.x->seq, pos / page_tokens)];
 	const uint64_t base = (uint64_t)(uintptr_t)a->bases[ref->segment];
 
 	r.record = (base + ref->offset +
 		    page_record(&a->layouts[ref->layout], a->layer,
-				r.kv_head)) |
+				r.x->kv_head)) |
 		   ref->layout;
 }
 
@@ -78,7 +87,7 @@ DEVICE void ring_look_up(struct ring &r, uint32_t first)
 DEVICE uint64_t ring_record(struct ring &r)
 {
 	const uint32_t page_tokens = r.p->args.layouts[0].page_tokens;
-	const uint32_t n = (r.pos / MMA_QUAD - r.first_quad) *
+	const uint32_t n = (r.pos / MMA_QUAD - r.x->first_quad) *
 				   (MMA_RUN / page_tokens) +
 			   r.pos % MMA_RUN / page_tokens;
 
@@ -147,17 +156,17 @@ DEVICE void ring_issue(struct ring &r)
 	const uint32_t at = r.issued % r.p->depth;
 
 	/* Past what no column sees: whole pages, then whole runs. */
-	while (r.pos < r.end && r.pos + page_tokens <= r.begin) {
+	while (r.pos < r.x->end && r.pos + page_tokens <= r.x->begin) {
 		r.pos += page_tokens;
 		if (r.pos % MMA_RUN == 0)
 			r.pos += MMA_QUAD - MMA_RUN;
 	}
-	if (r.pos < r.end) {
+	if (r.pos < r.x->end) {
 		const uint64_t record = ring_record(r);
 		const uint32_t layout = (uint32_t)record % 16;
 		const struct mma_stage *s = &r.p->stages[layout];
 
-		while (r.pos + s->tokens <= r.begin)
+		while (r.pos + s->tokens <= r.x->begin)
 			r.pos += s->tokens;
 		if (r.lane == 0) {
 			r.slots[at].pos = r.pos;
@@ -178,17 +187,10 @@ DEVICE void ring_issue(struct ring &r)
 	__syncwarp();
 }
 
-/* An item's positions, [begin, end), in quads from @first_quad on. */
-DEVICE void ring_begin(struct ring &r, const struct kv_seq *seq,
-		       uint32_t kv_head, uint32_t begin, uint32_t end,
-		       uint32_t first_quad)
+/* Starts with the item that is in shared memory now. */
+DEVICE void ring_begin(struct ring &r)
 {
-	r.seq = seq;
-	r.kv_head = kv_head;
-	r.begin = begin;
-	r.end = end;
-	r.first_quad = first_quad;
-	r.pos = first_quad * MMA_QUAD + r.warp * MMA_RUN;
+	r.pos = r.x->first_quad * MMA_QUAD + r.warp * MMA_RUN;
 	ring_look_up(r, 0);
 	for (uint32_t i = 0; i < r.p->depth; i++)
 		ring_issue(r);

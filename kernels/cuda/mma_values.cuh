@@ -132,7 +132,7 @@ DEVICE void weights_pack(const struct product<NT> *p, const float (*scale)[2],
 		UNROLL
 		for (uint32_t i = 0; i < 2 * NT; i++) {
 			const float *x = &p[m].c[i / 2][i % 2 * 2];
-			const float s = scale[m][i % 2];
+			const float s = opaque(scale[m][i % 2]);
 
 			w.b[m][i / 2][i % 2] = transpose8(
 				f16x2_pack(x[0] * s, x[1] * s));
@@ -147,11 +147,12 @@ DEVICE void weights_pack_bf16(const struct product<NT> *p, struct operand<NT> &w
 	for (uint32_t m = 0; m < STAGE_TILES; m++) {
 		UNROLL
 		for (uint32_t i = 0; i < 2 * NT; i++) {
-			const float *x = &p[m].c[i / 2][i % 2 * 2];
-			const uint32_t b = bf16x2_pack(x[0], x[1]);
+			const float x = opaque(p[m].c[i / 2][i % 2 * 2]);
+			const float y = opaque(p[m].c[i / 2][i % 2 * 2 + 1]);
+			const uint32_t b = bf16x2_pack(x, y);
 			const uint32_t r = bf16x2_pack(
-				x[0] - bf16_to_f32((uint16_t)b),
-				x[1] - bf16_to_f32((uint16_t)(b >> 16)));
+				x - bf16_to_f32((uint16_t)b),
+				y - bf16_to_f32((uint16_t)(b >> 16)));
 
 			w.b[m][i / 2][i % 2] = transpose8(b);
 			w.rest[m][i / 2][i % 2] = transpose8(r);
@@ -168,8 +169,10 @@ DEVICE void values_add_16(C c, const struct values &v,
 					       false);
 
 	UNROLL
-	for (uint32_t mb = 0; mb < DIM / 16; mb++)
+	for (uint32_t mb = 0; mb < DIM / 16; mb++) {
+		loads_in_order();
 		values_multiply<DIM, NT>(c, v, bricks, mb, w, &o[mb]);
+	}
 }
 
 /* The sum of @x over the lanes that have the same columns. */
@@ -258,6 +261,7 @@ DEVICE void values_add_codes(C c, const struct values &v,
 		if (mt == 0 || (C::TILES == 4 && mt % (DIM / 64) == 0 &&
 				mt * 16 % v.group == 0))
 			weights_load<NT>(v, mt * 16 / v.group, p, w, bias);
+		loads_in_order();
 		UNROLL
 		for (uint32_t i = 0; i < C::HIGH; i++)
 			product_zero(acc[i]);

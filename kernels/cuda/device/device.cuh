@@ -19,6 +19,31 @@
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("unroll 1")
 
+/*
+ * What is before this is loaded before what is after it. A compiler that moves
+ * the loads of an unrolled loop to its top runs out of registers.
+ */
+DEVICE void loads_in_order(void)
+{
+	asm volatile("" ::: "memory");
+}
+
+/*
+ * @x, as a number that a compiler knows nothing of: what is computed from it
+ * stays here, and is not kept in registers from before a loop or a branch.
+ */
+DEVICE uint32_t opaque(uint32_t x)
+{
+	asm volatile("" : "+r"(x));
+	return x;
+}
+
+DEVICE float opaque(float x)
+{
+	asm volatile("" : "+f"(x));
+	return x;
+}
+
 /* Floats, as many as the launch asks for, of the block. */
 #define SHARED_FLOATS(name) extern __shared__ float name[]
 

@@ -28,6 +28,20 @@
 #define SHARED_FLOATS(name) float *const name = (float *)simt_block.shared
 #define SHARED_BYTES(name) char *const name = (char *)simt_block.shared
 
+DEVICE uint32_t opaque(uint32_t x)
+{
+	return x;
+}
+
+DEVICE float opaque(float x)
+{
+	return x;
+}
+
+DEVICE void loads_in_order(void)
+{
+}
+
 static inline void __syncthreads(void)
 {
 	simt_sync_block();

@@ -120,6 +120,11 @@ DEVICE uint32_t f16x2_from_e5m2(uint32_t two)
 			  e5m2_to_f32((uint8_t)(two >> 8)));
 }
 
+DEVICE float divide_fast(float a, float b)
+{
+	return a / b;
+}
+
 DEVICE float exp2_fast(float x)
 {
 	const float y = exp2f(x);
