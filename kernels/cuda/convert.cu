@@ -255,7 +255,7 @@ kv_convert(const __grid_constant__ struct convert_params p)
 }
 
 /* Of sides that kv_convert() has no room for. */
-extern "C" __global__ void __launch_bounds__(CONVERT_THREADS)
+extern "C" __global__ void __launch_bounds__(CONVERT_THREADS, CONVERT_FAR_BLOCKS)
 kv_convert_far(const __grid_constant__ struct convert_params p)
 {
 	SHARED_FLOATS(shared);
