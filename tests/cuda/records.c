@@ -56,7 +56,7 @@ static uint32_t table_code_count(uint32_t format)
 		       TABLES_CODES;
 }
 
-/* Ascending in -1..1 for each layer, as far as the format has codes; then far. */
+/* Ascending in -1..1 of each layer; past the format's codes far away. */
 static void codebook(float *x, uint32_t nr, float times)
 {
 	for (uint32_t i = 0; i < RECORDS_LAYERS * TABLES_CODES; i++) {
