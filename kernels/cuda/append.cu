@@ -326,7 +326,7 @@ DEVICE struct rows rows_of(const struct kv_append_args &a, const struct span &s,
 	return r;
 }
 
-extern "C" __global__ void __launch_bounds__(APPEND_TILE_THREADS)
+extern "C" __global__ void __launch_bounds__(APPEND_TILE_THREADS, APPEND_BLOCKS)
 kv_append(const __grid_constant__ struct kv_append_args a)
 {
 	SHARED_FLOATS(shared);

@@ -13,6 +13,7 @@
 
 #define APPEND_TILE 16u
 #define APPEND_TILE_THREADS 128u
+#define APPEND_BLOCKS 8u /* on a multiprocessor, at least: 64 registers */
 
 /* Tiles that the rows of one sequence are in. */
 KV_INLINE uint32_t append_tiles(uint32_t pos, uint32_t nr_rows)

@@ -13,7 +13,7 @@
 #define NAN_MIN 0x7e00u	    /* f16: min of what could not be coded */
 #define ONE_NAN 0x7fc00000u /* f32: what the host's arithmetic makes */
 
-/* To the nearest even of @mantissa bits above exponent -@bias; not too large. */
+/* To the nearest even of @mantissa bits above exponent -@bias; in range. */
 DEVICE uint32_t fp8_round(float x, uint32_t mantissa, uint32_t bias)
 {
 	const uint32_t drop = 23 - mantissa;

@@ -55,7 +55,8 @@ template <typename VALUES> struct affine_coder {
 };
 
 template <typename VALUES>
-DEVICE uint32_t code_of(const struct affine_coder<VALUES> &a, uint32_t t, uint32_t d)
+DEVICE uint32_t code_of(const struct affine_coder<VALUES> &a, uint32_t t,
+			 uint32_t d)
 {
 	return affine_code(f16_round(value_at(a.v, t, d)), a.min[t], a.inv[t],
 			   a.top);
@@ -85,9 +86,8 @@ DEVICE bool fp8_convert(const struct side &to, const VALUES &v,
 			const struct room &r)
 {
 	const struct kv_tables *tb = v.source->tables;
-	struct fp8_coder<VALUES> f = { v, to.place.format,
-			       fp8_scale(tb, to.place.is_v, to.layer, to.head),
-			       false };
+	const float scale = fp8_scale(tb, to.place.is_v, to.layer, to.head);
+	struct fp8_coder<VALUES> f = { v, to.place.format, scale, false };
 
 	if (threadIdx.x == 0)
 		*(float *)to.meta = f.scale;
@@ -100,7 +100,8 @@ DEVICE bool affine_convert(const struct side &to, const VALUES &v,
 			   const struct room &r)
 {
 	float *min = r.floats, *inv = min + to.place.tokens;
-	struct affine_coder<VALUES> a = { v, min, inv, code_top(to.place.format) };
+	struct affine_coder<VALUES> a = { v, min, inv,
+					  code_top(to.place.format) };
 	bool bad = false;
 
 	for (uint32_t t = warp_here(); t < v.tokens;
@@ -255,7 +256,8 @@ kv_convert(const __grid_constant__ struct convert_params p)
 }
 
 /* Of sides that kv_convert() has no room for. */
-extern "C" __global__ void __launch_bounds__(CONVERT_THREADS)
+extern "C" __global__ void
+__launch_bounds__(CONVERT_THREADS, CONVERT_FAR_BLOCKS)
 kv_convert_far(const __grid_constant__ struct convert_params p)
 {
 	SHARED_FLOATS(shared);

@@ -14,7 +14,8 @@
 #include "kernels/kernels.h"
 
 #define CONVERT_THREADS 256u
-#define CONVERT_BLOCKS 3u	/* on a multiprocessor, at least: 80 registers */
+#define CONVERT_BLOCKS 3u	/* on a multiprocessor: 80 registers */
+#define CONVERT_FAR_BLOCKS 2u
 #define CONVERT_PAGES 65535u	/* blocks of pages; a block takes more */
 #define CONVERT_BINS 256u	/* of a histogram */
 #define CONVERT_SCRATCH 64u	/* words */

@@ -17,7 +17,8 @@ template <typename VALUES> struct kivi_coder {
 };
 
 template <typename VALUES>
-DEVICE uint32_t code_of(const struct kivi_coder<VALUES> &k, uint32_t t, uint32_t d)
+DEVICE uint32_t code_of(const struct kivi_coder<VALUES> &k, uint32_t t,
+			 uint32_t d)
 {
 	const struct side &s = k.to;
 	struct affine_meta m;

@@ -39,7 +39,8 @@ template <typename VALUES> struct kvarn_coder {
 };
 
 template <typename VALUES>
-DEVICE uint32_t code_of(const struct kvarn_coder<VALUES> &k, uint32_t t, uint32_t d)
+DEVICE uint32_t code_of(const struct kvarn_coder<VALUES> &k, uint32_t t,
+			 uint32_t d)
 {
 	const uint32_t row = k.is_v ? t : d;
 	const float y = value_at(k.v, t, d) * k.inv[k.is_v ? d : t];
@@ -276,7 +277,8 @@ DEVICE void kvarn_refuse(const struct side &s)
 
 /* Metadata of rows, by the factors in @m.best. Return: as kvarn_row(). */
 template <typename VALUES>
-DEVICE bool kvarn_rows(const struct side &to, const struct tile<VALUES> &m, float top)
+DEVICE bool kvarn_rows(const struct side &to, const struct tile<VALUES> &m,
+		       float top)
 {
 	const bool is_v = to.place.is_v;
 	const struct axis col = is_v ? m.channel : m.token;

@@ -14,7 +14,7 @@
 
 #include "kernels/cuda/values.cuh"
 
-#define KVQUANT_TABLES 32u /* of scratch: lut, then out; before it block_any's */
+#define KVQUANT_TABLES 32u /* lut, then out, in scratch after block_any()'s */
 
 template <typename VALUES> struct kvquant_coder {
 	const VALUES &v;
@@ -95,8 +95,8 @@ DEVICE uint32_t kvquant_key(const struct kvquant_coder<VALUES> &k, uint32_t t,
 
 /* As its entry in the list has it; an outlier. */
 template <typename VALUES>
-DEVICE uint16_t kvquant_residual(const struct kvquant_coder<VALUES> &k, uint32_t t,
-				 uint32_t d)
+DEVICE uint16_t kvquant_residual(const struct kvquant_coder<VALUES> &k,
+				 uint32_t t, uint32_t d)
 {
 	const float x = value_at(k.v, t, d);
 	const struct span_of_codes s = kvquant_span(k, t, d);
@@ -109,7 +109,8 @@ DEVICE uint16_t kvquant_residual(const struct kvquant_coder<VALUES> &k, uint32_t
 }
 
 template <typename VALUES>
-DEVICE uint32_t code_of(const struct kvquant_coder<VALUES> &k, uint32_t t, uint32_t d)
+DEVICE uint32_t code_of(const struct kvquant_coder<VALUES> &k, uint32_t t,
+			 uint32_t d)
 {
 	const float x = value_at(k.v, t, d);
 	bool past;
@@ -194,8 +195,8 @@ DEVICE uint32_t bin_of_nth(const uint32_t *bins, uint32_t n,
 
 /* Bins of the 8 bits at @shift, of keys that begin as @prefix does. */
 template <typename VALUES>
-DEVICE bool bins_fill(const struct kvquant_coder<VALUES> &k, const struct room &r,
-		      uint32_t prefix, uint32_t shift)
+DEVICE bool bins_fill(const struct kvquant_coder<VALUES> &k,
+		      const struct room &r, uint32_t prefix, uint32_t shift)
 {
 	const uint32_t nr = k.v.tokens * k.v.dim;
 	const uint32_t known = shift < 24 ? 0xffffffffu << (shift + 8) : 0;
@@ -221,8 +222,8 @@ DEVICE bool bins_fill(const struct kvquant_coder<VALUES> &k, const struct room &
  * there are. Return: whether a residual that this thread saw is past f16.
  */
 template <typename VALUES>
-DEVICE bool kvquant_select(struct kvquant_coder<VALUES> &k, const struct room &r,
-			   uint32_t cap, uint32_t *ret_nr)
+DEVICE bool kvquant_select(struct kvquant_coder<VALUES> &k,
+			   const struct room &r, uint32_t cap, uint32_t *ret_nr)
 {
 	uint32_t prefix = 0, left = cap, shift = 24, above, nr = 0;
 	const bool past = bins_fill(k, r, 0, shift);
@@ -250,8 +251,8 @@ DEVICE bool kvquant_select(struct kvquant_coder<VALUES> &k, const struct room &r
 
 /* Outliers in order of place: each warp has a part of the side. */
 template <typename VALUES>
-DEVICE void list_store(const struct kvquant_coder<VALUES> &k, const struct room &r,
-		       uint32_t cap, uint32_t nr)
+DEVICE void list_store(const struct kvquant_coder<VALUES> &k,
+		       const struct room &r, uint32_t cap, uint32_t nr)
 {
 	const uint32_t warps = CONVERT_THREADS / WARP;
 	const uint32_t part = k.v.tokens * k.v.dim / warps;

@@ -23,7 +23,8 @@ DEVICE float clip(float x, float limit)
 }
 
 template <typename VALUES>
-DEVICE uint32_t code_of(const struct oscar_coder<VALUES> &o, uint32_t t, uint32_t d)
+DEVICE uint32_t code_of(const struct oscar_coder<VALUES> &o, uint32_t t,
+			 uint32_t d)
 {
 	const float scale = o.scale[t];
 	float q;

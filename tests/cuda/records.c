@@ -56,7 +56,7 @@ static uint32_t table_code_count(uint32_t format)
 		       TABLES_CODES;
 }
 
-/* Ascending in -1..1 for each layer, as far as the format has codes; then far. */
+/* Ascending in -1..1 of each layer; past the format's codes far away. */
 static void codebook(float *x, uint32_t nr, float times)
 {
 	for (uint32_t i = 0; i < RECORDS_LAYERS * TABLES_CODES; i++) {
@@ -176,6 +176,21 @@ static void strides_set(float *x, uint32_t tokens, uint32_t dim)
 				   random_below(7));
 }
 
+/* What is within f16, but what is made of it need not be. */
+static void edge_set(float *x, uint32_t tokens, uint32_t dim)
+{
+	const uint32_t by_token = random_below(2);
+	const uint32_t n = by_token ? dim : tokens;
+	const uint32_t stride = by_token ? 1 : dim;
+	const uint32_t far = random_below(2) * random_below(n);
+	uint32_t i;
+
+	x += by_token ? (size_t)random_below(tokens) * dim : random_below(dim);
+	for (i = 0; i < n; i++) /* the whole span, or one element far away */
+		x[i * stride] = far ? (i == far ? 65504 : -60000) :
+				      (i % 2 ? 65504 : -65504);
+}
+
 void values_random(float *x, uint32_t tokens, uint32_t dim)
 {
 	static const float bad[] = { NAN, -NAN, INFINITY, -INFINITY, 1e30f };
@@ -183,7 +198,7 @@ void values_random(float *x, uint32_t tokens, uint32_t dim)
 	uint32_t i;
 
 	for (i = 0; i < n; i++)
-		x[i] = random_normal() * (kind == 1 ? 1e-3f : 1);
+		x[i] = random_normal() * (kind % 10 == 1 ? 1e-3f : 1);
 	if (kind < 3) /* nearly all of it plain */
 		for (i = n / 100; i; i--)
 			x[random_below(n)] *= 20;
@@ -196,6 +211,8 @@ void values_random(float *x, uint32_t tokens, uint32_t dim)
 			x[i] = f32_from_bits((uint32_t)random_u64());
 	else if (kind == 10)
 		x[random_below(n)] = bad[random_below(5)];
+	else
+		edge_set(x, tokens, dim);
 }
 
 /* ---- pages in either order ---- */

@@ -38,7 +38,8 @@ void tables_fini(struct tables *t);
 
 /*
  * Rows of numbers: roughly normal; with outliers; with rows and columns that
- * are zero, constant, huge or subnormal; any bits at all; one NaN or Inf.
+ * are zero, constant, huge or subnormal; any bits at all; one NaN or Inf; a
+ * row or a column at the ends of f16.
  */
 void values_random(float *x, uint32_t tokens, uint32_t dim);
 

@@ -114,17 +114,19 @@ static void run_init(struct run *r, const struct job *j)
 {
 	const uint32_t nr = j->nr_pages ? j->nr_pages : PAGES;
 	uint32_t i;
+	size_t bytes;
 
 	*r = (struct run){ .g = records_geometry(j->k_format, j->v_format,
 						 j->tokens, j->k_dim,
 						 j->v_dim) };
 	tables_init(&r->tables, &r->g);
 	layouts_init(r, j);
+	bytes = (size_t)r->page_bytes * PAGES;
 	for (i = 0; i < 2; i++) {
 		r->host[i] = xcalloc(r->page_bytes, PAGES);
 		r->image[i] = xcalloc(r->page_bytes, PAGES);
-		memset(r->host[i], RECORDS_GARBAGE, (size_t)r->page_bytes * PAGES);
-		memset(r->image[i], RECORDS_GARBAGE, (size_t)r->page_bytes * PAGES);
+		memset(r->host[i], RECORDS_GARBAGE, bytes);
+		memset(r->image[i], RECORDS_GARBAGE, bytes);
 	}
 	for (i = 0; i < nr; i++) {
 		uint32_t from = i % 2 * 2;
