@@ -578,8 +578,11 @@ DEVICE void item_run(const struct mma_params &p, const struct item &x,
 		     const struct gathering &b, struct ring &ring,
 		     const struct view &w)
 {
+	/* By the end of the last quad the block may have another item. */
+	const uint32_t last_quad = x.last_quad;
+
 	ring_begin(ring);
-	for (uint32_t quad = x.first_quad; quad < x.last_quad; quad++) {
+	for (uint32_t quad = x.first_quad; quad < last_quad; quad++) {
 		const uint32_t first = quad * MMA_QUAD + ring.warp * MMA_RUN;
 		struct run<DIM, NT> r;
 		const uint8_t *codes;
