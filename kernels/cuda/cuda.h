@@ -43,6 +43,16 @@ void kv_cuda_free(struct kv_cuda *kc);
 int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 		   cu_stream stream);
 
+/**
+ * kv_cuda_convert() - kernels.h's convert
+ *
+ * The pages of one launch may be of any layouts; all layers go at once.
+ *
+ * Return: 0, or cu_errno() of the launch.
+ */
+int kv_cuda_convert(struct kv_cuda *kc, const struct kv_convert_args *a,
+		    cu_stream stream);
+
 /* What attention may use besides its arguments. */
 struct kv_cuda_scratch {
 	cu_ptr ptr;		/* device memory, this call's alone until its
