@@ -44,6 +44,7 @@ struct device_place {
 struct device {
 	const struct device_ops *ops;
 	bool writable;			/* segments can be written */
+	bool at_once;			/* calls are done when they return */
 	uint32_t nr_segments;
 	uint32_t room;			/* of the arrays */
 	const void **read_only;		/* [nr_segments] addresses */
@@ -103,14 +104,13 @@ struct device_ops {
 	/**
 	 * convert() - run or record kernels.h's convert
 	 * @a:		pages is a host array that need not outlive the call;
-	 *		bases is filled in here; nonfinite is the host's, set
-	 *		before the call returns where the device works at once.
-	 *		NULL where knows() refuses what needs it
+	 *		bases and nonfinite are filled in here
+	 * @nonfinite:	[a->nr_pages], as for append(); NULL: of no interest
 	 *
 	 * Return: 0, -ENOMEM, -EIO.
 	 */
 	int (*convert)(struct device *d, struct kv_convert_args *a,
-		       kvd_stream stream);
+		       uint32_t *const *nonfinite, kvd_stream stream);
 
 	/* Have the kernels of this device what @g asks for? */
 	bool (*knows)(const struct kvd_geometry *g);

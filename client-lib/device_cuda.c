@@ -5,7 +5,7 @@
  * Everything happens in the caller's current context, which must be the same
  * one from open() to close(). A descriptor is mapped twice, for reading and
  * for writing; an IPC handle opens to one address that takes both. Kernels
- * find a segment's address in tables in device memory, of fixed size so that
+ * find a segment's address in arrays in device memory, of fixed size so that
  * they never move.
  *
  * Block tables and flags cross through device_cuda_stage; scratch for
@@ -18,6 +18,7 @@
 #include <string.h>
 #include "client-lib/device.h"
 #include "client-lib/device_cuda_stage.h"
+#include "client-lib/device_cuda_tables.h"
 #include "kernels/cuda/cuda.h"
 #include "proto/wire.h"
 
@@ -34,10 +35,11 @@ struct device_cuda {
 	const struct cuda_driver *cu;
 	struct kv_cuda *kc;
 	cu_device gpu;		/* of the context */
-	cu_stream stream;	/* for the tables */
-	cu_ptr tables;		/* [MAX_SEGMENTS] read-only, then writable */
+	cu_stream stream;	/* for bases and tables */
+	cu_ptr bases;		/* [MAX_SEGMENTS] read-only, then writable */
 	struct segment *segments; /* [nr_segments] */
 	struct stage stage;
+	struct cuda_tables kv_tables[KVD_MAX_GROUPS];
 	cu_ptr scratch;
 	uint64_t scratch_bytes;
 	cu_event scratch_free;	/* the last call that used it is done */
@@ -95,10 +97,10 @@ static int cuda_start(struct device_cuda *c, const char *spec)
 		c->scratch_free = NULL;
 		return r;
 	}
-	r = result(c->cu->cuMemAlloc(&c->tables,
+	r = result(c->cu->cuMemAlloc(&c->bases,
 				     2 * MAX_SEGMENTS * sizeof(cu_ptr)));
 	if (r) {
-		c->tables = 0;
+		c->bases = 0;
 		return r;
 	}
 	r = stage_init(&c->stage, c->cu);
@@ -129,13 +131,14 @@ static void cuda_close(struct device *d)
 	if (!d)
 		return;
 	stage_fini(&c->stage);
+	cuda_tables_fini(c->kv_tables, c->cu);
 	for (uint32_t i = 0; i < d->nr_segments; i++)
 		segment_unmap(c, &c->segments[i]);
 	kv_cuda_free(c->kc);
 	if (c->scratch)
 		c->cu->cuMemFree(c->scratch);
-	if (c->tables)
-		c->cu->cuMemFree(c->tables);
+	if (c->bases)
+		c->cu->cuMemFree(c->bases);
 	if (c->scratch_free)
 		c->cu->cuEventDestroy(c->scratch_free);
 	if (c->stream)
@@ -160,7 +163,7 @@ static int cuda_open(const char *spec, bool writable, struct device **ret)
 		cuda_close(&c->d);
 		return r;
 	}
-	c->d.device_read_only = (const void *const *)(uintptr_t)c->tables;
+	c->d.device_read_only = (const void *const *)(uintptr_t)c->bases;
 	*ret = &c->d;
 	return 0;
 }
@@ -234,18 +237,18 @@ static int ipc_map(struct device_cuda *c, const uint8_t *bytes,
 	return r;
 }
 
-/* Enters a segment into the kernels' tables; done when it returns. */
-static int tables_set(struct device_cuda *c, uint32_t i,
+/* Enters a segment into the kernels' arrays; done when it returns. */
+static int bases_set(struct device_cuda *c, uint32_t i,
 		      const struct segment *s)
 {
 	const uint64_t bytes = sizeof(cu_ptr);
 	cu_result err;
 
-	err = c->cu->cuMemcpyHtoDAsync(c->tables + i * bytes, &s->ro, bytes,
+	err = c->cu->cuMemcpyHtoDAsync(c->bases + i * bytes, &s->ro, bytes,
 				       c->stream);
 	if (!err)
 		err = c->cu->cuMemcpyHtoDAsync(
-			c->tables + (MAX_SEGMENTS + i) * bytes, &s->rw, bytes,
+			c->bases + (MAX_SEGMENTS + i) * bytes, &s->rw, bytes,
 			c->stream);
 	if (!err)
 		err = c->cu->cuStreamSynchronize(c->stream);
@@ -283,7 +286,7 @@ static int cuda_map(struct device *d, const struct device_segment *what)
 		r = ipc_map(c, what->ipc_handle, &s);
 	if (r)
 		return r;
-	r = tables_set(c, i, &s);
+	r = bases_set(c, i, &s);
 	if (r) {
 		segment_unmap(c, &s);
 		return r;
@@ -305,15 +308,27 @@ static bool capturing(const struct device_cuda *c, kvd_stream stream)
 	       status != CU_CAPTURE_NONE;
 }
 
-/* A call's arrays: seqs, then pages, then room for @nr_flags words. */
+/* One array of a call, and the pointer to it. */
+struct array {
+	const void **at;
+	uint64_t bytes;		/* a multiple of 8 */
+};
+
+/* What a call brings: two arrays, then room for @nr_flags words. */
 struct arrays {
-	const struct kv_seq **seqs;
-	const struct kv_page_ref **pages;
-	uint32_t nr_seqs;
-	uint32_t nr_pages;
+	struct array array[2];
 	uint32_t nr_flags;
 	uint32_t *flags;	/* page-locked, zero */
 };
+
+static struct arrays arrays_of(const struct kv_seq **seqs, uint32_t nr_seqs,
+			       const struct kv_page_ref **pages,
+			       uint32_t nr_pages)
+{
+	return (struct arrays){ .array = {
+		{ (const void **)seqs, nr_seqs * sizeof(**seqs) },
+		{ (const void **)pages, nr_pages * sizeof(**pages) } } };
+}
 
 /*
  * Takes a slot, copies the arrays into it, records their copy to the device
@@ -323,27 +338,59 @@ struct arrays {
 static int arrays_send(struct device_cuda *c, struct arrays *a,
 		       struct stage_slot **ret, kvd_stream stream)
 {
-	const uint64_t seqs = (uint64_t)a->nr_seqs * sizeof(**a->seqs);
-	const uint64_t pages = (uint64_t)a->nr_pages * sizeof(**a->pages);
+	const uint64_t bytes = a->array[0].bytes + a->array[1].bytes;
+	uint64_t done = 0;
 	char *host;
 	cu_ptr device;
 	int r;
 
-	if (capturing(c, stream))
-		return -EIO;
-	r = stage_begin(&c->stage, seqs + pages + a->nr_flags * 4ull, ret);
+	r = stage_begin(&c->stage, bytes + a->nr_flags * 4ull, ret);
 	if (r)
 		return r;
 	host = stage_host(&c->stage, *ret);
 	device = stage_device(&c->stage, *ret);
-	memcpy(host, *a->seqs, seqs);
-	memcpy(host + seqs, *a->pages, pages);
-	a->flags = (uint32_t *)(void *)(host + seqs + pages);
+	for (int i = 0; i < 2; i++) {
+		struct array *x = &a->array[i];
+
+		if (!x->bytes)
+			continue;
+		memcpy(host + done, *x->at, x->bytes);
+		*x->at = (const void *)(uintptr_t)(device + done);
+		done += x->bytes;
+	}
+	a->flags = (uint32_t *)(void *)(host + bytes);
 	memset(a->flags, 0, a->nr_flags * 4ull);
-	*a->seqs = (const struct kv_seq *)(uintptr_t)device;
-	*a->pages = (const struct kv_page_ref *)(uintptr_t)(device + seqs);
-	return result(c->cu->cuMemcpyHtoDAsync(device, host, seqs + pages,
-					       stream));
+	return result(c->cu->cuMemcpyHtoDAsync(device, host, bytes, stream));
+}
+
+/* Expects flags of the slot's call, for @nonfinite. */
+static int arrays_flags(const struct arrays *a, struct stage_slot *slot,
+			uint32_t *const *nonfinite)
+{
+	return nonfinite ? stage_flags(slot, a->flags, a->nr_flags, nonfinite) :
+			   0;
+}
+
+/* Tables of the call's group, in the device's memory. */
+static int tables_send(struct device_cuda *c, const struct page_layout *l,
+		       const struct kv_tables **at)
+{
+	const struct cuda_tables_way way = { c->cu, c->stream, &c->stage };
+
+	return cuda_tables_get(c->kv_tables, &way, l, *at, at);
+}
+
+/* Before a call's slot is taken: what it needs for longer than it runs. */
+static int call_begin(struct device_cuda *c, const struct page_layout *l,
+		       const struct kv_tables **tables, kvd_stream stream)
+{
+	return capturing(c, stream) ? -EIO : tables_send(c, l, tables);
+}
+
+static void *const *writable_bases(const struct device_cuda *c)
+{
+	return (void *const *)(uintptr_t)(c->bases +
+					  MAX_SEGMENTS * sizeof(cu_ptr));
 }
 
 static int cuda_append(struct device *d, struct kv_append_args *a,
@@ -351,19 +398,21 @@ static int cuda_append(struct device *d, struct kv_append_args *a,
 		       kvd_stream stream)
 {
 	struct device_cuda *c = (struct device_cuda *)d;
-	struct arrays arrays = { &a->seqs, &a->pages, a->nr_seqs, nr_pages,
-				 a->nr_seqs };
+	struct arrays arrays = arrays_of(&a->seqs, a->nr_seqs, &a->pages,
+					 nr_pages);
 	struct stage_slot *slot;
 	int r, end;
 
-	r = arrays_send(c, &arrays, &slot, stream);
+	arrays.nr_flags = a->nr_seqs;
+	r = call_begin(c, &a->layouts[0], &a->tables, stream);
+	if (!r)
+		r = arrays_send(c, &arrays, &slot, stream);
 	if (r)
 		return r;
-	r = stage_flags(slot, arrays.flags, a->nr_seqs, nonfinite);
+	r = arrays_flags(&arrays, slot, nonfinite);
 	if (!r) {
 		a->nonfinite = arrays.flags;
-		a->bases = (void *const *)(uintptr_t)(
-			c->tables + MAX_SEGMENTS * sizeof(cu_ptr));
+		a->bases = writable_bases(c);
 		r = kv_cuda_append(c->kc, a, stream);
 	}
 	end = stage_end(&c->stage, stream);
@@ -419,13 +468,16 @@ static int cuda_attend(struct device *d, struct kv_attend_args *a,
 		       uint32_t nr_pages, kvd_stream stream)
 {
 	struct device_cuda *c = (struct device_cuda *)d;
-	struct arrays arrays = { &a->seqs, &a->pages, a->nr_seqs, nr_pages };
+	struct arrays arrays = arrays_of(&a->seqs, a->nr_seqs, &a->pages,
+					 nr_pages);
 	const struct kv_cuda_batch batch = batch_of(a);
 	struct kv_cuda_scratch scratch;
 	struct stage_slot *slot;
 	int r, end;
 
-	r = arrays_send(c, &arrays, &slot, stream);
+	r = call_begin(c, &a->layouts[0], &a->tables, stream);
+	if (!r)
+		r = arrays_send(c, &arrays, &slot, stream);
 	if (r)
 		return r;
 	a->bases = c->d.device_read_only;
@@ -437,11 +489,36 @@ static int cuda_attend(struct device *d, struct kv_attend_args *a,
 	return r == -ENOMEM ? r : r ? -EIO : end;
 }
 
-/* What append.cu and attend.cu have: 8 and 16 bits, rows as they come. */
+static int cuda_convert(struct device *d, struct kv_convert_args *a,
+			uint32_t *const *nonfinite, kvd_stream stream)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	struct arrays arrays = {
+		.array = { { (const void **)&a->pages,
+			     a->nr_pages * sizeof(*a->pages) } },
+		.nr_flags = a->nr_pages,
+	};
+	struct stage_slot *slot;
+	int r, end;
+
+	r = call_begin(c, &a->layouts[0], &a->tables, stream);
+	if (!r)
+		r = arrays_send(c, &arrays, &slot, stream);
+	if (r)
+		return r;
+	r = arrays_flags(&arrays, slot, nonfinite);
+	if (!r) {
+		a->nonfinite = arrays.flags;
+		a->bases = writable_bases(c);
+		r = kv_cuda_convert(c->kc, a, stream);
+	}
+	end = stage_end(&c->stage, stream);
+	return r == -ENOMEM ? r : r ? -EIO : end;
+}
+
 static bool cuda_knows(const struct kvd_geometry *g)
 {
-	return g->k_format <= KVD_INT8 && g->v_format <= KVD_INT8 &&
-	       g->rope_order != KVD_ROPE_PRE;
+	return true;
 }
 
 static int cuda_copy(struct device *d, struct device_place dst,
@@ -536,6 +613,7 @@ const struct device_ops device_cuda_ops = {
 	.map = cuda_map,
 	.append = cuda_append,
 	.attend = cuda_attend,
+	.convert = cuda_convert,
 	.knows = cuda_knows,
 	.copy = cuda_copy,
 	.event_record = cuda_event_record,

@@ -17,7 +17,7 @@
 struct device_host {
 	struct device d;	/* first */
 	uint64_t *bytes;	/* [nr_segments] */
-	uint32_t *nonfinite;	/* [room] of one append */
+	uint32_t *nonfinite;	/* [room] of one call */
 	uint32_t room;
 };
 
@@ -29,6 +29,7 @@ static int host_open(const char *spec, bool writable, struct device **ret)
 		return -ENOMEM;
 	h->d.ops = &device_host_ops;
 	h->d.writable = writable;
+	h->d.at_once = true;
 	*ret = &h->d;
 	return 0;
 }
@@ -85,27 +86,37 @@ static int host_map(struct device *d, const struct device_segment *s)
 	return 0;
 }
 
+/* @nr flags of a call, clear. NULL: no memory. */
+static uint32_t *flags_get(struct device_host *h, uint32_t nr)
+{
+	if (nr > h->room) {
+		uint32_t *p = realloc(h->nonfinite, 2ULL * nr * sizeof(*p));
+
+		if (!p)
+			return NULL;
+		h->nonfinite = p;
+		h->room = 2 * nr;
+	}
+	memset(h->nonfinite, 0, nr * sizeof(*h->nonfinite));
+	return h->nonfinite;
+}
+
+static void flags_put(const uint32_t *flags, uint32_t nr, uint32_t *const *to)
+{
+	for (uint32_t i = 0; to && i < nr; i++)
+		*to[i] |= flags[i];
+}
+
 static int host_append(struct device *d, struct kv_append_args *a,
 		       uint32_t nr_pages, uint32_t *const *nonfinite,
 		       kvd_stream stream)
 {
-	struct device_host *h = (struct device_host *)d;
-
-	if (a->nr_seqs > h->room) {
-		uint32_t *p = realloc(h->nonfinite,
-				      2ULL * a->nr_seqs * sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		h->nonfinite = p;
-		h->room = 2 * a->nr_seqs;
-	}
-	memset(h->nonfinite, 0, a->nr_seqs * sizeof(*h->nonfinite));
-	a->nonfinite = h->nonfinite;
+	a->nonfinite = flags_get((struct device_host *)d, a->nr_seqs);
+	if (!a->nonfinite)
+		return -ENOMEM;
 	a->bases = d->writable_at;
 	host_kernels()->append(a);
-	for (uint32_t i = 0; i < a->nr_seqs; i++)
-		*nonfinite[i] |= h->nonfinite[i];
+	flags_put(a->nonfinite, a->nr_seqs, nonfinite);
 	return 0;
 }
 
@@ -117,10 +128,14 @@ static int host_attend(struct device *d, struct kv_attend_args *a,
 }
 
 static int host_convert(struct device *d, struct kv_convert_args *a,
-			kvd_stream stream)
+			uint32_t *const *nonfinite, kvd_stream stream)
 {
+	a->nonfinite = flags_get((struct device_host *)d, a->nr_pages);
+	if (!a->nonfinite)
+		return -ENOMEM;
 	a->bases = d->writable_at;
 	host_kernels()->convert(a);
+	flags_put(a->nonfinite, a->nr_pages, nonfinite);
 	return 0;
 }
 

@@ -21,7 +21,7 @@ struct retired;
 
 STAILQ_HEAD(retired_list, retired);
 
-/* A word that append sets when it meets NaN or Inf. Kernels write to it. */
+/* A word that append or convert sets when it meets NaN or Inf. */
 struct flag {
 	uint32_t word;
 	uint32_t refs;

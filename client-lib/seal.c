@@ -6,7 +6,8 @@
  * a layer quantizes that layer at once, so that the tokens after it, also those
  * of the same call, see what everybody will see. The open page keeps the exact
  * rows until they are committed: fewer tokens may be committed than were
- * appended, and the others then be written again.
+ * appended, and the others then be written again. It also stays until the
+ * device has found no NaN and no Inf in it.
  */
 #include <errno.h>
 #include <string.h>
@@ -28,26 +29,58 @@ struct seal {
 	kvd_stream stream;
 };
 
-/* A page that cannot be quantized stays as it is, and is not published. */
-static void seal_refuse(struct seal *s, uint32_t i)
+void seal_unflag(struct kvd_seq *seq, struct table *t, uint32_t i)
 {
-	struct kvd_seq *seq = s->seqs[i];
-	struct table *t = &seq->tables[s->group];
-	uint32_t block = s->blocks[i];
+	if (t->refused[i])
+		retire(seq->sp, &(struct retire){ .flag = t->refused[i],
+						  .idle = seq->closing },
+		       seq->stream);
+	t->refused[i] = NULL;
+}
+
+/* A page that cannot be quantized stays as it is, and is not published. */
+static void seal_refuse(struct kvd_seq *seq, uint32_t group, uint32_t block,
+			kvd_stream stream)
+{
+	struct table *t = &seq->tables[group];
 
 	if (!t->opens[block])
 		return;
-	retire(s->sp, &(struct retire){ .holds = &t->holds[block], .nr = 1 },
-	       s->stream);
-	table_set(seq, s->group, block, t->opens[block]);
+	retire(seq->sp, &(struct retire){ .holds = &t->holds[block], .nr = 1,
+					  .idle = seq->closing },
+	       stream);
+	table_set(seq, group, block, t->opens[block]);
 	t->opens[block] = NULL;
 	seq->flag->word = 1;
+}
+
+/* Where the device is to say that block number @i cannot be quantized. */
+static uint32_t *seal_word(struct seal *s, uint32_t i, uint32_t *at_once)
+{
+	struct table *t = &s->seqs[i]->tables[s->group];
+	struct flag **f = &t->refused[s->blocks[i]];
+
+	if (s->sp->device->at_once)
+		return at_once;
+	if (!*f)
+		*f = flag_new();
+	return *f ? &(*f)->word : NULL;
+}
+
+static int seal_words(struct seal *s, uint32_t *at_once, uint32_t **ret)
+{
+	for (uint32_t i = 0; i < s->nr; i++) {
+		ret[i] = seal_word(s, i, &at_once[i]);
+		if (!ret[i])
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 static int seal_run(struct seal *s)
 {
 	struct kvd_space *sp = s->sp;
-	uint32_t nonfinite[SEAL_PAGES] = { 0 };
+	uint32_t at_once[SEAL_PAGES] = { 0 }, *nonfinite[SEAL_PAGES];
 	struct kv_convert_args a = {
 		.layouts = { sp->layouts[s->group],
 			     sp->layouts[sp->sealed_class[s->group]] },
@@ -55,7 +88,6 @@ static int seal_run(struct seal *s)
 		.nr_pages = s->nr,
 		.first_layer = s->layer,
 		.nr_layers = s->nr_layers,
-		.nonfinite = nonfinite,
 		.nr_threads = sp->opts.nr_threads,
 	};
 	int r;
@@ -64,12 +96,16 @@ static int seal_run(struct seal *s)
 		return 0;
 	r = tables_get(sp, s->group, 0, &a.tables);
 	if (!r)
-		r = sp->device->ops->convert(sp->device, &a, s->stream);
+		r = seal_words(s, at_once, nonfinite);
+	if (!r)
+		r = sp->device->ops->convert(sp->device, &a, nonfinite,
+					     s->stream);
 	if (r)
 		return fail(sp->k, r, "cannot seal pages");
 	for (uint32_t i = 0; i < s->nr; i++)
-		if (nonfinite[i])
-			seal_refuse(s, i);
+		if (at_once[i])
+			seal_refuse(s->seqs[i], s->group, s->blocks[i],
+				    s->stream);
 	s->nr = 0;
 	return 0;
 }
@@ -167,26 +203,45 @@ int seal_undo(struct kvd_seq *seq, uint32_t group, uint32_t i,
 		.to = page_ref(group, to),
 		.nr_tokens = space_page_tokens(sp),
 	};
-	uint32_t nonfinite = 0;
 	struct kv_convert_args a = {
 		.layouts = { sp->layouts[group],
 			     sp->layouts[sp->sealed_class[group]] },
 		.pages = &page,
 		.nr_pages = 1,
 		.nr_layers = sp->opts.geometry.groups[group].nr_layers,
-		.nonfinite = &nonfinite,
 		.nr_threads = sp->opts.nr_threads,
 	};
 	int r = tables_get(sp, group, 0, &a.tables);
 
 	if (!r)
-		r = sp->device->ops->convert(sp->device, &a, stream);
+		r = sp->device->ops->convert(sp->device, &a, NULL, stream);
 	return r ? fail(sp->k, r, "cannot open a sealed page") : 0;
 }
 
-/* Is the open page of full block @i of no use any more? */
-static bool open_done(const struct kvd_seq *seq, uint32_t i, uint32_t full)
+void seal_settle(struct kvd_seq *seq, uint32_t tokens)
 {
+	uint32_t full = tokens / space_page_tokens(seq->sp);
+
+	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++) {
+		struct table *t = &seq->tables[g];
+
+		if (!seals(seq->sp, g))
+			continue;
+		for (uint32_t i = seq->nr_settled; i < full && i < t->nr; i++) {
+			if (t->refused[i] && t->refused[i]->word)
+				seal_refuse(seq, g, i, seq->stream);
+			flag_put(t->refused[i]);
+			t->refused[i] = NULL;
+		}
+	}
+}
+
+/* Is the open page of full block @i of no use any more? */
+static bool open_done(const struct kvd_seq *seq, const struct table *t,
+		      uint32_t i, uint32_t full)
+{
+	if (t->refused[i])
+		return false;
 	if (!seq->sp->lag)
 		return true;
 	if (i + 1 == full)
@@ -215,7 +270,7 @@ void seal_trim(struct kvd_seq *seq)
 		if (!seals(seq->sp, g))
 			continue;
 		for (uint32_t i = t->open_from; i < full && i < t->nr; i++) {
-			if (t->opens[i] && !open_done(seq, i, full))
+			if (t->opens[i] && !open_done(seq, t, i, full))
 				all = false;
 			else if (t->opens[i])
 				open_drop(seq, t, i);

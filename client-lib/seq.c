@@ -15,6 +15,7 @@ static void seq_destroy(struct kvd_seq *seq)
 		free(seq->tables[g].refs);
 		free(seq->tables[g].holds);
 		free(seq->tables[g].opens);
+		free(seq->tables[g].refused);
 		free(seq->tables[g].stored);
 		free(seq->tables[g].sealed);
 	}
@@ -246,6 +247,7 @@ int table_room(struct table *t, uint32_t nr)
 	uint32_t room = nr + nr / 2 + 8;
 	struct kv_page_ref *refs;
 	struct hold **holds;
+	struct flag **refused;
 
 	if (nr <= t->room)
 		return 0;
@@ -261,6 +263,10 @@ int table_room(struct table *t, uint32_t nr)
 	if (!holds)
 		return -ENOMEM;
 	t->opens = holds;
+	refused = realloc(t->refused, room * sizeof(struct flag *));
+	if (!refused)
+		return -ENOMEM;
+	t->refused = refused;
 	t->room = room;
 	return 0;
 }
@@ -278,6 +284,8 @@ void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr)
 						  .nr = t->nr - nr,
 						  .idle = seq->closing },
 		       seq->stream);
+	for (uint32_t i = nr; seq->sp->whole && i < t->nr; i++)
+		seal_unflag(seq, t, i);
 	t->nr = nr;
 	if (nr < t->nr_gone)
 		t->nr_gone = nr;
@@ -333,6 +341,7 @@ static void reserve_block(struct kvd_seq *seq, uint32_t group)
 	struct hold *h = NULL;
 
 	t->opens[i] = NULL;
+	t->refused[i] = NULL;
 	if (space_seals(seq->sp, group, i))
 		t->opens[i] = reserve_take(seq->sp, group);
 	else

@@ -13,6 +13,9 @@
  * see (seal.c). The open page goes when the tokens are committed; with a lag
  * that of the newest full block stays, for the tokens of the next one to see.
  * A block with NaN or Inf stays in its open page: that is then in holds[i].
+ * Where the device works later, a word of refused[i] says so when it has: the
+ * open page stays until then. Rows recorded meanwhile have attended over what
+ * the page was quantized to, which nobody else gets to see.
  *
  * Blocks are settled in order. A full block becomes settled when the work
  * that wrote it is done and it is published, or sealed in private, or refused
@@ -44,6 +47,7 @@ struct table {
 	struct kv_page_ref *refs;	/* [nr] what kernels read */
 	struct hold **holds;		/* [nr] NULL: absent, or not yet sealed */
 	struct hold **opens;		/* [nr] NULL: none */
+	struct flag **refused;		/* [nr] NULL: no quantizing under way */
 	uint32_t nr;
 	uint32_t room;
 	uint32_t nr_gone;		/* leading entries that left the window */
@@ -160,6 +164,12 @@ int seal_upto(struct kvd_seq *seq, uint32_t tokens, kvd_stream stream);
 /* Block @i of a group, sealed, into open page @to: all of its layers. */
 int seal_undo(struct kvd_seq *seq, uint32_t group, uint32_t i,
 	      const struct hold *to, kvd_stream stream);
+
+/* What became of the full blocks below @tokens, whose work is done. */
+void seal_settle(struct kvd_seq *seq, uint32_t tokens);
+
+/* Lets go of the flag of block @i, which work under way may yet set. */
+void seal_unflag(struct kvd_seq *seq, struct table *t, uint32_t i);
 
 /* Lets go of open pages that no token to come will see. */
 void seal_trim(struct kvd_seq *seq);

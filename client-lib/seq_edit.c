@@ -174,6 +174,7 @@ static void truncate_open(struct kvd_seq *seq, uint32_t g, uint32_t i,
 		old[0] = t->holds[i];
 		table_set(seq, g, i, copy);
 	}
+	seal_unflag(seq, t, i);
 	if (t->opens[i]) { /* it will be sealed again */
 		old[1] = t->holds[i];
 		table_set(seq, g, i, NULL);
@@ -241,6 +242,9 @@ static int fork_table(struct kvd_seq *src, struct kvd_seq *seq, uint32_t g,
 		}
 		table_set(seq, g, i, h);
 		t->opens[i] = o;
+		t->refused[i] = from->refused[i];
+		if (t->refused[i])
+			t->refused[i]->refs++;
 	}
 	t->nr_gone = from->nr_gone;
 	t->open_from = from->open_from;

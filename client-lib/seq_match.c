@@ -136,6 +136,7 @@ static void match_local(struct match *m, uint32_t all, uint32_t nr,
 		struct table *t = &seq->tables[g];
 
 		t->opens[block] = NULL;
+		t->refused[block] = NULL;
 		table_set(seq, g, block,
 			  ask_add(m, a, match_needs(m, all, block, g) ?
 						match_page(m, block, g) : 0));

@@ -278,6 +278,7 @@ int seq_settle(struct kvd_seq *seq)
 		if (!r)
 			return 0;
 		seq_unwait(seq);
+		seal_settle(seq, seq->event_tokens);
 		if (r > 0)
 			r = publish(seq, seq->event_tokens /
 					 space_page_tokens(seq->sp));

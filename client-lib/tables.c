@@ -182,6 +182,7 @@ int tables_get(struct kvd_space *sp, uint32_t group, uint32_t tokens,
 		if (rope_grow(sp, tokens / pt + 1))
 			return fail(sp->k, -ENOMEM, "out of memory");
 		t->rope_page = sp->tables.rope_page;
+		t->rope_pages = sp->tables.nr_rope_pages;
 		t->rope_token = sp->tables.rope_token;
 		t->rope_pairs = sp->opts.rope.nr_pairs;
 		t->rope_interleaved = sp->opts.rope.interleaved;

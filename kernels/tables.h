@@ -46,6 +46,7 @@ struct kv_tables {
 	 */
 	const float *rope_page;	 /* [p / page_tokens][2][rope_pairs] */
 	const float *rope_token; /* [p % page_tokens][2][rope_pairs] */
+	uint32_t rope_pages;	 /* of rope_page: who copies it needs to know */
 	uint32_t rope_pairs;
 	uint32_t rope_interleaved;
 };

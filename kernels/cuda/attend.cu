@@ -41,18 +41,18 @@ struct block {
 	float *all_max, *all_sum; /* [nr] of the splits so far */
 	float *old, *added;	/* [nr] what sums are multiplied by; the maximum
 				 * to be is in added[] while a tile is made */
-	struct rows tile;	/* keys or values of a chunk */
+	struct matrix tile;	/* keys or values of a chunk */
 	float *spare;		/* a row more */
 };
 
 /* Positions [begin, end). */
-struct span {
+struct range {
 	uint32_t begin, end;
 };
 
-DEVICE struct span span_cut(const struct span &s, uint32_t at, uint32_t n)
+DEVICE struct range range_cut(const struct range &s, uint32_t at, uint32_t n)
 {
-	struct span r;
+	struct range r;
 
 	r.begin = s.begin > at ? s.begin : at;
 	r.end = s.end - at < n ? s.end : at + n;
@@ -77,7 +77,7 @@ DEVICE struct side side_of(const struct block &b, uint32_t page, bool v)
 
 /* Tokens from @first on, of 8 or 16 bits in row order: a warp a token. */
 template <uint32_t FORMAT>
-DEVICE void rows_load(const struct rows &r, const struct side &s,
+DEVICE void rows_load(const struct matrix &r, const struct side &s,
 		      uint32_t first)
 {
 	struct affine a = {};
@@ -94,7 +94,7 @@ DEVICE void rows_load(const struct rows &r, const struct side &s,
 }
 
 /* The same in any format and order. */
-DEVICE void any_load(const struct rows &r, const struct side &s,
+DEVICE void any_load(const struct matrix &r, const struct side &s,
 		     const struct kv_tables *tb, uint32_t first)
 {
 	for (uint32_t i = row_first(); i < r.nr; i += ROW_STEP)
@@ -116,7 +116,7 @@ DEVICE void any_load(const struct rows &r, const struct side &s,
 }
 
 /* Keys or values at @p, which is of one page, into the tile. */
-DEVICE void chunk_load(struct block &b, const struct span &p, bool v)
+DEVICE void chunk_load(struct block &b, const struct range &p, bool v)
 {
 	const struct page_layout *l = &b.a->layouts[0];
 	const uint32_t page = p.begin / l->page_tokens;
@@ -274,14 +274,14 @@ DEVICE void tile_soften(const struct block &b)
  * Adds the tile at @at, of which @seen is seen, to the split: keys, then
  * values. What is not seen has a score of -inf, and its value no part.
  */
-DEVICE void tile_add(struct block &b, uint32_t at, const struct span &seen)
+DEVICE void tile_add(struct block &b, uint32_t at, const struct range &seen)
 {
 	for (uint32_t i = threadIdx.x; i < b.nr * ATTEND_TILE;
 	     i += ATTEND_THREADS)
 		b.scores[i] = -INFINITY;
 	for (uint32_t v = 0; v < 2; v++) {
 		for (uint32_t c = at; c < seen.end; c += b.chunk) {
-			const struct span p = span_cut(seen, c, b.chunk);
+			const struct range p = range_cut(seen, c, b.chunk);
 			float *scores = b.scores + (p.begin - at);
 
 			if (p.begin >= p.end)
@@ -319,15 +319,15 @@ DEVICE void clear(const struct block &b, float *max, float *sum, float *acc)
 /* Attention over the positions of split @split that the row sees. */
 DEVICE void split_attend(struct block &b, uint32_t split)
 {
-	struct span all, seen;
+	struct range all, seen;
 
 	all.begin = b.begin;
 	all.end = b.end;
-	seen = span_cut(all, split * ATTEND_SPLIT, ATTEND_SPLIT);
+	seen = range_cut(all, split * ATTEND_SPLIT, ATTEND_SPLIT);
 	clear(b, b.max, b.sum, b.acc);
 	for (uint32_t at = seen.begin / ATTEND_TILE * ATTEND_TILE;
 	     at < seen.end; at += ATTEND_TILE)
-		tile_add(b, at, span_cut(seen, at, ATTEND_TILE));
+		tile_add(b, at, range_cut(seen, at, ATTEND_TILE));
 }
 
 /* How two softmaxes weigh in their sum; @max becomes the sum's. */
@@ -413,7 +413,7 @@ DEVICE void lse_store(const struct kv_attend_args *a, uint32_t row,
 }
 
 /* Results of heads from @head on, in the basis of values. */
-DEVICE void results_store(const struct kv_attend_args *a, const struct rows &x,
+DEVICE void results_store(const struct kv_attend_args *a, const struct matrix &x,
 			  uint32_t row, uint32_t head, float *spare)
 {
 	const uint64_t out = row * a->out_stride + (uint64_t)head * x.dim;
@@ -427,7 +427,7 @@ DEVICE void results_store(const struct kv_attend_args *a, const struct rows &x,
 DEVICE void row_store(const struct block &b)
 {
 	const uint32_t dim = page_value_dim(&b.a->layouts[0]);
-	const struct rows total = { b.total, b.nr, dim, dim };
+	const struct matrix total = { b.total, b.nr, dim, dim };
 
 	for (uint32_t i = threadIdx.x; i < b.nr * dim; i += ATTEND_THREADS) {
 		const uint32_t h = i / dim;
@@ -502,7 +502,7 @@ DEVICE void queries_load(const struct block &b)
 {
 	const struct kv_attend_args *a = b.a;
 	const uint32_t dim = a->layouts[0].k_dim;
-	const struct rows q = { b.q, b.nr, dim, dim };
+	const struct matrix q = { b.q, b.nr, dim, dim };
 	const uint64_t from = b.row * a->q_stride +
 			      (uint64_t)b.first_head * dim;
 
@@ -582,7 +582,7 @@ kv_merge(const __grid_constant__ struct attend_params p)
 	const uint32_t row = blockIdx.x, head = blockIdx.y;
 	const uint32_t seq = seq_of_row(a->seqs, a->nr_seqs, row);
 	const uint32_t dim = page_value_dim(&a->layouts[0]);
-	const struct rows x = { shared, 1, dim, dim };
+	const struct matrix x = { shared, 1, dim, dim };
 
 	if (seq == a->nr_seqs)
 		return;

@@ -12,7 +12,7 @@
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/page.cuh"
 
-struct rows {
+struct matrix {
 	float *x;
 	uint32_t nr;
 	uint32_t stride;	/* floats from row to row */
@@ -32,7 +32,7 @@ DEVICE uint32_t row_lane(void)
 	return threadIdx.x % WARP;
 }
 
-DEVICE float *row_at(const struct rows &r, uint32_t i)
+DEVICE float *row_at(const struct matrix &r, uint32_t i)
 {
 	return r.x + i * r.stride;
 }
@@ -47,7 +47,7 @@ DEVICE float hadamard_scale(uint32_t n)
 	return n == 2 ? f * 0x1.6a09e6p-1f : f;
 }
 
-DEVICE void rows_hadamard(const struct rows &r)
+DEVICE void rows_hadamard(const struct matrix &r)
 {
 	const uint32_t n = hadamard_order(r.dim);
 	const float factor = hadamard_scale(n);
@@ -74,7 +74,7 @@ DEVICE void rows_hadamard(const struct rows &r)
  * Each row times a matrix of [dim][dim] whose element (i, j), of input i and
  * output j, is at i * @in + j * @out.
  */
-DEVICE void rows_multiply(const struct rows &r, const float *matrix,
+DEVICE void rows_multiply(const struct matrix &r, const float *matrix,
 			  uint32_t in, uint32_t out, float *spare)
 {
 	for (uint32_t i = 0; i < r.nr; i++) {
@@ -95,7 +95,7 @@ DEVICE void rows_multiply(const struct rows &r, const float *matrix,
 }
 
 /* Brings rows to @basis. @spare is a row of memory. */
-DEVICE void rows_apply(const struct rows &r, uint32_t basis,
+DEVICE void rows_apply(const struct matrix &r, uint32_t basis,
 		       const float *rotation, float *spare)
 {
 	if (basis == BASIS_HADAMARD)
@@ -105,7 +105,7 @@ DEVICE void rows_apply(const struct rows &r, uint32_t basis,
 }
 
 /* Brings rows back. */
-DEVICE void rows_undo(const struct rows &r, uint32_t basis,
+DEVICE void rows_undo(const struct matrix &r, uint32_t basis,
 		      const float *rotation, float *spare)
 {
 	if (basis == BASIS_HADAMARD)
@@ -128,7 +128,7 @@ DEVICE const float *rotation_of(const struct kv_attend_args *a, bool v)
 }
 
 /* Turns keys, of tokens from @first on of page @page, by RoPE's angles. */
-DEVICE void rows_turn(const struct rows &r, const struct kv_tables *tb,
+DEVICE void rows_turn(const struct matrix &r, const struct kv_tables *tb,
 		      uint32_t page, uint32_t first)
 {
 	const uint32_t n = tb->rope_pairs;

@@ -6,6 +6,11 @@
  * Each test runs over geometries that differ in what may go wrong: with and
  * without a lag, with exact first pages, exact layers, a window, K and V of
  * different kinds, in either order of codes.
+ *
+ *	client_seal [DEVICE [FIRST STEP]]
+ *
+ * Of the kinds every STEPth from the FIRST on: a device that is emulated is
+ * slow.
  */
 #include <errno.h>
 #include <math.h>
@@ -21,6 +26,7 @@
 
 static struct toy toy;
 static struct daemon d;
+static const char *device = "host";
 static uint64_t seed;
 static uint8_t salt;
 
@@ -31,6 +37,7 @@ static const struct kind {
 	uint32_t exact_group;	/* of the second group */
 	uint32_t open_format;
 	uint32_t tile_order;
+	uint32_t rope_order;
 } kinds[] = {
 	{ "kivi4", 0, UINT32_MAX, 0, KVD_F16 },
 	{ "kivi2", 0, UINT32_MAX, 0, KVD_F16 },
@@ -43,7 +50,10 @@ static const struct kind {
 	{ "k=int4h,v=fp8_e4m3", 2, 0, 1, KVD_F16 },
 	{ "kivi2", 0, UINT32_MAX, 0, KVD_F16, KVD_TILE_MMA },
 	{ "k=kvarn3,v=int4", 1, UINT32_MAX, 0, KVD_BF16, KVD_TILE_MMA },
+	{ "k=kvarn4,v=kivi4", 0, UINT32_MAX, 0, KVD_F16, KVD_TILE_ROW, KVD_ROPE_PRE },
 };
+
+static const double freq[] = { 1, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001 };
 
 static const struct kind *kind;
 
@@ -59,6 +69,9 @@ static void kind_opts(struct kvd_space_opts *o, uint8_t model)
 	o->geometry.open_format = kind->open_format;
 	o->geometry.v_group = 32;
 	o->geometry.tile_order = kind->tile_order;
+	o->geometry.rope_order = kind->rope_order;
+	o->rope.freq = freq;
+	o->rope.nr_pairs = sizeof(freq) / sizeof(*freq);
 	o->geometry.groups[1].exact = kind->exact_group;
 }
 
@@ -344,15 +357,20 @@ out:
 	free(out);
 }
 
+/* What is in 16 bits of a sequence of full pages and a tail, and @more. */
+static uint64_t bytes_16(uint32_t more)
+{
+	uint64_t page = 2ULL * 2 * P * 2 * 64; /* of group 0 */
+
+	return page * (1 + kind_lags() + toy.opts.geometry.exact_pages + more);
+}
+
 /* What is kept in 16 bits does not grow with the sequence. */
 static void test_bytes(void)
 {
 	uint32_t tokens[N];
 	struct kvd_seq *seq = fresh();
 	uint64_t open, most = 0;
-	const struct kvd_geometry *g = &toy.opts.geometry;
-	uint64_t page = 2ULL * 2 * P * 2 * 64; /* of group 0 */
-	uint32_t pages;
 
 	if (!kind_whole() || kind->window != UINT32_MAX) {
 		kvd_seq_free(seq);
@@ -364,9 +382,9 @@ static void test_bytes(void)
 		open = info_of(seq).open_bytes;
 		most = open > most ? open : most;
 	}
-	pages = 1 + kind_lags() + g->exact_pages;
-	CHECK(most == pages * page, "%s: %llu bytes in 16 bits, not %u pages",
-	      kind->formats, (unsigned long long)most, pages);
+	CHECK(most == bytes_16(0), "%s: %llu bytes in 16 bits, not %llu",
+	      kind->formats, (unsigned long long)most,
+	      (unsigned long long)bytes_16(0));
 	kvd_seq_free(seq);
 }
 
@@ -382,6 +400,11 @@ static void test_nan(void)
 	toy_nan_token = tokens[2 * P + 4] = UINT32_MAX - 1; /* no other is */
 	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "new");
 	run(seq, tokens, N, P, ref);
+	if (kind_whole() && kind->window == UINT32_MAX)
+		CHECK(info_of(seq).open_bytes == bytes_16(1), "%s: %llu bytes "
+		      "in 16 bits beside NaN, not %llu", kind->formats,
+		      (unsigned long long)info_of(seq).open_bytes,
+		      (unsigned long long)bytes_16(1));
 	kvd_seq_free(seq);
 	seq = toy_match(&toy, tokens, N - 1, &hit);
 	CHECK(hit == 2 * P, "%s: %zu tokens found", kind->formats, hit);
@@ -428,9 +451,10 @@ static void test_kind(void)
 		test_speculate, test_truncate_open, test_truncate_sealed,
 		test_bytes, test_nan, test_read_only,
 	};
+	const char *const args[] = { "--device", device, NULL };
 	struct kvd_space_opts o;
 
-	daemon_start(&d, NULL);
+	daemon_start(&d, args);
 	kind_opts(&o, 1);
 	toy_open(&toy, d.socket, &o);
 	for (size_t i = 0; i < sizeof(tests) / sizeof(*tests); i++)
@@ -440,11 +464,19 @@ static void test_kind(void)
 	daemon_stop(&d);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	int first = argc > 3 ? atoi(argv[2]) : 0;
+	int step = argc > 3 ? atoi(argv[3]) : 1;
+
 	seed = toy_seed();
-	for (kind = kinds; kind < kinds + sizeof(kinds) / sizeof(*kinds);
-	     kind++) {
+	if (argc > 1) {
+		device = argv[1];
+		if (!strncmp(device, "cuda", 4))
+			toy_on_cuda(device);
+	}
+	for (kind = kinds + first; kind < kinds + sizeof(kinds) / sizeof(*kinds);
+	     kind += step) {
 		printf("%s, %u exact pages\n", kind->formats,
 		       kind->exact_pages);
 		fflush(stdout);

@@ -6,10 +6,34 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "kernels/cuda/driver.h"
 #include "tests/client/toy.h"
 #include "tests/support/check.h"
 
 uint32_t toy_nan_token = UINT32_MAX;
+
+static const struct cuda_driver *cuda; /* NULL: the host's memory */
+
+void toy_on_cuda(const char *spec)
+{
+	const char *colon = strchr(spec, ':');
+	char why[160] = "";
+	cu_context ctx;
+
+	cuda = cuda_driver(why, sizeof(why));
+	CHECK(cuda, "%s", why);
+	CHECK(!cuda->cuInit(0) &&
+	      !cuda->cuDevicePrimaryCtxRetain(&ctx, colon ? atoi(colon + 1) : 0) &&
+	      !cuda->cuCtxSetCurrent(ctx), "no context for %s", spec);
+}
+
+void toy_sync(struct toy *t)
+{
+	if (!cuda)
+		return;
+	CHECK(!cuda->cuStreamSynchronize(NULL), "the device failed");
+	kvd_process(t->k);
+}
 
 static uint64_t mix(uint64_t x)
 {
@@ -211,7 +235,10 @@ static int feed_layer(const struct feed *f, uint32_t group, uint32_t layer)
 	make_rows(f, g, group * 64 + layer);
 	if (!f->no_append)
 		r = kvd_append(f->t->sp, &kv);
-	return r ? r : kvd_attend(f->t->sp, &at);
+	if (!r)
+		r = kvd_attend(f->t->sp, &at);
+	toy_sync(f->t);
+	return r;
 }
 
 static int feed_layers(struct feed *f)
@@ -249,6 +276,7 @@ int toy_feed(struct toy *t, const struct kvd_item *items, size_t nr,
 		if (r == -ENOTCONN)
 			r = 0;
 	}
+	toy_sync(t);
 	return r;
 }
 

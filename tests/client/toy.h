@@ -25,6 +25,15 @@ struct toy {
 	size_t room;		/* of each, in rows */
 };
 
+/*
+ * Of now on the pool is on @spec, "cuda-vmm:0" or the like: makes its context
+ * current, and waits for its work wherever the host's would be done.
+ */
+void toy_on_cuda(const char *spec);
+
+/* Waits; then what depended on the device is done. On the host nothing. */
+void toy_sync(struct toy *t);
+
 /* One group of 2 layers and 2 kv heads, f16, pages of TOY_PAGE tokens. */
 void toy_opts(struct kvd_space_opts *o, uint8_t model);
 
