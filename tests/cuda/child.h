@@ -30,6 +30,10 @@ const struct cuda_driver *child_cuda(void);
  * answer with other errors. */
 bool child_double(void);
 
+/* How many things the double has alive in the process; a GPU's driver does
+ * not say, so 0. */
+unsigned child_live(void);
+
 /* Ends the process unless the double has @nr things alive in it; a GPU's
  * driver does not say. */
 void child_live_is(unsigned nr);

@@ -483,7 +483,7 @@ static void lost(const char *spec)
 	}
 	dev_free(d);
 	/* What a lost device does not take back stays with its driver. */
-	REQUIRE(device_lost || live() || nr_fds() == fds);
+	REQUIRE(device_lost || child_live() || nr_fds() == fds);
 }
 
 static void vmm_lost(int socket)
