@@ -419,6 +419,17 @@ static int cuda_append(struct device *d, struct kv_append_args *a,
 	return r == -ENOMEM ? r : r ? -EIO : end;
 }
 
+/* Do two sequences that decode begin with the same page? */
+static bool begin_alike(const struct kv_attend_args *a, uint32_t i, uint32_t j)
+{
+	const struct kv_page_ref *p = &a->pages[kv_seq_page(&a->seqs[i], 0)];
+	const struct kv_page_ref *q = &a->pages[kv_seq_page(&a->seqs[j], 0)];
+
+	return a->seqs[i].nr_rows == 1 && a->seqs[j].nr_rows == 1 &&
+	       p->segment == q->segment && p->offset == q->offset &&
+	       p->layout == q->layout;
+}
+
 static struct kv_cuda_batch batch_of(const struct kv_attend_args *a)
 {
 	struct kv_cuda_batch b = { 0 };
@@ -430,6 +441,7 @@ static struct kv_cuda_batch batch_of(const struct kv_attend_args *a)
 			b.max_tokens = s->pos + s->nr_rows;
 		if (s->nr_rows > b.max_rows)
 			b.max_rows = s->nr_rows;
+		b.share |= i && begin_alike(a, i - 1, i);
 	}
 	return b;
 }

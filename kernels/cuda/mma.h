@@ -22,6 +22,7 @@
 
 #define MMA_WARPS 4u
 #define MMA_THREADS (32u * MMA_WARPS)
+#define MMA_BLOCKS 2u		/* on a multiprocessor, at least */
 #define MMA_COLUMNS 8u		/* of one product */
 #define MMA_MAX_COLUMNS 16u
 #define MMA_RUN 128u		/* tokens: a multiple of any page's */

@@ -4,13 +4,13 @@
  */
 #include "kernels/cuda/mma_attend.cuh"
 
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+extern "C" __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
 kv_mma_128x8(const __grid_constant__ struct mma_params p)
 {
 	mma_attend<128, 1>(p);
 }
 
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+extern "C" __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
 kv_mma_128x16(const __grid_constant__ struct mma_params p)
 {
 	mma_attend<128, 2>(p);

@@ -4,7 +4,7 @@
  */
 #include "kernels/cuda/mma_attend.cuh"
 
-extern "C" __global__ void __launch_bounds__(MMA_THREADS)
+extern "C" __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
 kv_mma_256x8(const __grid_constant__ struct mma_params p)
 {
 	mma_attend<256, 1>(p);

@@ -14,9 +14,9 @@
 #include "tests/cuda/child.h"
 #include "tests/cuda/pool.h"
 
-/* Three calls start CUDA; ninety are more than there are. */
+/* Three calls start CUDA; two hundred are more than there are. */
 #define LOST_FIRST 4
-#define LOST_NEVER 90
+#define LOST_NEVER 200
 
 static int lost_at;
 static bool gone;
@@ -37,7 +37,7 @@ static void lost(int socket)
 	char at[16];
 	int r;
 
-	alarm(30);
+	alarm(60);
 	snprintf(at, sizeof(at), "%d", lost_at);
 	setenv("FAKECUDA_LOST", at, 1);
 	child_cuda();
