@@ -11,6 +11,7 @@
 
 #define SAMPLE_US   5000.0
 #define MAX_REPLAYS 1000u
+#define WARM_US     200e3 /* until clocks are up */
 #define COPY_BYTES  ((uint64_t)1 << 30)
 #define COPY_PART   8u
 #define PATTERN     ((size_t)64 << 10)
@@ -110,6 +111,18 @@ static int copy_fill(struct gpu_copy *c)
 	return err ? err : gpu_repeat(c->g, c->from, PATTERN, c->bytes);
 }
 
+static int copy_warm(struct gpu_copy *c)
+{
+	double us, sum = 0;
+	int err = 0;
+
+	while (!err && !c->g->is_double && sum < WARM_US) {
+		err = sample(&c->graph, c->g, c->graph.replays, &us);
+		sum += us * c->graph.replays;
+	}
+	return err;
+}
+
 int gpu_copy_init(struct gpu_copy *c, struct gpu *g)
 {
 	int err;
@@ -121,7 +134,9 @@ int gpu_copy_init(struct gpu_copy *c, struct gpu *g)
 	c->from = gpu_take(g, c->bytes);
 	c->to = gpu_take(g, c->bytes);
 	err = copy_fill(c);
-	return err ? err : gpu_graph_init(&c->graph, g, copy_issue, c);
+	if (!err)
+		err = gpu_graph_init(&c->graph, g, copy_issue, c);
+	return err ? err : copy_warm(c);
 }
 
 void gpu_copy_fini(struct gpu_copy *c)
