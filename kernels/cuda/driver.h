@@ -175,6 +175,7 @@ struct cu_ipc_handle {
 	X(cuEventSynchronize, cuEventSynchronize, (cu_event event))            \
 	X(cuEventElapsedTime, cuEventElapsedTime,                              \
 	  (float *ms, cu_event start, cu_event end))                           \
+	X(cuMemGetInfo, cuMemGetInfo_v2, (size_t *free, size_t *total))        \
 	X(cuMemAlloc, cuMemAlloc_v2, (cu_ptr *ptr, size_t bytes))              \
 	X(cuMemFree, cuMemFree_v2, (cu_ptr ptr))                               \
 	X(cuMemHostAlloc, cuMemHostAlloc,                                      \

@@ -64,6 +64,27 @@ static void test_no_context(void **state)
 	assert_int_equal(cu->cuMemAlloc(&p, 1), CU_INVALID_CONTEXT);
 }
 
+static void test_memory(void **state)
+{
+	const struct cuda_driver *cu = driver();
+	size_t before, after, total, total_after;
+	cu_context ctx;
+	cu_ptr p;
+
+	assert_int_equal(cu->cuDevicePrimaryCtxRetain(&ctx, 0), CU_OK);
+	assert_int_equal(cu->cuCtxSetCurrent(ctx), CU_OK);
+	assert_int_equal(cu->cuMemGetInfo(&before, &total), CU_OK);
+	assert_int_equal(cu->cuMemAlloc(&p, 3u << 20), CU_OK);
+	assert_int_equal(cu->cuMemGetInfo(&after, &total_after), CU_OK);
+	assert_int_equal(before - after, 3u << 20);
+	assert_int_equal(total_after, total);
+	assert_true(total >= before);
+	assert_int_equal(cu->cuMemFree(p), CU_OK);
+	assert_int_equal(cu->cuMemGetInfo(&after, &total), CU_OK);
+	assert_int_equal(after, before);
+	assert_int_equal(cu->cuDevicePrimaryCtxRelease(0), CU_OK);
+}
+
 static void test_errors(void **state)
 {
 	const struct cuda_driver *cu = driver();
@@ -102,7 +123,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),	   cmocka_unit_test(test_faults),
 		cmocka_unit_test(test_no_context), cmocka_unit_test(test_errors),
-		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_memory),	   cmocka_unit_test(test_fork),
 	};
 
 	setenv("FAKECUDA_FAIL", FAULTS, 1);

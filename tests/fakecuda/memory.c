@@ -72,9 +72,26 @@ struct range *range_find(cu_ptr ptr, size_t bytes)
 	return NULL;
 }
 
+static uint64_t device_bytes(void)
+{
+	return fake_env("FAKECUDA_MEMORY", 4ull << 30);
+}
+
+cu_result cuMemGetInfo_v2(size_t *free, size_t *total)
+{
+	struct CUctx_st *ctx;
+	cu_result err = fake_enter_context("cuMemGetInfo", &ctx);
+
+	if (err)
+		return err;
+	*total = device_bytes();
+	*free = *total - charged[ctx->device];
+	return fake_leave(CU_OK);
+}
+
 bool memory_charge(int device, size_t bytes)
 {
-	if (charged[device] + bytes > fake_env("FAKECUDA_MEMORY", 4ull << 30))
+	if (charged[device] + bytes > device_bytes())
 		return false;
 	charged[device] += bytes;
 	return true;

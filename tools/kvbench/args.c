@@ -19,7 +19,10 @@ static int complain(const char *bench, const char *arg, const char *what)
 static void help(const char *bench, const struct arg *a, const char *summary)
 {
 	static const char *const of_kind[] = {
-		[ARG_FLAG] = "", [ARG_COUNT] = " N", [ARG_TEXT] = " TEXT"
+		[ARG_FLAG] = "",
+		[ARG_COUNT] = " N",
+		[ARG_TEXT] = " TEXT",
+		[ARG_LIST] = " N,...",
 	};
 
 	printf("usage: kvbench %s [options]\n\n%s\n\n", bench, summary);
@@ -51,6 +54,34 @@ static int set_count(unsigned *value, const char *text)
 	return 0;
 }
 
+/* Up to ARG_LIST_MAX counts. */
+static int set_list(struct arg_list *list, const char *text)
+{
+	char copy[ARG_LIST_MAX * 12], *save, *word;
+
+	if (strlen(text) >= sizeof(copy))
+		return -EINVAL;
+	strcpy(copy, text);
+	list->nr = 0;
+	for (word = strtok_r(copy, ",", &save); word;
+	     word = strtok_r(NULL, ",", &save))
+		if (list->nr == ARG_LIST_MAX ||
+		    set_count(&list->n[list->nr++], word))
+			return -EINVAL;
+	return list->nr ? 0 : -EINVAL;
+}
+
+/* Return: 0, or -EINVAL when @text is no such value. */
+static int set_value(const struct arg *a, const char *text)
+{
+	if (a->kind == ARG_COUNT)
+		return set_count(a->value, text);
+	if (a->kind == ARG_LIST)
+		return set_list(a->value, text);
+	*(const char **)a->value = text;
+	return 0;
+}
+
 int args_parse(int argc, char **argv, const struct arg *args,
                const char *summary)
 {
@@ -74,10 +105,10 @@ int args_parse(int argc, char **argv, const struct arg *args,
 		}
 		if (++i == argc)
 			return complain(bench, argv[i - 1], "needs a value");
-		if (a->kind == ARG_TEXT)
-			*(const char **)a->value = argv[i];
-		else if (set_count(a->value, argv[i]))
-			return complain(bench, argv[i], "not a count");
+		if (set_value(a, argv[i]))
+			return complain(bench, argv[i],
+			                a->kind == ARG_LIST ? "not counts"
+			                                    : "not a count");
 	}
 	return 0;
 }

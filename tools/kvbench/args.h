@@ -9,6 +9,14 @@ enum arg_kind {
 	ARG_FLAG,  /* value is a bool, set when given */
 	ARG_COUNT, /* value is an unsigned, at least 1 */
 	ARG_TEXT,  /* value is a const char *, points into argv */
+	ARG_LIST,  /* value is a struct arg_list: counts with commas between */
+};
+
+#define ARG_LIST_MAX 16
+
+struct arg_list {
+	unsigned nr;
+	unsigned n[ARG_LIST_MAX];
 };
 
 /* Defaults are what the values hold before. A NULL name ends the table. */

@@ -14,9 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include "tools/kvbench/args.h"
+#include "tools/kvbench/attend_gpu.h"
 #include "tools/kvbench/bandwidth.h"
 #include "tools/kvbench/bench.h"
 #include "tools/kvbench/formats.h"
+#include "tools/kvbench/gpu.h"
 #include "tools/kvbench/pages.h"
 #include "tools/kvbench/report.h"
 #include "tools/kvbench/stats.h"
@@ -27,7 +29,7 @@ static const char summary[] =
 	"attention of one token per sequence, against read bandwidth";
 
 struct opts {
-	const char *formats;
+	const char *device, *formats;
 	unsigned heads, kv_heads, dim, ctx, page_tokens, batch;
 	unsigned rows;    /* query tokens of a sequence, the last of ctx */
 	unsigned shared;  /* tokens that all sequences have in common */
@@ -300,10 +302,21 @@ static int run_all(const struct opts *o, const struct format_pair *formats,
 
 static int run(int argc, char **argv)
 {
-	struct opts o = { "f16", 32, 8, 128, 16384, 64, 1,
-		          1,     0,  0, 30,  false };
+	struct opts o = { .device = "host",
+		          .formats = "f16",
+		          .heads = 32,
+		          .kv_heads = 8,
+		          .dim = 128,
+		          .ctx = 16384,
+		          .page_tokens = 64,
+		          .batch = 1,
+		          .rows = 1,
+		          .rounds = 30 };
 	struct format_pair formats[FORMATS_MAX];
 	const struct arg args[] = {
+		{ "device", ARG_TEXT, &o.device,
+		  "host, cuda-vmm:N or cuda-ipc:N; a GPU has options of its "
+		  "own: add --help" },
 		{ "format", ARG_TEXT, &o.formats,
 		  "names with + between, or all: taken in turn" },
 		{ "heads", ARG_COUNT, &o.heads, "query heads" },
@@ -322,8 +335,11 @@ static int run(int argc, char **argv)
 		{ "json", ARG_FLAG, &o.json, "one JSON object a format" },
 		{ NULL }
 	};
-	int nr, status = args_parse(argc, argv, args, summary);
+	int nr, status;
 
+	if (gpu_wanted(argc, argv))
+		return attend_gpu(argc, argv, summary);
+	status = args_parse(argc, argv, args, summary);
 	if (status)
 		return status < 0 ? BENCH_USAGE : 0;
 	nr = formats_parse(o.formats, formats);

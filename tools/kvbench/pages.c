@@ -33,13 +33,15 @@ static int layouts_init(struct pages *p, const struct pages_shape *shape)
 		.page_tokens = shape->page_tokens,
 		.k_format = shape->k_format,
 		.v_format = shape->v_format,
+		.tile_order = shape->tile_order,
 		.rope_order = format_coding(shape->k_format) == CODING_KVQUANT
 		                      ? KVD_ROPE_PRE
 		                      : KVD_ROPE_POST,
 		.nr_groups = 1,
 		.profile = format_needs_profile(shape->k_format) ||
 		           format_needs_profile(shape->v_format),
-		.groups = { { .nr_layers = 1,
+		.groups = { { .nr_layers = shape->nr_layers ? shape->nr_layers
+		                                            : 1,
 		              .nr_kv_heads = shape->kv_heads,
 		              .k_dim = shape->dim,
 		              .v_dim = shape->dim } },
@@ -48,20 +50,33 @@ static int layouts_init(struct pages *p, const struct pages_shape *shape)
 
 	if (err)
 		return complain(-EINVAL, err);
-	page_layout_class(&p->open, &g, 0);
-	return page_layout_class(&p->layout, &g, geometry_sealed_class(&g, 0));
+	if (page_layout_class(&p->open, &g, 0) ||
+	    page_layout_class(&p->layout, &g, geometry_sealed_class(&g, 0)) ||
+	    page_layout_init(&p->source, &g, 0, KVD_F16, KVD_F16))
+		return complain(-EINVAL, "a page would be too large");
+	return 0;
 }
 
-/* Every page a place of its own, in random order. */
-static void refs_init(struct pages *p)
+void pages_shuffle(struct kv_page_ref *refs, uint32_t nr, uint32_t page_bytes)
 {
 	uint32_t state = 1, i, j;
 
-	for (i = 0; i < p->nr_sets * p->per_set; i++) {
+	for (i = 0; i < nr; i++) {
 		j = random_next(&state) % (i + 1);
-		p->refs[i].offset = p->refs[j].offset;
-		p->refs[j].offset = (uint64_t)i * p->layout.page_bytes;
+		refs[i].offset = refs[j].offset;
+		refs[j].offset = (uint64_t)i * page_bytes;
 	}
+}
+
+int pages_plan(struct pages *p, const struct pages_shape *shape,
+               uint32_t tokens)
+{
+	int err = layouts_init(p, shape);
+
+	if (err)
+		return err;
+	err = synth_init(&p->synth, &p->layout, tokens);
+	return err ? complain(err, strerror(-err)) : 0;
 }
 
 int pages_init(struct pages *p, const struct pages_shape *shape,
@@ -86,7 +101,7 @@ int pages_init(struct pages *p, const struct pages_shape *shape,
 		                 p->per_set * p->layout.page_tokens);
 	if (err)
 		return complain(err, strerror(-err));
-	refs_init(p);
+	pages_shuffle(p->refs, p->nr_sets * p->per_set, p->layout.page_bytes);
 	return 0;
 }
 
@@ -110,7 +125,7 @@ static int fill_page(const struct pages *p, const struct host_kernels *k,
 {
 	uint32_t bad = 0;
 	const struct kv_seq seq = { .nr_rows = l->page_tokens };
-	const struct kv_append_args a = {
+	struct kv_append_args a = {
 		.layouts = { *l },
 		.bases = bases,
 		.pages = ref,
@@ -125,16 +140,25 @@ static int fill_page(const struct pages *p, const struct host_kernels *k,
 		.nonfinite = &bad,
 	};
 
-	k->append(&a);
+	for (; a.layer < l->nr_layers; a.layer++)
+		k->append(&a);
 	return bad != 0;
 }
 
-/* Bases of the pages, and of one open page. Return: 1: refused. */
-static int seal_all(struct pages *p, const struct host_kernels *k,
-                    const float *rows, void *const *bases)
+/* Where fill() puts pages. */
+struct places {
+	void *base;
+	const struct kv_page_ref *refs;
+	uint32_t nr;
+};
+
+/* An open page is filled, then sealed everywhere. Return: 1: refused. */
+static int seal_all(const struct pages *p, const struct host_kernels *k,
+                    const float *rows, const struct places *at, void *open)
 {
-	const struct kv_page_ref open = { .segment = 1 };
-	struct kv_convert_page page = { .from = open,
+	const struct kv_page_ref from = { .segment = 1 };
+	void *const bases[] = { at->base, open };
+	struct kv_convert_page page = { .from = from,
 		                        .nr_tokens = p->layout.page_tokens };
 	uint32_t bad = 0, i;
 	const struct kv_convert_args a = {
@@ -142,38 +166,56 @@ static int seal_all(struct pages *p, const struct host_kernels *k,
 		.bases = bases,
 		.pages = &page,
 		.nr_pages = 1,
-		.nr_layers = 1,
+		.nr_layers = p->layout.nr_layers,
 		.tables = &p->synth.tables,
 		.nonfinite = &bad,
 	};
 
-	bad = fill_page(p, k, &p->open, bases, &open, rows);
-	for (i = 0; i < p->nr_sets * p->per_set; i++) {
-		page.to = p->refs[i];
+	bad = fill_page(p, k, &p->open, bases, &from, rows);
+	for (i = 0; i < at->nr; i++) {
+		page.to = at->refs[i];
 		page.to.layout = 1;
 		k->convert(&a);
 	}
 	return bad != 0;
 }
 
-int pages_fill(struct pages *p, const struct host_kernels *k)
+/* Pages of layout @l of @p. Return: 0, -ENOMEM or -EDOM. */
+static int fill(const struct pages *p, const struct host_kernels *k,
+                const struct page_layout *l, const struct places *at)
 {
-	const struct page_layout *l = &p->layout;
 	float *rows =
 		pages_values((size_t)l->page_tokens * l->nr_heads * l->k_dim);
-	void *open = malloc(p->open.page_bytes);
-	void *const bases[] = { p->mem.base, open };
+	void *open = malloc(p->open.page_bytes), *const bases[] = { at->base };
 	int err = rows && open ? 0 : -ENOMEM, bad = 0;
 	uint32_t i;
 
-	if (!err && pages_are_sealed(p))
-		bad = seal_all(p, k, rows, bases);
+	if (!err && kvd_formats_whole(l->k_format, l->v_format))
+		bad = seal_all(p, k, rows, at, open);
 	else if (!err)
-		for (i = 0; i < p->nr_sets * p->per_set; i++)
-			bad |= fill_page(p, k, l, bases, &p->refs[i], rows);
+		for (i = 0; i < at->nr; i++)
+			bad |= fill_page(p, k, l, bases, &at->refs[i], rows);
 	free(rows);
 	free(open);
 	return bad ? -EDOM : err;
+}
+
+int pages_fill(struct pages *p, const struct host_kernels *k)
+{
+	const struct places at = { p->mem.base, p->refs,
+		                   p->nr_sets * p->per_set };
+
+	return fill(p, k, &p->layout, &at);
+}
+
+int pages_sample(const struct pages *p, const struct host_kernels *k,
+                 const struct page_layout *l, void *page)
+{
+	const struct kv_page_ref first = { .offset = 0 };
+	const struct places at = { page, &first, 1 };
+
+	memset(page, 0, l->page_bytes);
+	return fill(p, k, l, &at);
 }
 
 const struct kv_page_ref *pages_set(const struct pages *p, unsigned i)

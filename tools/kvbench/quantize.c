@@ -19,14 +19,16 @@
 #include "tools/kvbench/bandwidth.h"
 #include "tools/kvbench/bench.h"
 #include "tools/kvbench/formats.h"
+#include "tools/kvbench/gpu.h"
 #include "tools/kvbench/pages.h"
+#include "tools/kvbench/quantize_gpu.h"
 #include "tools/kvbench/report.h"
 #include "tools/kvbench/stats.h"
 
 static const char summary[] = "keys and values into quantized pages";
 
 struct opts {
-	const char *formats, *dtype_name;
+	const char *device, *formats, *dtype_name;
 	unsigned kv_heads, dim, tokens, page_tokens;
 	unsigned threads; /* 0: all */
 	unsigned rounds;
@@ -379,9 +381,19 @@ static int opts_check(struct opts *o)
 
 static int run(int argc, char **argv)
 {
-	struct opts o = { "int8", "f16", 8, 128, 4096, 64, 0, 30, false, 0 };
+	struct opts o = { .device = "host",
+		          .formats = "int8",
+		          .dtype_name = "f16",
+		          .kv_heads = 8,
+		          .dim = 128,
+		          .tokens = 4096,
+		          .page_tokens = 64,
+		          .rounds = 30 };
 	struct format_pair formats[FORMATS_MAX];
 	const struct arg args[] = {
+		{ "device", ARG_TEXT, &o.device,
+		  "host, cuda-vmm:N or cuda-ipc:N; a GPU has options of its "
+		  "own: add --help" },
 		{ "format", ARG_TEXT, &o.formats,
 		  "names with + between, or all: taken in turn" },
 		{ "rows", ARG_TEXT, &o.dtype_name,
@@ -395,8 +407,11 @@ static int run(int argc, char **argv)
 		{ "json", ARG_FLAG, &o.json, "one JSON object a format" },
 		{ NULL }
 	};
-	int nr, status = args_parse(argc, argv, args, summary);
+	int nr, status;
 
+	if (gpu_wanted(argc, argv))
+		return quantize_gpu(argc, argv, summary);
+	status = args_parse(argc, argv, args, summary);
 	if (status)
 		return status < 0 ? BENCH_USAGE : 0;
 	nr = formats_parse(o.formats, formats);

@@ -32,10 +32,21 @@ int report_print(json_t *figures, bool json)
 		json_dumpf(figures, stdout, JSON_REAL_PRECISION(6));
 		putchar('\n');
 	} else {
-		json_object_foreach(figures, key, value) {
+		json_object_foreach(figures, key, value)
+		{
 			print_line(key, value);
 		}
 	}
 	json_decref(figures);
 	return 0;
+}
+
+int report_print_both(json_t *figures, json_t *more)
+{
+	if (json_object_update(figures, more)) {
+		json_decref(figures);
+		figures = NULL;
+	}
+	json_decref(more);
+	return report_print(figures, true);
 }

@@ -17,4 +17,7 @@
  */
 int report_print(json_t *figures, bool json);
 
+/* report_print() of what is in either, as JSON; lets go of both. */
+int report_print_both(json_t *figures, json_t *more);
+
 #endif

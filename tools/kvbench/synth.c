@@ -47,55 +47,80 @@ static float *take(float **left, size_t n)
 	return p;
 }
 
+/* A codebook for each layer. */
+static const float *codebooks(float **left, const struct page_layout *l,
+                              uint32_t format)
+{
+	uint32_t bits = format_bits(format) < 8 ? format_bits(format) : 4, i;
+	float *lut = take(left, (size_t)l->nr_layers * TABLES_CODES);
+
+	for (i = 0; i < l->nr_layers; i++)
+		codebook(lut + i * TABLES_CODES, bits);
+	return lut;
+}
+
+static const float *rotations(float **left, const struct page_layout *l,
+                              uint32_t dim)
+{
+	size_t one = (size_t)dim * dim;
+	float *r = take(left, l->nr_layers * one);
+	uint32_t i;
+
+	for (i = 0; i < l->nr_layers; i++)
+		rotation(r + i * one, dim);
+	return r;
+}
+
+/* @nr rows of angles, of positions @step apart. */
+static const float *rope(float **left, uint32_t nr, uint32_t pairs,
+                         uint32_t step)
+{
+	float *rows = take(left, (size_t)nr * 2 * pairs);
+	uint32_t i;
+
+	for (i = 0; i < nr; i++)
+		angles(rows + (size_t)i * 2 * pairs, pairs, (double)i * step);
+	return rows;
+}
+
+static size_t channels(const struct page_layout *l)
+{
+	return (size_t)l->nr_layers * l->nr_heads * l->k_dim;
+}
+
 static void fill(struct synth *s, const struct page_layout *l, uint32_t pages)
 {
 	struct kv_tables *t = &s->tables;
-	uint32_t dim = l->k_dim, pairs = dim / 2, i;
-	float *left = s->mem, *k, *v, *lut, *zero, *range, *token, *page;
+	float *left = s->mem, *zero, *range;
+	size_t i;
 
-	lut = take(&left, TABLES_CODES);
-	codebook(lut, format_bits(l->k_format) < 8 ? format_bits(l->k_format)
-	                                           : 4);
-	t->k_lut = t->k_out = lut;
-	lut = take(&left, TABLES_CODES);
-	codebook(lut, format_bits(l->v_format) < 8 ? format_bits(l->v_format)
-	                                           : 4);
-	t->v_lut = t->v_out = lut;
-	zero = take(&left, (size_t)l->nr_heads * dim);
-	range = take(&left, (size_t)l->nr_heads * dim);
-	for (i = 0; i < l->nr_heads * dim; i++) {
+	t->k_lut = t->k_out = codebooks(&left, l, l->k_format);
+	t->v_lut = t->v_out = codebooks(&left, l, l->v_format);
+	zero = take(&left, channels(l));
+	range = take(&left, channels(l));
+	for (i = 0; i < channels(l); i++) {
 		zero[i] = 0;
 		range[i] = 1;
 	}
-	k = take(&left, (size_t)dim * dim);
-	v = take(&left, (size_t)l->v_dim * l->v_dim);
-	rotation(k, dim);
-	rotation(v, l->v_dim);
-	token = take(&left, (size_t)l->page_tokens * 2 * pairs);
-	page = take(&left, (size_t)pages * 2 * pairs);
-	for (i = 0; i < l->page_tokens; i++)
-		angles(token + (size_t)i * 2 * pairs, pairs, i);
-	for (i = 0; i < pages; i++)
-		angles(page + (size_t)i * 2 * pairs, pairs,
-		       (double)i * l->page_tokens);
 	t->nr_heads = l->nr_heads;
 	t->k_zero = zero;
 	t->k_range = range;
-	t->k_rotation = k;
-	t->v_rotation = v;
-	t->rope_token = token;
-	t->rope_page = page;
-	t->rope_pairs = pairs;
+	t->k_rotation = rotations(&left, l, l->k_dim);
+	t->v_rotation = rotations(&left, l, l->v_dim);
+	t->rope_pairs = l->k_dim / 2;
+	t->rope_token = rope(&left, l->page_tokens, t->rope_pairs, 1);
+	t->rope_page = rope(&left, pages, t->rope_pairs, l->page_tokens);
 }
 
 int synth_init(struct synth *s, const struct page_layout *l, uint32_t tokens)
 {
 	uint32_t pages = tokens / l->page_tokens + 1;
-	size_t n = 2 * TABLES_CODES + 2 * (size_t)l->nr_heads * l->k_dim +
-	           (size_t)l->k_dim * l->k_dim + (size_t)l->v_dim * l->v_dim +
-	           (size_t)(l->page_tokens + pages) * l->k_dim;
+	size_t layer = 2 * TABLES_CODES + (size_t)l->k_dim * l->k_dim +
+	               (size_t)l->v_dim * l->v_dim;
 
-	s->mem = malloc(n * sizeof(float));
+	s->nr_floats = l->nr_layers * layer + 2 * channels(l) +
+	               (size_t)(l->page_tokens + pages) * l->k_dim;
+	s->mem = malloc(s->nr_floats * sizeof(float));
 	if (!s->mem)
 		return -ENOMEM;
 	fill(s, l, pages);
