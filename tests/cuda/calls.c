@@ -251,46 +251,76 @@ static const struct kv_tables *copy_tables(struct call *c)
 	return copy(c, &t, sizeof(t));
 }
 
-void call_cuda(struct call *c, int scratch, struct answer *r)
+static void bounds_of(const struct call *c, struct kv_cuda_batch *b)
+{
+	uint32_t i;
+
+	b->share = c->share;
+	for (i = 0; i < c->w->s.nr_seqs; i++) {
+		const struct kv_seq *s = &c->seqs[i];
+
+		if (s->pos + s->nr_rows > b->max_tokens)
+			b->max_tokens = s->pos + s->nr_rows;
+		if (s->nr_rows > b->max_rows)
+			b->max_rows = s->nr_rows;
+	}
+}
+
+void call_prepare(struct call *c, int scratch, struct on_device *d)
 {
 	struct world *w = c->w;
 	const size_t size = dtype_bytes(c->dtype);
-	const size_t out_bytes = c->nr_out * w->v_out * size;
-	struct kv_cuda_scratch sc = { 0 };
-	struct kv_attend_args a;
+	struct kv_attend_args *a = &d->args;
+	struct kv_cuda_scratch *sc = &d->scratch;
 	const void *bases[2];
 	uint32_t i;
 
-	sc.batch.share = c->share;
-	answer_init(r, c);
-	call_args(c, &a);
-	memcpy(a.layouts, c->layouts, sizeof(a.layouts));
+	*d = (struct on_device){ .out_bytes = c->nr_out * w->v_out * size };
+	call_args(c, a);
+	memcpy(a->layouts, c->layouts, sizeof(a->layouts));
 	for (i = 0; i < 2; i++)
 		bases[i] = copy(c, c->segments[i], c->segment_bytes);
-	a.bases = copy(c, bases, sizeof(bases));
-	a.pages = copy(c, c->pages, 2 * w->nr_pages * sizeof(*c->pages));
-	a.seqs = copy(c, c->seqs, sizeof(c->seqs));
-	a.q = copy(c, c->q, c->nr_rows * a.q_stride * size);
-	a.out = copy(c, r->out, out_bytes);
-	a.lse = copy(c, r->lse, c->nr_out * 4);
-	a.sinks = w->s.sinks ? copy(c, w->sinks, sizeof(w->sinks)) : NULL;
-	a.tables = copy_tables(c);
-	for (i = 0; i < w->s.nr_seqs; i++) {
-		if (c->seqs[i].pos + c->seqs[i].nr_rows > sc.batch.max_tokens)
-			sc.batch.max_tokens =
-				c->seqs[i].pos + c->seqs[i].nr_rows;
-		if (c->seqs[i].nr_rows > sc.batch.max_rows)
-			sc.batch.max_rows = c->seqs[i].nr_rows;
-	}
+	a->bases = copy(c, bases, sizeof(bases));
+	a->pages = copy(c, c->pages, 2 * w->nr_pages * sizeof(*c->pages));
+	a->seqs = copy(c, c->seqs, sizeof(c->seqs));
+	a->q = copy(c, c->q, c->nr_rows * a->q_stride * size);
+	must(gpu->cuMemAlloc(&d->out, d->out_bytes + c->nr_out * 4 + 1));
+	must(gpu->cuMemsetD8Async(d->out, GARBAGE, d->out_bytes, NULL));
+	a->out = (void *)(uintptr_t)d->out;
+	a->lse = (float *)(uintptr_t)(d->out + d->out_bytes);
+	a->sinks = w->s.sinks ? copy(c, w->sinks, sizeof(w->sinks)) : NULL;
+	a->tables = copy_tables(c);
+	bounds_of(c, &sc->batch);
 	if (scratch || c->order != KVD_TILE_ROW)
-		sc.bytes = kv_cuda_attend_bytes(gpu_kernels, &a, &sc.batch);
-	must(gpu->cuMemAlloc(&sc.ptr, sc.bytes + 1));
-	must(gpu->cuMemsetD8Async(sc.ptr, GARBAGE, sc.bytes, NULL));
-	assert_int_equal(kv_cuda_attend(gpu_kernels, &a, &sc, NULL), 0);
-	to_host(r->out, a.out, out_bytes);
-	to_host(r->lse, a.lse, c->nr_out * 4);
-	must(gpu->cuMemFree(sc.ptr));
+		sc->bytes = kv_cuda_attend_bytes(gpu_kernels, a, &sc->batch);
+	must(gpu->cuMemAlloc(&sc->ptr, sc->bytes + 1));
+	must(gpu->cuMemsetD8Async(sc->ptr, GARBAGE, sc->bytes, NULL));
+}
+
+void call_read(const struct call *c, const struct on_device *d,
+	       struct answer *r)
+{
+	answer_init(r, c);
+	to_host(r->out, d->args.out, d->out_bytes);
+	to_host(r->lse, d->args.lse, c->nr_out * 4);
+}
+
+void call_release(struct call *c, struct on_device *d)
+{
+	must(gpu->cuMemFree(d->scratch.ptr));
+	must(gpu->cuMemFree(d->out));
 	copies_free(c);
+}
+
+void call_cuda(struct call *c, int scratch, struct answer *r)
+{
+	struct on_device d;
+
+	call_prepare(c, scratch, &d);
+	assert_int_equal(kv_cuda_attend(gpu_kernels, &d.args, &d.scratch, NULL),
+			 0);
+	call_read(c, &d, r);
+	call_release(c, &d);
 }
 
 /* ---- comparison ---- */

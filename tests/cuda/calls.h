@@ -10,7 +10,7 @@
 #ifndef TESTS_CUDA_CALLS_H
 #define TESTS_CUDA_CALLS_H
 
-#include "kernels/cuda/driver.h"
+#include "kernels/cuda/cuda.h"
 #include "tests/kernels/world.h"
 
 #define CALL_MAX_COPIES 32u
@@ -37,6 +37,14 @@ struct answer {
 	float *lse;
 };
 
+/* A call whose arguments are on the device: launch it, or have it captured. */
+struct on_device {
+	struct kv_attend_args args;
+	struct kv_cuda_scratch scratch;
+	cu_ptr out;
+	size_t out_bytes;
+};
+
 /*
  * A row of out may differ from float64 by that share of its length; tensor
  * cores take queries and weights in f16.
@@ -50,7 +58,12 @@ void call_init(struct call *c, struct world *w, uint32_t order, uint32_t dtype,
 void call_fini(struct call *c);
 
 void call_ref(struct call *c, struct answer *r);
-/* Without @scratch, where that is allowed, it takes longer. */
+void call_prepare(struct call *c, int scratch, struct on_device *d);
+void call_read(const struct call *c, const struct on_device *d,
+	       struct answer *r);
+void call_release(struct call *c, struct on_device *d);
+
+/* All of that. Without @scratch, where that is allowed, it takes longer. */
 void call_cuda(struct call *c, int scratch, struct answer *r);
 void answer_fini(struct answer *r);
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * mma.c - what attention on tensor cores promises besides being right: bits
- * that do not depend on the batch, however that cuts the work; and nothing
- * read of what a row does not see, be it Inf or NaN.
+ * that do not depend on the batch, however that cuts the work; graphs that
+ * serve any lengths; and nothing read of what a row does not see, be it Inf or
+ * NaN.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -143,6 +144,78 @@ static void test_share(void **state)
 	}
 }
 
+static cu_graph_exec capture(const struct on_device *d, cu_stream stream)
+{
+	cu_graph_exec exec;
+	cu_graph graph;
+
+	assert_int_equal(gpu->cuStreamBeginCapture(stream, 0), 0);
+	assert_int_equal(kv_cuda_attend(gpu_kernels, &d->args, &d->scratch,
+					stream), 0);
+	assert_int_equal(gpu->cuStreamEndCapture(stream, &graph), 0);
+	assert_int_equal(gpu->cuGraphInstantiateWithFlags(&exec, graph, 0), 0);
+	assert_int_equal(gpu->cuGraphDestroy(graph), 0);
+	return exec;
+}
+
+/* Replays with the sequences as they are now. */
+static void replay(struct call *c, const struct on_device *d,
+		   cu_graph_exec exec, cu_stream stream)
+{
+	struct answer got, want;
+
+	assert_int_equal(gpu->cuMemcpyHtoDAsync((cu_ptr)(uintptr_t)d->args.seqs,
+						c->seqs, sizeof(c->seqs),
+						stream), 0);
+	assert_int_equal(gpu->cuStreamSynchronize(stream), 0);
+	assert_int_equal(gpu->cuGraphLaunch(exec, stream), 0);
+	assert_int_equal(gpu->cuStreamSynchronize(stream), 0);
+	call_read(c, d, &got);
+	call_ref(c, &want);
+	call_compare(c, &got, &want);
+	answer_fini(&got);
+	answer_fini(&want);
+}
+
+/*
+ * One graph for all steps of a batch: lengths are read when it runs, and may
+ * be any up to those it was made with.
+ */
+static void test_graph(void **state)
+{
+	static const uint32_t ends[][4] = { { 530, 20, 600, 513 },
+					    { 1, 19, 512, 140 },
+					    { 529, 2, 65, 512 } };
+	struct shape s = shape_of(KVD_KIVI4, 64);
+	struct on_device d;
+	cu_graph_exec exec;
+	cu_stream stream;
+	struct world w;
+	struct call c;
+	uint32_t i, j;
+
+	s.nr_heads = 2;
+	world_init(&w, &s);
+	world_fill(&w);
+	call_init(&c, &w, KVD_TILE_MMA, KVD_DTYPE_BF16, 0, 1);
+	for (i = 0; i < 4; i++)
+		c.seqs[i].pos = ends[0][i] - 1;
+	assert_int_equal(gpu->cuStreamCreateWithPriority(
+				 &stream, CU_STREAM_OWN_ORDER, 0), 0);
+	call_prepare(&c, 1, &d);
+	exec = capture(&d, stream);
+	for (j = 0; j < 3; j++) {
+		for (i = 0; i < 4; i++)
+			c.seqs[i].pos = ends[j][i] - 1;
+		replay(&c, &d, exec, stream);
+	}
+	assert_int_equal(gpu->cuGraphExecDestroy(exec), 0);
+	assert_int_equal(gpu->cuStreamDestroy(stream), 0);
+	call_release(&c, &d);
+	call_fini(&c);
+	world_fini(&w);
+}
+
 /* Element @d of V of token @t becomes what its code @code stands for. */
 static void value_set(struct call *c, uint32_t t, uint32_t d, uint32_t code)
 {
@@ -226,6 +299,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_batch),
 		cmocka_unit_test(test_share),
+		cmocka_unit_test(test_graph),
 		cmocka_unit_test(test_poison),
 	};
 
