@@ -4,11 +4,13 @@
  */
 #include "kernels/cuda/image.h"
 
+/* Found with the assembler's -I. */
+#define STRING(text) #text
 #define BYTES(name)                                                            \
 	.section .rodata;                                                      \
 	.balign	64;                                                            \
 image_##name:                                                                  \
-	.incbin KV_CUDA_FATBINS "/" #name ".fatbin";
+	.incbin STRING(name.fatbin);
 KV_CUDA_IMAGES(BYTES)
 
 #define ADDRESS(name) .quad image_##name;

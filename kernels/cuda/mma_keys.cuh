@@ -72,6 +72,8 @@ DEVICE void query_sums(const uint8_t *q, uint32_t lane, float *sum)
 		for (uint32_t n = 0; n < NT; n++)
 			mma_f16(x.c[n], ones, b[n]);
 	}
+	if (lane >= 4)
+		return;
 	UNROLL
 	for (uint32_t n = 0; n < NT; n++) {
 		sum[n * MMA_COLUMNS + lane % 4 * 2] = x.c[n][0];
