@@ -9,7 +9,7 @@
 #ifndef KERNELS_CUDA_IMAGE_H
 #define KERNELS_CUDA_IMAGE_H
 
-/* X(name): name.cu. CMakeLists.txt has the same list. */
+/* X(name): name.cu. CMakeLists.txt has the same list, in the same order. */
 #define KV_CUDA_IMAGES(X)                                                      \
 	X(append)                                                              \
 	X(attend)                                                              \

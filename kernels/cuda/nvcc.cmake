@@ -9,10 +9,9 @@ execute_process(
 		-gencode arch=compute_90a,code=sm_90a
 		-gencode arch=compute_100,code=sm_100
 		-gencode arch=compute_80,code=compute_80
-		-Xptxas -v -fatbin -o ${OUT}/${NAME}.fatbin
-		${ROOT}/kernels/cuda/${NAME}.cu
+		-Xptxas -v -fatbin -o ${OUT}.fatbin ${SOURCE}
 	OUTPUT_VARIABLE out ERROR_VARIABLE out RESULT_VARIABLE rc)
-file(WRITE ${OUT}/${NAME}.ptxas "${out}")
+file(WRITE ${OUT}.ptxas "${out}")
 if(NOT rc EQUAL 0)
 	message(FATAL_ERROR "${out}")
 endif()

@@ -90,6 +90,14 @@ extern struct fake_live fake_live;
  */
 FAKE_EXPORT unsigned fakecuda_live(void);
 
+/*
+ * For doubles of other libraries on top of this one (cublas.c): work of theirs
+ * in a stream, @run with a copy of @arg, and whether memory is the device's.
+ */
+FAKE_EXPORT cu_result fakecuda_host(cu_stream stream, void (*run)(void *arg),
+				    const void *arg, size_t bytes);
+FAKE_EXPORT bool fakecuda_on_device(const void *ptr, size_t bytes, bool write);
+
 /* ---- fault.c ---- */
 
 /* The error that FAKECUDA_FAIL has for this call of @call, or CU_OK. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * kernels.cpp - the kernels this double can run: those of kernels/cuda, each
- * compiled from its own source.
+ * kernels.cpp - the kernels this double can run: those of kernels/cuda and of
+ * tools/kvworker, each compiled from its own source.
  */
 #include <device.cuh>
 #include <string.h>
@@ -12,6 +12,7 @@
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/convert.h"
 #include "kernels/cuda/mma.h"
+#include "tools/kvworker/layer.h"
 
 #define DECLARE(name, params) extern "C" void name(const struct params p)
 DECLARE(kv_append, kv_append_args);
@@ -28,6 +29,10 @@ DECLARE(kv_mma_64x16, mma_params);
 DECLARE(kv_mma_128x8, mma_params);
 DECLARE(kv_mma_128x16, mma_params);
 DECLARE(kv_mma_256x8, mma_params);
+DECLARE(worker_embed, embed_params);
+DECLARE(worker_normalize, normalize_params);
+DECLARE(worker_rotate, rotate_params);
+DECLARE(worker_activate, activate_params);
 
 /* tests/gpu/spin.c's, which has it in PTX. */
 static void gpu_spin(uint32_t *at, uint64_t words, uint64_t rounds)
@@ -82,6 +87,10 @@ static const CUfunc_st kernels[] = {
 	entry<kv_mma_128x16>::make("kv_mma_128x16"),
 	entry<kv_mma_256x8>::make("kv_mma_256x8"),
 	entry<kv_dequant>::make("kv_dequant"),
+	entry<worker_embed>::make("worker_embed"),
+	entry<worker_normalize>::make("worker_normalize"),
+	entry<worker_rotate>::make("worker_rotate"),
+	entry<worker_activate>::make("worker_activate"),
 	entry<gpu_spin>::make("gpu_spin"),
 };
 

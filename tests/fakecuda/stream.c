@@ -78,6 +78,9 @@ static void op_run(struct CUctx_st *ctx, struct op *op)
 	case OP_LAUNCH:
 		simt_launch(op->launch);
 		break;
+	case OP_HOST:
+		op->host(op->kept);
+		break;
 	case OP_RECORD:
 		event_done(op->event, op->version);
 		break;
@@ -342,4 +345,38 @@ cu_result stream_launch(struct CUctx_st *ctx, cu_stream stream,
 	return stream_add(s, &(struct op){ .kind = OP_LAUNCH,
 					   .launch = l,
 					   .kept = params });
+}
+
+cu_result fakecuda_host(cu_stream stream, void (*run)(void *arg),
+			const void *arg, size_t bytes)
+{
+	struct CUctx_st *ctx;
+	cu_result err = fake_enter_context("fakecuda_host", &ctx);
+	struct op op = { .kind = OP_HOST, .host = run };
+	struct CUstream_st *s;
+
+	if (err)
+		return err;
+	err = stream_use(ctx, stream, &s);
+	if (!err)
+		op.kept = malloc(bytes);
+	if (err || !op.kept)
+		return fake_leave(err ? err : CU_OUT_OF_MEMORY);
+	memcpy(op.kept, arg, bytes);
+	err = stream_add(s, &op);
+	if (err)
+		free(op.kept);
+	return fake_leave(err);
+}
+
+bool fakecuda_on_device(const void *ptr, size_t bytes, bool write)
+{
+	bool is;
+
+	if (fake_enter(NULL))
+		return false;
+	is = on_device((cu_ptr)(uintptr_t)ptr, bytes,
+		       write ? CU_ACCESS_READWRITE : CU_ACCESS_READ);
+	fake_leave(CU_OK);
+	return is;
 }

@@ -11,7 +11,7 @@
 #include <pthread.h>
 #include "tests/fakecuda/fakecuda.h"
 
-enum op_kind { OP_COPY, OP_SET, OP_LAUNCH, OP_RECORD, OP_WAIT };
+enum op_kind { OP_COPY, OP_SET, OP_LAUNCH, OP_HOST, OP_RECORD, OP_WAIT };
 
 struct op {
 	struct op *next;
@@ -23,6 +23,7 @@ struct op {
 	size_t bytes;
 	int value;		/* set */
 	struct launch *launch;	/* freed with the op */
+	void (*host)(void *arg); /* OP_HOST: with kept */
 	struct CUgraph_st *graph;
 	struct CUevent_st *event; /* record, wait */
 	uint64_t version;	/* of the event */

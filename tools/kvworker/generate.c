@@ -199,6 +199,7 @@ static int print_json(const struct generation *g, uint64_t bytes_per_token,
 		      "ttft_ms", g->ttft_ms,
 		      "kv_bytes_per_token", (json_int_t)bytes_per_token,
 		      "tokens_per_s", decode_rate(g), "text", text);
+	json_object_set_new(o, "matrices", json_string(worker_matrices(w)));
 	json_object_set_new(o, "open_bytes",
 			    json_integer((json_int_t)g->info.open_bytes));
 	json_object_set_new(o, "sealed_bytes",
@@ -226,8 +227,9 @@ static void print_human(const struct generation *g, uint64_t bytes_per_token,
 	if (g->ttft_cold_ms > 0)
 		fprintf(stderr, " (%.1f ms alone)", g->ttft_cold_ms);
 	fprintf(stderr, "; then %.0f tokens/s; %" PRIu64
-		" bytes of KV a token in %s\n", decode_rate(g),
-		bytes_per_token, g->w->kv.formats);
+		" bytes of KV a token in %s; matrices on the %s\n",
+		decode_rate(g), bytes_per_token, g->w->kv.formats,
+		worker_matrices(g->w));
 }
 
 static int report(struct generation *g, struct error *e)

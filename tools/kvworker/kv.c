@@ -3,18 +3,22 @@
  * kv.c - keys and values of the model, in pages of kvd.
  *
  * The only place where the worker meets the data path: this process holds no
- * K and no V but the rows on their way into a page. On a CUDA pool the
- * matrices stay on the CPU and the rows cross in staging buffers (staging.c).
+ * K and no V but the rows on their way into a page. On a CUDA pool these are
+ * on the GPU already, or cross in staging buffers (staging.c) where matrices
+ * are on the CPU.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tools/kvworker/gpu.h"
 #include "tools/kvworker/rope.h"
 #include "tools/kvworker/staging.h"
 #include "tools/kvworker/kv.h"
 
 /* How long an allocation may wait for room before the worker gives up. */
 #define WAIT_MS 10000
+
+#define TILE_DIM 32 /* what dims are multiples of in CUDA's tile order */
 
 int kv_error(const struct kv *kv, int err, const char *what, struct error *e)
 {
@@ -37,7 +41,8 @@ int kv_connect(struct kv *kv, const char *socket, struct error *e)
 		return error_set(e, err, "cannot connect to kvd at %s: %s",
 				 socket ? socket : kvd_default_socket(),
 				 strerror(-err));
-	return staging_open(kvd_device(kv->conn), &kv->staging, e);
+	err = gpu_open(kvd_device(kv->conn), &kv->gpu, e);
+	return err ? err : staging_new(kv->gpu, &kv->staging, e);
 }
 
 /* Marks the layers that @text names. */
@@ -120,6 +125,16 @@ static uint32_t exact_pages(const struct kv_opts *o)
 	       is_kvquant(o->k_format) || is_kvquant(o->v_format);
 }
 
+/* Pages with codes as tensor cores take them, where there are some. */
+static uint32_t tile_order(const struct kv *kv, const struct config *c,
+			   const struct kv_opts *o)
+{
+	if (o->tile_order != KV_TILE_AUTO)
+		return o->tile_order;
+	return kv->gpu && c->head_dim % TILE_DIM == 0 ? KVD_TILE_MMA :
+							KVD_TILE_ROW;
+}
+
 static int load_profile(struct kv *kv, const char *path, struct error *e)
 {
 	char why[128] = "";
@@ -178,7 +193,7 @@ int kv_open(struct kv *kv, const struct config *c,
 			.open_format = opts->open_format,
 			.exact_pages = exact_pages(opts),
 			.v_group = opts->v_group,
-			.tile_order = opts->tile_order,
+			.tile_order = tile_order(kv, c, opts),
 		},
 	};
 	int err;
@@ -205,10 +220,16 @@ void kv_close(struct kv *kv)
 {
 	kvd_space_close(kv->space);
 	kvd_close(kv->conn);
-	staging_close(kv->staging);
+	staging_free(kv->staging);
+	gpu_close(kv->gpu);
 	kvd_profile_free(kv->profile);
 	free(kv->places);
 	*kv = (struct kv){ 0 };
+}
+
+static kvd_stream stream_of(const struct kv *kv)
+{
+	return kv->gpu ? kv->gpu->stream : NULL;
 }
 
 static int append(struct kv *kv, const struct kvd_item *item, uint32_t layer,
@@ -225,6 +246,7 @@ static int append(struct kv *kv, const struct kvd_item *item, uint32_t layer,
 		.v = qkv + kv->q_width + kv->kv_width,
 		.k_stride = kv->q_width + 2 * (size_t)kv->kv_width,
 		.v_stride = kv->q_width + 2 * (size_t)kv->kv_width,
+		.stream = stream_of(kv),
 	};
 
 	return kvd_append(kv->space, &a);
@@ -244,9 +266,23 @@ static int attend(struct kv *kv, const struct kvd_item *item, uint32_t layer,
 		.q = qkv,
 		.out = out,
 		.q_stride = kv->q_width + 2 * (size_t)kv->kv_width,
+		.stream = stream_of(kv),
 	};
 
 	return kvd_attend(kv->space, &a);
+}
+
+int kv_layer_pool(struct kv *kv, struct kvd_seq *seq, uint32_t layer,
+		  uint32_t nr, const float *qkv, float *out, struct error *e)
+{
+	struct kvd_item item = { .seq = seq, .nr_tokens = nr };
+	int err;
+
+	err = append(kv, &item, layer, qkv);
+	if (err)
+		return kv_error(kv, err, "cannot store K and V", e);
+	err = attend(kv, &item, layer, qkv, out);
+	return err ? kv_error(kv, err, "cannot attend", e) : 0;
 }
 
 int kv_layer(struct kv *kv, struct kvd_seq *seq, uint32_t layer, uint32_t nr,
@@ -254,30 +290,23 @@ int kv_layer(struct kv *kv, struct kvd_seq *seq, uint32_t layer, uint32_t nr,
 {
 	size_t in_bytes = nr * (kv->q_width + 2 * (size_t)kv->kv_width) * 4;
 	size_t out_bytes = nr * (size_t)kv->q_width * 4;
-	struct kvd_item item = { .seq = seq, .nr_tokens = nr };
-	const float *in = qkv;
-	float *result = out;
+	const float *in;
+	float *result;
 	int err;
 
-	if (kv->staging) {
-		err = staging_put(kv->staging, qkv, in_bytes, out_bytes, &in,
-				 &result, e);
-		if (err)
-			return err;
-	}
-	err = append(kv, &item, layer, in);
-	if (err)
-		return kv_error(kv, err, "cannot store K and V", e);
-	err = attend(kv, &item, layer, in, result);
-	if (err)
-		return kv_error(kv, err, "cannot attend", e);
-	return kv->staging ? staging_get(kv->staging, out, out_bytes, e) : 0;
+	if (!kv->staging)
+		return kv_layer_pool(kv, seq, layer, nr, qkv, out, e);
+	err = staging_put(kv->staging, qkv, in_bytes, out_bytes, &in, &result,
+			  e);
+	if (!err)
+		err = kv_layer_pool(kv, seq, layer, nr, in, result, e);
+	return err ? err : staging_get(kv->staging, out, out_bytes, e);
 }
 
 int kv_commit(struct kv *kv, struct kvd_seq *seq, const uint32_t *tokens,
 	      size_t nr, struct error *e)
 {
-	int err = kvd_commit(seq, tokens, nr, NULL);
+	int err = kvd_commit(seq, tokens, nr, stream_of(kv));
 
 	/* Committed all the same; the library publishes when it can again. */
 	if (!err || err == -ENOTCONN)

@@ -13,9 +13,11 @@
 #include "tools/kvworker/error.h"
 #include "tools/kvworker/weights.h"
 
+struct gpu;
 struct staging;
 
 #define KV_EXACT_AUTO UINT32_MAX
+#define KV_TILE_AUTO UINT32_MAX
 
 struct kv_opts {
 	uint32_t k_format;	/* enum kvd_format */
@@ -25,7 +27,8 @@ struct kv_opts {
 	uint32_t exact_pages;	/* KV_EXACT_AUTO: 1 where the format is one
 				 * that attention sinks should not be in */
 	uint32_t v_group;	/* 0: the library's default */
-	uint32_t tile_order;	/* enum kvd_tile_order */
+	uint32_t tile_order;	/* enum kvd_tile_order; KV_TILE_AUTO: CUDA's
+				 * on a GPU, where head_dim lets it be */
 	const char *exact_layers; /* "0,5": these stay exact; NULL: none */
 	const char *profile;	/* file; NULL: none */
 	uint32_t nr_threads;	/* of attention on a host pool */
@@ -40,7 +43,8 @@ struct kv_layer_place {
 struct kv {
 	struct kvd *conn;
 	struct kvd_space *space;
-	struct staging *staging;	/* NULL on a host pool */
+	struct gpu *gpu;		/* NULL on a host pool */
+	struct staging *staging;	/* as gpu */
 	struct kvd_profile *profile;	/* NULL: none */
 	struct kv_layer_place *places;	/* [layers of the model] */
 	char formats[KVD_FORMATS_TEXT];
@@ -79,6 +83,14 @@ void kv_close(struct kv *kv);
  */
 int kv_layer(struct kv *kv, struct kvd_seq *seq, uint32_t layer, uint32_t nr,
 	     const float *qkv, float *out, struct error *e);
+
+/**
+ * kv_layer_pool() - the same with @qkv and @out in the pool's memory
+ *
+ * On a GPU it is given to the stream, and not waited for.
+ */
+int kv_layer_pool(struct kv *kv, struct kvd_seq *seq, uint32_t layer,
+		  uint32_t nr, const float *qkv, float *out, struct error *e);
 
 /**
  * kv_commit() - the next @nr tokens of @seq are final

@@ -39,6 +39,25 @@ void worker_hold(const struct worker *w)
 		;
 }
 
+const char *worker_matrices(const struct worker *w)
+{
+	return model_on_gpu(w->model) ? "gpu" : "cpu";
+}
+
+/* Where auto finds no way to the GPU, the CPU will do. */
+static int place_matrices(struct worker *w, struct error *e)
+{
+	struct error why;
+	int err;
+
+	if (w->options.matrices == MATRICES_CPU)
+		return 0;
+	err = model_to_gpu(w->model, &why);
+	if (!err || w->options.matrices == MATRICES_AUTO)
+		return 0;
+	return error_set(e, err, "--matrices gpu: %.480s", why.text);
+}
+
 static int run(struct worker *w, struct error *e)
 {
 	const struct options *o = &w->options;
@@ -57,6 +76,8 @@ static int run(struct worker *w, struct error *e)
 	if (!err)
 		err = model_new(&w->config, &w->weights, &w->kv, o->chunk,
 				&w->model, e);
+	if (!err)
+		err = place_matrices(w, e);
 	if (err)
 		return err;
 	if (o->calibrate)

@@ -12,6 +12,8 @@
  *
  * Activations are [rows][width] arrays in f32; `first` is the row of the
  * first token. One thread; BLAS and attention have their own inside.
+ *
+ * This is the pass on the CPU; forward.c has the same on the pool's GPU.
  */
 #include <cblas.h>
 #include <errno.h>
@@ -19,19 +21,16 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include "tools/kvworker/forward.h"
 #include "tools/kvworker/model.h"
 #include "tools/kvworker/rope.h"
-
-/*
- * Divides every page size, so that a block never crosses pages. Fewer rows
- * make decode cheaper, more make prefill: 16 costs both little.
- */
-#define BLOCK 16
+#include "tools/kvworker/rows.h"
 
 struct model {
 	const struct config *c;
 	const struct weights *w;
 	struct kv *kv;
+	struct forward *forward; /* NULL: all is done here */
 	uint32_t chunk;
 	size_t max_rows;
 	size_t logits_rows;	/* room in logits */
@@ -45,14 +44,6 @@ struct model {
 	float *rope;		/* [head_dim], cosines and sines */
 	float *logits;		/* [vocab] */
 	struct model_tap tap;	/* .see may be NULL */
-};
-
-/* The rows of one call. */
-struct rows {
-	size_t nr_blocks;
-	size_t first;		/* row of the first token */
-	size_t nr;		/* tokens */
-	size_t pos;		/* position of the first token */
 };
 
 static size_t qkv_width(const struct model *m)
@@ -196,31 +187,45 @@ static int run_head(struct model *m, const struct rows *r, size_t nr,
 	return 0;
 }
 
+static int run_here(struct model *m, const struct forward_call *call,
+		    const float **ret, struct error *e)
+{
+	const struct rows *r = call->rows;
+	uint32_t dim = m->c->head_dim;
+	int err;
+
+	embed(m, r, call->tokens);
+	for (size_t i = 0; i < r->nr; i++)
+		rope_angles(m->freq, dim / 2, r->pos + i,
+			    m->rope + (r->first + i) * dim);
+	for (uint32_t layer = 0; layer < m->c->nr_layers; layer++) {
+		err = run_layer(m, r, layer, call->seq, e);
+		if (err)
+			return err;
+	}
+	err = kv_commit(m->kv, call->seq, call->tokens, r->nr, e);
+	if (err || !call->nr_logits)
+		return err;
+	return run_head(m, r, call->nr_logits, ret, e);
+}
+
 int model_run(struct model *m, struct kvd_seq *seq, const uint32_t *tokens,
 	      uint32_t nr, uint32_t nr_logits, const float **ret,
 	      struct error *e)
 {
-	uint32_t dim = m->c->head_dim;
 	size_t pos = kvd_seq_tokens(seq);
 	struct rows r = { .first = pos % BLOCK, .nr = nr, .pos = pos };
-	int err;
+	struct forward_call call = { .seq = seq,
+				     .tokens = tokens,
+				     .rows = &r,
+				     .nr_logits = nr_logits,
+				     .tap = &m->tap };
 
 	if (nr == 0 || nr > m->chunk || nr_logits > nr)
 		return error_set(e, -EINVAL, "bad number of tokens");
 	r.nr_blocks = (r.first + nr + BLOCK - 1) / BLOCK;
-	embed(m, &r, tokens);
-	for (size_t i = 0; i < nr; i++)
-		rope_angles(m->freq, dim / 2, pos + i,
-			    m->rope + (r.first + i) * dim);
-	for (uint32_t layer = 0; layer < m->c->nr_layers; layer++) {
-		err = run_layer(m, &r, layer, seq, e);
-		if (err)
-			return err;
-	}
-	err = kv_commit(m->kv, seq, tokens, nr, e);
-	if (err || !nr_logits)
-		return err;
-	return run_head(m, &r, nr_logits, ret, e);
+	return m->forward ? forward_run(m->forward, &call, ret, e) :
+			    run_here(m, &call, ret, e);
 }
 
 /* Padding must be finite, so everything starts as zeros. */
@@ -268,6 +273,18 @@ int model_new(const struct config *c, const struct weights *w, struct kv *kv,
 	return 0;
 }
 
+int model_to_gpu(struct model *m, struct error *e)
+{
+	return m->forward ? 0 :
+			    forward_new(m->c, m->w, m->kv, m->chunk,
+					&m->forward, e);
+}
+
+bool model_on_gpu(const struct model *m)
+{
+	return m->forward;
+}
+
 void model_set_tap(struct model *m, const struct model_tap *tap)
 {
 	m->tap = *tap;
@@ -277,6 +294,7 @@ void model_free(struct model *m)
 {
 	if (!m)
 		return;
+	forward_free(m->forward);
 	free(m->freq);
 	free(m->x);
 	free(m->normed);

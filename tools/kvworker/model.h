@@ -25,6 +25,15 @@ int model_new(const struct config *c, const struct weights *w, struct kv *kv,
 /* NULL is fine. */
 void model_free(struct model *m);
 
+/**
+ * model_to_gpu() - from now on the whole pass is the GPU's that has the pool
+ *
+ * Return: 0, or -errno with the reason in @e: then it stays on the CPU.
+ */
+int model_to_gpu(struct model *m, struct error *e);
+
+bool model_on_gpu(const struct model *m);
+
 /* q, k and v of consecutive tokens of one sequence, in one layer. */
 struct model_rows {
 	uint32_t layer;
@@ -54,7 +63,7 @@ void model_set_tap(struct model *m, const struct model_tap *tap);
  *
  * Prefill with many, decode with one. A token's logits are the same bit for
  * bit either way, whatever the chunks a prompt is cut into, and whichever
- * process computed the pages before it.
+ * process computed the pages before it (with matrices on the same device).
  */
 int model_run(struct model *m, struct kvd_seq *seq, const uint32_t *tokens,
 	      uint32_t nr, uint32_t nr_logits, const float **ret,

@@ -34,6 +34,7 @@ enum {
 	OPT_TILE_ORDER,
 	OPT_CHUNK,
 	OPT_THREADS,
+	OPT_MATRICES,
 	OPT_LOGITS,
 	OPT_JSON,
 	OPT_NO_MATCH,
@@ -64,6 +65,7 @@ static const struct option long_options[] = {
 	{ "tile-order", required_argument, NULL, OPT_TILE_ORDER },
 	{ "chunk", required_argument, NULL, OPT_CHUNK },
 	{ "threads", required_argument, NULL, OPT_THREADS },
+	{ "matrices", required_argument, NULL, OPT_MATRICES },
 	{ "logits", required_argument, NULL, OPT_LOGITS },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "no-match", no_argument, NULL, OPT_NO_MATCH },
@@ -108,8 +110,9 @@ static const char usage[] =
 "  --exact-layers LIST layers that stay in 16 bits: 0,5\n"
 "  --open-format NAME  of these and of pages being filled: f16 or bf16\n"
 "  --v-group N         channels of V with one scale in kivi: 32, 64, 128\n"
-"  --tile-order NAME   of codes in pages: row (default), or mma, which fast\n"
-"                      kernels of CUDA read (head_dim: a multiple of 32)\n"
+"  --tile-order NAME   of codes in pages: row, or mma, which fast kernels of\n"
+"                      CUDA read (head_dim: a multiple of 32); by default\n"
+"                      mma on a GPU where it can be, else row\n"
 "  --page-tokens N     32, 64 (default) or 128\n"
 "  --chunk N           tokens of prefill at a time (512); changes no result\n"
 "  --no-match          take no prefix from the pool\n"
@@ -118,6 +121,8 @@ static const char usage[] =
 "\n"
 "  --model DIR         the same as MODEL_DIR\n"
 "  --threads N         of matrices and attention (1)\n"
+"  --matrices WHERE    cpu, gpu (the whole forward pass on the pool's GPU,\n"
+"                      by libcublas), or auto (default): gpu where it can be\n"
 "  --json              print one JSON object\n"
 "  --hold              keep the pages until standard input ends\n"
 "  --progress          say how far it is, also when stderr is no terminal\n"
@@ -186,6 +191,17 @@ static uint32_t parse_tile_order(const char *name)
 	if (strcmp(name, "mma"))
 		usage_error("--tile-order %s: not row or mma", name);
 	return KVD_TILE_MMA;
+}
+
+static enum matrices parse_matrices(const char *name)
+{
+	if (!strcmp(name, "auto"))
+		return MATRICES_AUTO;
+	if (!strcmp(name, "cpu"))
+		return MATRICES_CPU;
+	if (strcmp(name, "gpu"))
+		usage_error("--matrices %s: not cpu, gpu or auto", name);
+	return MATRICES_GPU;
 }
 
 static uint32_t parse_page_tokens(const char *text)
@@ -312,6 +328,9 @@ static void parse_option(struct options *o, int opt, const char *arg)
 		o->threads = (uint32_t)parse_number("threads", arg, 1,
 						    MAX_THREADS);
 		break;
+	case OPT_MATRICES:
+		o->matrices = parse_matrices(arg);
+		break;
 	default:
 		parse_flag(o, opt);
 	}
@@ -343,7 +362,9 @@ void options_parse(struct options *o, int argc, char **argv)
 	*o = (struct options){
 		.max_bytes = UINT64_MAX,
 		.generate = 32,
-		.kv = { .page_tokens = 64, .exact_pages = KV_EXACT_AUTO },
+		.kv = { .page_tokens = 64,
+			.exact_pages = KV_EXACT_AUTO,
+			.tile_order = KV_TILE_AUTO },
 		.chunk = 512,
 		.threads = 1,
 		.progress = isatty(STDERR_FILENO),

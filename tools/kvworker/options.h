@@ -11,6 +11,13 @@
 
 #define USAGE_ERROR 2	/* exit status */
 
+/* Where the model's matrices are multiplied. */
+enum matrices {
+	MATRICES_AUTO,		/* on the GPU where that is possible */
+	MATRICES_CPU,
+	MATRICES_GPU,
+};
+
 struct options {
 	const char *model;	/* directory */
 	const char *socket;	/* NULL: the library's default */
@@ -25,6 +32,7 @@ struct options {
 	struct kv_opts kv;	/* but nr_threads */
 	uint32_t chunk;
 	uint32_t threads;
+	enum matrices matrices;
 	bool json;
 	bool no_match;
 	bool no_publish;

@@ -121,8 +121,9 @@ static int print_json(const struct score *s, uint64_t bytes_per_token)
 	json_t *o;
 	int err;
 
-	o = json_pack("{ss, ss, sI, sf, sI, si, sf}",
+	o = json_pack("{ss, ss, ss, sI, sf, sI, si, sf}",
 		      "device", kvd_device(w->kv.conn),
+		      "matrices", worker_matrices(w),
 		      "format", w->kv.formats,
 		      "bytes", (json_int_t)s->nr_bytes,
 		      "nats_per_byte", s->nats / (double)s->nr_bytes,
@@ -138,10 +139,11 @@ static int print_json(const struct score *s, uint64_t bytes_per_token)
 static void print_human(const struct score *s, uint64_t bytes_per_token)
 {
 	printf("%.5f nats a byte over %zu bytes in %s; %" PRIu64
-	       " bytes of KV a token; %.0f tokens/s\n",
+	       " bytes of KV a token; %.0f tokens/s; matrices "
+	       "on the %s\n",
 	       s->nats / (double)s->nr_bytes, s->nr_bytes,
 	       s->w->kv.formats, bytes_per_token,
-	       (double)s->nr_bytes / s->ms * 1e3);
+	       (double)s->nr_bytes / s->ms * 1e3, worker_matrices(s->w));
 }
 
 static int report(const struct score *s, struct error *e)

@@ -7,18 +7,18 @@
 
 #include <stddef.h>
 #include "tools/kvworker/error.h"
+#include "tools/kvworker/gpu.h"
 
 struct staging;
 
 /**
- * staging_open() - make the context of the pool's GPU current
- * @name:	as kvd_device() gives it
- * @ret:	NULL for "host"; else staging_close() it
+ * staging_new() - room that grows with what crosses
+ * @ret:	NULL where @g is; else staging_free() it before @g
  */
-int staging_open(const char *name, struct staging **ret, struct error *e);
+int staging_new(struct gpu *g, struct staging **ret, struct error *e);
 
 /* NULL is fine. */
-void staging_close(struct staging *d);
+void staging_free(struct staging *d);
 
 /**
  * staging_put() - copy rows to the GPU and make room for what comes back
@@ -30,7 +30,7 @@ int staging_put(struct staging *d, const void *in, size_t in_bytes,
 	       struct error *e);
 
 /**
- * staging_get() - wait for the work given to the default stream, copy back
+ * staging_get() - wait for the work given to the GPU, copy back
  */
 int staging_get(struct staging *d, void *out, size_t bytes, struct error *e);
 

@@ -38,6 +38,9 @@ int calibrate_run(struct worker *w, struct error *e);
 /* Bytes of K and V of one token, in this space. */
 int worker_bytes_per_token(struct worker *w, uint64_t *ret, struct error *e);
 
+/* Where the matrices are multiplied: "cpu" or "gpu". */
+const char *worker_matrices(const struct worker *w);
+
 /* Keeps what is held until standard input ends, if --hold was given. */
 void worker_hold(const struct worker *w);
 
