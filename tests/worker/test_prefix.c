@@ -246,20 +246,6 @@ static void test_cold(void)
 	run_free(&r);
 }
 
-/* What the GPU's kernels lack is refused, and the sentence says so. */
-static void test_refused(void)
-{
-	const char *prompt = write_prompt("cold", valid, 100, "", 0);
-	const char *const args[] = { run_model(""), "--prompt-file", prompt,
-				     "--format", "kivi4", NULL };
-	struct run r;
-
-	run(&r, args);
-	if (!r.status || !strstr(r.said, "do not know format kivi4"))
-		run_fail("kivi4 on a GPU: status %d: %s", r.status, r.said);
-	run_free(&r);
-}
-
 int main(int argc, char **argv)
 {
 	static const char *const files[] = { "logits", "window", "chunks",
@@ -288,7 +274,7 @@ int main(int argc, char **argv)
 	test_conversation();
 	test_cold();
 	if (!strncmp(argv[1], "cuda", 4))
-		test_refused();
+		test_share("kivi4", "64", false);
 	daemon_assert_idle(&d);
 	daemon_stop(&d);
 	free(valid);
