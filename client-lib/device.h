@@ -112,9 +112,6 @@ struct device_ops {
 	int (*convert)(struct device *d, struct kv_convert_args *a,
 		       uint32_t *const *nonfinite, kvd_stream stream);
 
-	/* Have the kernels of this device what @g asks for? */
-	bool (*knows)(const struct kvd_geometry *g);
-
 	/* Copy bytes of one page to another, in stream order. 0 or -EIO. */
 	int (*copy)(struct device *d, struct device_place dst,
 		    struct device_place src, uint64_t bytes,

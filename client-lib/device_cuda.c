@@ -528,11 +528,6 @@ static int cuda_convert(struct device *d, struct kv_convert_args *a,
 	return r == -ENOMEM ? r : r ? -EIO : end;
 }
 
-static bool cuda_knows(const struct kvd_geometry *g)
-{
-	return true;
-}
-
 static int cuda_copy(struct device *d, struct device_place dst,
 		     struct device_place src, uint64_t bytes,
 		     kvd_stream stream)
@@ -626,7 +621,6 @@ const struct device_ops device_cuda_ops = {
 	.append = cuda_append,
 	.attend = cuda_attend,
 	.convert = cuda_convert,
-	.knows = cuda_knows,
 	.copy = cuda_copy,
 	.event_record = cuda_event_record,
 	.event_done = cuda_event_done,

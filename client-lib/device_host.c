@@ -139,11 +139,6 @@ static int host_convert(struct device *d, struct kv_convert_args *a,
 	return 0;
 }
 
-static bool host_knows(const struct kvd_geometry *g)
-{
-	return true;
-}
-
 static int host_copy(struct device *d, struct device_place dst,
 		     struct device_place src, uint64_t bytes,
 		     kvd_stream stream)
@@ -186,7 +181,6 @@ const struct device_ops device_host_ops = {
 	.append = host_append,
 	.attend = host_attend,
 	.convert = host_convert,
-	.knows = host_knows,
 	.copy = host_copy,
 	.event_record = host_event_record,
 	.event_done = host_event_done,

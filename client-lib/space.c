@@ -202,20 +202,6 @@ static int unique_check(const struct kvd_space *sp)
 	return 0;
 }
 
-/* Have the kernels of this pool's device what the geometry asks for? */
-static int device_check(struct kvd_space *sp)
-{
-	const struct kvd_geometry *geo = &sp->opts.geometry;
-	char formats[KVD_FORMATS_TEXT];
-
-	if (sp->device->ops->knows(geo))
-		return 0;
-	return fail(sp->k, -EOPNOTSUPP, "the kernels for %s do not know "
-		    "format %s with these options: use f16, bf16 or int8, or "
-		    "a pool on the host", sp->k->device,
-		    kvd_formats_name(geo->k_format, geo->v_format, formats));
-}
-
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret)
 {
@@ -239,9 +225,6 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		     k->device);
 		goto err_close;
 	}
-	r = device_check(sp);
-	if (r)
-		goto err_close;
 	r = stock_init(sp);
 	if (r) {
 		fail(k, r, "out of memory");

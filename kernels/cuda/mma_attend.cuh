@@ -342,21 +342,15 @@ struct view {
 	uint32_t lane;
 };
 
-/* The lane's sums to @to, [dim][2 columns]... or from there. */
+/* Leaves the lane's sums at @to. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void sums_move(struct product<NT> *o, float *to, bool back)
+DEVICE void sums_leave(const struct product<NT> *o, float *to)
 {
 	UNROLL
 	for (uint32_t m = 0; m < DIM / 16; m++) {
 		UNROLL
-		for (uint32_t i = 0; i < 4 * NT; i++) {
-			float *at = to + (m * 4 * NT + i) * WARP;
-
-			if (back)
-				o[m].c[i / 4][i % 4] = *at;
-			else
-				*at = o[m].c[i / 4][i % 4];
-		}
+		for (uint32_t i = 0; i < 4 * NT; i++)
+			to[(m * 4 * NT + i) * WARP] = o[m].c[i / 4][i % 4];
 	}
 }
 
@@ -395,7 +389,7 @@ DEVICE void run_values(struct run<DIM, NT> &r, const struct view &w,
 		if (apart) {
 			v.seen_begin = w.st->begin[column];
 			v.seen_end = w.st->end[column];
-			sums_move<DIM, NT>(r.o, w.aside, false);
+			sums_leave<DIM, NT>(r.o, w.aside);
 		}
 		values_add<DIM, NT>(v, p, r.o);
 		if (apart)
@@ -424,7 +418,6 @@ DEVICE void run_add(struct run<DIM, NT> &r, const struct view &w,
 	k.format = l->k_format;
 	k.first = pos % l->page_tokens;
 	k.tokens = s->tokens;
-	k.page_tokens = l->page_tokens;
 	k.lane = opaque(w.lane);
 	k.channels = format_coding(l->k_format) == CODING_KIVI ||
 		     format_coding(l->k_format) == CODING_KVARN;
@@ -472,7 +465,11 @@ DEVICE void run_leave(const struct run<DIM, NT> &r, const struct gathering &b,
 		float *o = b.exchange + (first + c) * (DIM + MMA_PAD) +
 			   lane / 4;
 		const float sum = rows_sum(r.sum[i / 2][i % 2]);
+		float max = r.max[i / 2][i % 2];
 
+		/* Nothing but NaN was seen: not the same as nothing. */
+		if (max == -INFINITY && sum != 0.0f)
+			max = 0.0f;
 		UNROLL
 		for (uint32_t m = 0; m < DIM / 16; m++) {
 			o[m * 16] = r.o[m].c[i / 2][i % 2];
@@ -480,7 +477,7 @@ DEVICE void run_leave(const struct run<DIM, NT> &r, const struct gathering &b,
 		}
 		if (lane >= 4)
 			continue;
-		b.sums[(first + c) * 2] = r.max[i / 2][i % 2];
+		b.sums[(first + c) * 2] = max;
 		b.sums[(first + c) * 2 + 1] = sum;
 	}
 }

@@ -31,7 +31,6 @@ struct keys {
 	uint32_t format;
 	uint32_t first;		/* token in its page */
 	uint32_t tokens;	/* of the stage: a multiple of 16 */
-	uint32_t page_tokens;
 	uint32_t lane;
 	bool channels;		/* scale and minimum are those of channels */
 };

@@ -216,16 +216,19 @@ static void test_graph(void **state)
 	world_fini(&w);
 }
 
-/* Element @d of V of token @t becomes what its code @code stands for. */
-static void value_set(struct call *c, uint32_t t, uint32_t d, uint32_t code)
+/* Element @d of K or V of token @t becomes what @code stands for. */
+static void code_set(struct call *c, int is_v, uint32_t t, uint32_t d,
+		     uint32_t code)
 {
 	const struct kv_page_ref *r =
 		&c->pages[c->seqs[0].first_page + t / c->w->s.page_tokens];
 	const struct page_layout *l = &c->layouts[r->layout];
-	const struct codes v = page_codes(l, 1);
+	const struct codes place = page_codes(l, is_v);
 	uint8_t *page = c->segments[r->segment] + r->offset;
 
-	codes_set(&v, page + page_record(l, WORLD_LAYER, 0) + l->v_codes,
+	codes_set(&place,
+		  page + page_record(l, WORLD_LAYER, 0) +
+			  (is_v ? l->v_codes : 0),
 		  t % l->page_tokens, d, code);
 }
 
@@ -240,7 +243,7 @@ static void check_poison(struct call *c, uint32_t code)
 	uint32_t i;
 
 	call_cuda(c, 1, &clean);
-	value_set(c, len - 2, d, code);
+	code_set(c, 1, len - 2, d, code);
 	call_cuda(c, 1, &got);
 	for (i = 0; i < dim; i++) {
 		const float *x = got.out, *y = clean.out;
@@ -288,6 +291,32 @@ static void test_poison(void **state)
 	}
 }
 
+/* A run of keys that are all NaN is seen as NaN, not passed over. */
+static void test_nan_keys(void **state)
+{
+	struct shape s = shape_of(KVD_F16, 64);
+	const uint32_t run = 128;
+	struct answer got;
+	struct world w;
+	struct call c;
+	uint32_t t, d;
+
+	s.nr_heads = s.nr_seqs = 1;
+	s.len[0] = run + 12;
+	world_init(&w, &s);
+	world_fill(&w);
+	call_init(&c, &w, KVD_TILE_MMA, KVD_DTYPE_F32, s.len[0] - 1, 1);
+	for (t = 0; t < run; t++)
+		for (d = 0; d < s.k_dim; d++)
+			code_set(&c, 0, t, d, 0x7e00);
+	call_cuda(&c, 1, &got);
+	for (d = 0; d < s.v_dim; d++)
+		assert_true(isnan(((float *)got.out)[d]));
+	answer_fini(&got);
+	call_fini(&c);
+	world_fini(&w);
+}
+
 static int setup(void **state)
 {
 	random_seed();
@@ -301,6 +330,7 @@ int main(void)
 		cmocka_unit_test(test_share),
 		cmocka_unit_test(test_graph),
 		cmocka_unit_test(test_poison),
+		cmocka_unit_test(test_nan_keys),
 	};
 
 	return cmocka_run_group_tests(tests, setup, gpu_teardown);
