@@ -10,6 +10,10 @@
  * bounds its steps by SHM_MAX_CHAIN, because a block may move to another
  * chain under its feet: a race can only turn a hit into a miss, and the pages
  * a reader finds are its own only after the daemon has granted references.
+ *
+ * The blocks that follow the same block are linked too, from its child on,
+ * newest first; those that begin a sequence, from the header's. A block whose
+ * parent came after it, or has gone since, is in no such list.
  */
 #ifndef PROTO_SHM_H
 #define PROTO_SHM_H
@@ -21,7 +25,7 @@
 
 #define SHM_INDEX_MAGIC 0x7844494b44564bULL /* "KVDKIDx" */
 #define SHM_STATS_MAGIC 0x7453544b44564bULL
-#define SHM_VERSION 2
+#define SHM_VERSION 3
 #define SHM_MAX_CHAIN 64
 #define SHM_MAX_CLASSES 16
 
@@ -76,6 +80,8 @@ struct shm_index {
 	uint64_t blocks_off;	/* of block number 1 */
 	uint64_t bytes;		/* of the whole memfd */
 	_Atomic uint64_t nr_used; /* blocks now in the index */
+	_Atomic uint32_t child;	/* newest block that has no parent */
+	uint32_t reserved;
 };
 
 struct shm_block {
@@ -87,12 +93,14 @@ struct shm_block {
 	uint32_t depth;		/* blocks before this one */
 	uint32_t k_format;	/* the space's, of sealed pages */
 	uint32_t v_format;
+	_Atomic uint32_t child;	/* newest block that follows this one */
+	_Atomic uint32_t sibling; /* next that follows the same one */
 	uint32_t reserved;
 	_Atomic uint64_t page[SHM_MAX_CLASSES]; /* handle per class, 0 absent */
 	uint32_t tokens[];	/* page_tokens of them */
 };
 
-_Static_assert(sizeof(struct shm_block) == 200, "shm layout");
+_Static_assert(sizeof(struct shm_block) == 208, "shm layout");
 
 /* Counters of one space since it was first opened, in tokens and pages. */
 struct shm_stats {

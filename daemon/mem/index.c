@@ -39,12 +39,12 @@ int index_init(struct index *ix, uint32_t nr_blocks, uint32_t page_tokens,
 	h.buckets_off = (sizeof(h) + 63) & ~63ULL;
 	h.blocks_off = h.buckets_off + 4ULL * h.nr_buckets;
 	h.bytes = h.blocks_off + (uint64_t)nr_blocks * h.block_bytes;
-	ix->next_free = calloc((size_t)nr_blocks + 1, sizeof(*ix->next_free));
-	if (!ix->next_free)
+	ix->links = calloc((size_t)nr_blocks + 1, sizeof(*ix->links));
+	if (!ix->links)
 		return -ENOMEM;
 	r = memfd_share("kvd-index", h.bytes, &ix->fd, &p);
 	if (r < 0) {
-		free(ix->next_free);
+		free(ix->links);
 		*ix = (struct index)INDEX_NULL;
 		return r;
 	}
@@ -59,7 +59,7 @@ void index_fini(struct index *ix)
 		return;
 	munmap(ix->shm, ix->shm->bytes);
 	close(ix->fd);
-	free(ix->next_free);
+	free(ix->links);
 	*ix = (struct index)INDEX_NULL;
 }
 
@@ -140,12 +140,94 @@ static uint32_t index_take_number(struct index *ix)
 	uint32_t nr = ix->first_free;
 
 	if (nr) {
-		ix->first_free = ix->next_free[nr];
+		ix->first_free = ix->links[nr].next_free;
 		return nr;
 	}
 	assert(ix->nr_touched < ix->shm->nr_blocks);
 	return ++ix->nr_touched;
 }
+
+/* ---- parents and children ---- */
+
+static bool name_is_none(const struct name *n)
+{
+	static const struct name none;
+
+	return name_equal(n, &none);
+}
+
+uint32_t index_parent(const struct index *ix, uint32_t nr)
+{
+	const struct index_link *link = &ix->links[nr];
+
+	return link->up && ix->links[link->up].serial == link->up_serial ?
+		       link->up :
+		       0;
+}
+
+/* Where the siblings of block @nr begin; NULL: it has no parent here. */
+static _Atomic uint32_t *index_siblings(const struct index *ix, uint32_t nr)
+{
+	uint32_t up = index_parent(ix, nr);
+
+	if (up)
+		return &shm_block_at(ix->shm, up)->child;
+	return name_is_none(&index_block(ix, nr)->parent) ? &ix->shm->child :
+							    NULL;
+}
+
+/* Puts block @nr before its siblings. */
+static void index_link_up(struct index *ix, uint32_t nr)
+{
+	struct shm_block *b = shm_block_at(ix->shm, nr);
+	struct index_link *link = &ix->links[nr];
+	_Atomic uint32_t *head;
+	uint32_t next;
+
+	link->before = 0;
+	link->up = name_is_none(&b->parent) ? 0 : index_find(ix, &b->parent);
+	link->up_serial = ix->links[link->up].serial;
+	head = index_siblings(ix, nr);
+	if (!head)
+		return;
+	next = link_load(head);
+	atomic_store_explicit(&b->sibling, next, memory_order_relaxed);
+	if (next)
+		ix->links[next].before = nr;
+	atomic_store_explicit(head, nr, memory_order_release);
+}
+
+/* Its own link stays, for readers that stand on it. */
+static void index_unlink_up(struct index *ix, uint32_t nr)
+{
+	struct shm_block *b = shm_block_at(ix->shm, nr);
+	uint32_t next = link_load(&b->sibling), before = ix->links[nr].before;
+	_Atomic uint32_t *head = index_siblings(ix, nr);
+
+	if (before)
+		head = &shm_block_at(ix->shm, before)->sibling;
+	else if (head && link_load(head) != nr)
+		head = NULL;
+	if (head)
+		atomic_store_explicit(head, next, memory_order_release);
+	if (next)
+		ix->links[next].before = before;
+}
+
+void index_adopt(struct index *ix)
+{
+	for (uint32_t nr = 1; nr <= ix->nr_touched; nr++) {
+		struct shm_block *b = shm_block_at(ix->shm, nr);
+
+		if (name_is_none(&b->name) || index_siblings(ix, nr))
+			continue;
+		block_write_begin(b);
+		index_link_up(ix, nr);
+		block_write_end(b);
+	}
+}
+
+/* ---- blocks ---- */
 
 uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
 		   uint32_t k_format, uint32_t v_format)
@@ -164,8 +246,11 @@ uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
 	memcpy(b->tokens, p->tokens, 4 * ix->shm->page_tokens);
 	atomic_store_explicit(&b->next, link_load(bucket),
 			      memory_order_relaxed);
+	atomic_store_explicit(&b->child, 0, memory_order_relaxed);
+	atomic_store_explicit(&b->sibling, 0, memory_order_relaxed);
 	block_write_end(b);
 	atomic_store_explicit(bucket, nr, memory_order_release);
+	index_link_up(ix, nr);
 	atomic_fetch_add_explicit(&ix->shm->nr_used, 1, memory_order_relaxed);
 	return nr;
 }
@@ -181,24 +266,29 @@ static void index_del(struct index *ix, uint32_t nr)
 
 	assert(link_load(link) == nr);
 	atomic_store_explicit(link, link_load(&b->next), memory_order_release);
+	index_unlink_up(ix, nr);
 	block_write_begin(b);
 	memset(&b->name, 0, sizeof(b->name));
 	block_write_end(b);
-	ix->next_free[nr] = ix->first_free;
+	ix->links[nr].next_free = ix->first_free;
+	ix->links[nr].serial++;
 	ix->first_free = nr;
 	atomic_fetch_sub_explicit(&ix->shm->nr_used, 1, memory_order_relaxed);
 }
 
-void index_set_page(struct index *ix, uint32_t nr, uint32_t class,
-		    handle_t handle)
+uint32_t index_set_page(struct index *ix, uint32_t nr, uint32_t class,
+			handle_t handle)
 {
 	struct shm_block *b = shm_block_at(ix->shm, nr);
+	uint32_t up;
 
 	block_write_begin(b);
 	atomic_store_explicit(&b->page[class], handle, memory_order_relaxed);
 	block_write_end(b);
 	for (uint32_t c = 0; c < ix->shm->nr_classes; c++)
 		if (index_page(ix, nr, c))
-			return;
+			return 0;
+	up = index_parent(ix, nr);
 	index_del(ix, nr);
+	return up && index_is_leaf(ix, up) ? up : 0;
 }

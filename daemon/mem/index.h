@@ -7,6 +7,9 @@
  * pages is. There are as many blocks as the space can have pages, so a block
  * number is always to be had. Chains are bounded: clients know the key of
  * their names, so one might choose them to collide.
+ *
+ * Blocks know their parent, and parents their children, as far as the parent
+ * was there first and still is.
  */
 #ifndef DAEMON_MEM_INDEX_H
 #define DAEMON_MEM_INDEX_H
@@ -15,12 +18,21 @@
 #include "daemon/mem/table.h"
 #include "proto/shm.h"
 
+/* Of a block, besides what readers see. */
+struct index_link {
+	uint32_t next_free;	/* not in use: the next that is not */
+	uint32_t serial;	/* changes when the number is given up */
+	uint32_t before;	/* among its siblings; 0: the first, or alone */
+	uint32_t up;		/* parent, if its serial is still the same */
+	uint32_t up_serial;
+};
+
 struct index {
 	struct shm_index *shm;
 	int fd;			/* read-only, for clients */
 	uint32_t nr_touched;	/* blocks beyond were never used */
 	uint32_t first_free;
-	uint32_t *next_free;	/* [nr_blocks + 1] */
+	struct index_link *links; /* [nr_blocks + 1] */
 };
 
 #define INDEX_NULL { .fd = -1 }
@@ -48,15 +60,31 @@ uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
 
 handle_t index_page(const struct index *ix, uint32_t nr, uint32_t class);
 
-/* Sets a page of a block; a block that loses its last page goes. */
-void index_set_page(struct index *ix, uint32_t nr, uint32_t class,
-		    handle_t handle);
+/*
+ * Sets a page of a block; a block that loses its last page goes. Return: the
+ * parent that has thereby lost its last child, else 0.
+ */
+uint32_t index_set_page(struct index *ix, uint32_t nr, uint32_t class,
+			handle_t handle);
+
+/* The parent of block @nr; 0: none that is in the index. */
+uint32_t index_parent(const struct index *ix, uint32_t nr);
+
+/* Finds the parents of blocks that were added before them. O(blocks). */
+void index_adopt(struct index *ix);
 
 /* Block @nr is in use. */
 static inline const struct shm_block *index_block(const struct index *ix,
 						  uint32_t nr)
 {
 	return shm_block_at(ix->shm, nr);
+}
+
+/* Does no block follow block @nr? */
+static inline bool index_is_leaf(const struct index *ix, uint32_t nr)
+{
+	return !atomic_load_explicit(&index_block(ix, nr)->child,
+				     memory_order_relaxed);
 }
 
 #endif

@@ -296,6 +296,9 @@ drop:
 /* What restoring left undone in slabs and classes. */
 static void restore_finish(struct mem *m)
 {
+	for (uint32_t i = 0; i < m->table.h->nr_spaces; i++)
+		if (m->spaces[i])
+			index_adopt(&m->spaces[i]->index);
 	list_for_each(i, &m->tenants) {
 		struct tenant *t = list_entry(i, struct tenant, link);
 

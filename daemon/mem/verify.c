@@ -328,6 +328,22 @@ static int verify_class(struct verify *v, const struct size_class *sc)
 
 /* ---- indexes ---- */
 
+/* Do its neighbours in the list of its siblings point at block @nr? */
+static bool block_is_linked(const struct index *ix, uint32_t nr)
+{
+	const struct index_link *link = &ix->links[nr];
+	uint32_t up = index_parent(ix, nr), next = index_block(ix, nr)->sibling;
+
+	if (up && !name_equal(&index_block(ix, up)->name,
+			      &index_block(ix, nr)->parent))
+		return false;
+	if (next && ix->links[next].before != nr)
+		return false;
+	if (link->before)
+		return index_block(ix, link->before)->sibling == nr;
+	return !up || index_block(ix, up)->child == nr;
+}
+
 static int verify_block(struct verify *v, const struct mem_space *s,
 			uint32_t nr)
 {
@@ -344,6 +360,9 @@ static int verify_block(struct verify *v, const struct mem_space *s,
 	}
 	if (b->seq % 2 || index_find(&s->index, &b->name) != nr)
 		return broken(v, "space %u: block %u is not found", s->id, nr);
+	if (!block_is_linked(&s->index, nr))
+		return broken(v, "space %u: block %u is not among its siblings",
+			      s->id, nr);
 	return 0;
 }
 
@@ -371,7 +390,7 @@ static int verify_index(struct verify *v, const struct mem_space *s)
 			return r;
 	}
 	for (uint32_t nr = ix->first_free; nr && unused <= ix->nr_touched;
-	     nr = ix->next_free[nr])
+	     nr = ix->links[nr].next_free)
 		unused++;
 	if (used != ix->shm->nr_used || used + unused != ix->nr_touched)
 		return broken(v, "space %u: %llu blocks in use, %llu counted, "

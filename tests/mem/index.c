@@ -88,6 +88,91 @@ static void test_collision(void **state)
 	index_fini(&ix);
 }
 
+/* ---- parents and children ---- */
+
+/* Node @i of a tree, the child of node i / 3; node 0 begins a sequence. */
+static struct prefix tree_prefix(uint32_t i)
+{
+	struct prefix p = prefix(i + 1, false), up = prefix(i / 3 + 1, false);
+
+	memset(&p.parent, 0, sizeof(p.parent));
+	if (i)
+		p.parent = up.name;
+	return p;
+}
+
+/* Children of node @i in the index, each once, linked to it and no other. */
+static uint32_t tree_children(const struct index *ix, const uint32_t *nr,
+			      uint32_t i)
+{
+	uint32_t n = 0;
+
+	for (uint32_t b = index_block(ix, nr[i])->child; b;
+	     b = index_block(ix, b)->sibling) {
+		assert_int_equal(index_parent(ix, b), nr[i]);
+		assert_true(++n <= 3);
+	}
+	return n;
+}
+
+/* What is linked: children that came after their parent, which is there. */
+static void tree_check(const struct index *ix, const uint32_t *nr,
+		       const bool *linked)
+{
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		uint32_t n = 0;
+
+		if (!nr[i])
+			continue;
+		for (uint32_t c = 3 * i; c < 3 * i + 3 && c < BLOCKS; c++)
+			n += c && nr[c] && linked[c];
+		assert_int_equal(tree_children(ix, nr, i), n);
+		assert_int_equal(index_is_leaf(ix, nr[i]), n == 0);
+	}
+}
+
+static void tree_del(struct index *ix, uint32_t *nr, bool *linked, uint32_t i)
+{
+	uint32_t up = i ? nr[i / 3] : 0, n, last;
+
+	n = linked[i] ? tree_children(ix, nr, i / 3) : 0;
+	last = index_set_page(ix, nr[i], 0, 0);
+	assert_int_equal(last, n == 1 ? up : 0);
+	nr[i] = 0;
+	for (uint32_t c = 3 * i; c < 3 * i + 3 && c < BLOCKS; c++)
+		linked[c] = false;
+	linked[i] = false;
+}
+
+static void test_tree(void **state)
+{
+	struct index ix = INDEX_NULL;
+	uint32_t nr[BLOCKS] = { 0 };
+	bool linked[BLOCKS] = { false };
+
+	assert_int_equal(index_init(&ix, BLOCKS, 64, 1), 0);
+	for (int step = 0; step < 5000; step++) {
+		uint32_t i = (uint32_t)rand() % BLOCKS;
+		struct prefix p = tree_prefix(i);
+
+		if (nr[i]) {
+			tree_del(&ix, nr, linked, i);
+		} else {
+			nr[i] = index_add(&ix, &p, i, 0, 0);
+			index_set_page(&ix, nr[i], 0, i + 1);
+			linked[i] = i && nr[i / 3];
+		}
+		if (step % 1000 == 999) {
+			index_adopt(&ix);
+			for (uint32_t c = 1; c < BLOCKS; c++)
+				linked[c] = nr[c] && nr[c / 3];
+		}
+		if (step % 10 == 0)
+			tree_check(&ix, nr, linked);
+	}
+	index_fini(&ix);
+}
+
 /* ---- readers ---- */
 
 /* As proto/shm.h tells a client to do it. Return: page, 0 for a miss. */
@@ -183,6 +268,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_add_and_del),
 		cmocka_unit_test(test_collision),
+		cmocka_unit_test(test_tree),
 		cmocka_unit_test(test_readers),
 	};
 
