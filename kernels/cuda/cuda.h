@@ -116,4 +116,45 @@ struct kv_cuda_dequant {
 int kv_cuda_dequant(struct kv_cuda *kc, const struct kv_cuda_dequant *d,
 		    cu_stream stream);
 
+/*
+ * Pages to copy or to zero. What @list and @nr point to is read when the
+ * kernel runs: a captured launch is replayed with other pages, and fewer. All
+ * addresses are multiples of 16.
+ */
+struct kv_cuda_pages {
+	cu_ptr list;		/* cu_ptr [max_pages]; 0 skips a page */
+	cu_ptr nr;		/* uint32_t; above max_pages: max_pages */
+	uint32_t max_pages;
+	uint32_t page_bytes;	/* a multiple of 16 */
+	uint32_t nr_blocks;	/* at most; 0: few enough that what runs beside
+				 * them hardly notices */
+};
+
+/**
+ * kv_cuda_gather() - pages to a buffer in one piece
+ * @p:		which; one may be there more than once
+ * @to:		[max_pages][page_bytes], page after page, in device memory or
+ *		page-locked host memory; no part of it in a page. A skipped
+ *		page's place is left as it is
+ *
+ * Return: 0, -EINVAL when page_bytes is not what it must be, or cu_errno() of
+ * the launch.
+ */
+int kv_cuda_gather(struct kv_cuda *kc, const struct kv_cuda_pages *p, cu_ptr to,
+		   cu_stream stream);
+
+/**
+ * kv_cuda_scatter() - pages from a buffer: the inverse of kv_cuda_gather()
+ * @p:		which; one that is there more than once holds nobody knows what
+ * @from:	as @to of kv_cuda_gather()
+ *
+ * Return: as kv_cuda_gather().
+ */
+int kv_cuda_scatter(struct kv_cuda *kc, const struct kv_cuda_pages *p,
+		    cu_ptr from, cu_stream stream);
+
+/* Sets pages to zero. Return: as kv_cuda_gather(). */
+int kv_cuda_zero(struct kv_cuda *kc, const struct kv_cuda_pages *p,
+		 cu_stream stream);
+
 #endif

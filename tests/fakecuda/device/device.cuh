@@ -157,4 +157,32 @@ DEVICE f4 f4_from_u8(const void *p)
 	return __builtin_convertvector(*(const b4 *)p, f4);
 }
 
+/* ---- 16 bytes; what is not at a multiple of 16 faults ---- */
+
+DEVICE u4 u4_zero(void)
+{
+	return (u4){ 0, 0, 0, 0 };
+}
+
+DEVICE void u4_check(const void *p)
+{
+	if ((uintptr_t)p % sizeof(u4))
+		simt_die("16 bytes at %p: misaligned", p);
+}
+
+DEVICE u4 u4_load_once(const void *p)
+{
+	u4 x;
+
+	u4_check(p);
+	memcpy(&x, p, sizeof(x));
+	return x;
+}
+
+DEVICE void u4_store_once(void *p, u4 x)
+{
+	u4_check(p);
+	memcpy(p, &x, sizeof(x));
+}
+
 #endif
