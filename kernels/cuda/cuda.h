@@ -126,8 +126,8 @@ struct kv_cuda_pages {
 	cu_ptr nr;		/* uint32_t; above max_pages: max_pages */
 	uint32_t max_pages;
 	uint32_t page_bytes;	/* a multiple of 16 */
-	uint32_t nr_blocks;	/* at most; 0: few enough that what runs beside
-				 * them hardly notices */
+	uint32_t nr_blocks;	/* at most; 0: two for every eight
+				 * multiprocessors, the rest is for others */
 };
 
 /**
