@@ -157,31 +157,25 @@ DEVICE f4 f4_from_u8(const void *p)
 	return __builtin_convertvector(*(const b4 *)p, f4);
 }
 
-/* ---- 16 bytes; what is not at a multiple of 16 faults ---- */
+/* ---- 16 bytes, at multiples of 16, of memory that is a kernel's ---- */
 
 DEVICE u4 u4_zero(void)
 {
 	return (u4){ 0, 0, 0, 0 };
 }
 
-DEVICE void u4_check(const void *p)
-{
-	if ((uintptr_t)p % sizeof(u4))
-		simt_die("16 bytes at %p: misaligned", p);
-}
-
 DEVICE u4 u4_load_once(const void *p)
 {
 	u4 x;
 
-	u4_check(p);
+	simt_touch(p, sizeof(x), false);
 	memcpy(&x, p, sizeof(x));
 	return x;
 }
 
 DEVICE void u4_store_once(void *p, u4 x)
 {
-	u4_check(p);
+	simt_touch(p, sizeof(x), true);
 	memcpy(p, &x, sizeof(x));
 }
 
