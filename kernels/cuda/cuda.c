@@ -8,6 +8,7 @@
 #include "kernels/cuda/append.h"
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/convert.h"
+#include "kernels/cuda/copy.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/module.h"
 
@@ -46,6 +47,9 @@ static int kernels_find(struct kv_cuda *kc, struct cuda_why *why)
 		{ KV_CUDA_attend, &kc->attend, "kv_attend" },
 		{ KV_CUDA_attend, &kc->merge, "kv_merge" },
 		{ KV_CUDA_dequant, &kc->dequant, "kv_dequant" },
+		{ KV_CUDA_copy, &kc->gather, "kv_gather" },
+		{ KV_CUDA_copy, &kc->scatter, "kv_scatter" },
+		{ KV_CUDA_copy, &kc->zero, "kv_zero" },
 	};
 	int rc = 0;
 
@@ -281,4 +285,58 @@ int kv_cuda_dequant(struct kv_cuda *kc, const struct kv_cuda_dequant *d,
 	struct shape s = { .grid = { 1, 1, 1 }, .threads = DEQUANT_THREADS };
 
 	return d->nr_tokens ? kv_cuda_launch(kc, kc->dequant, &s, stream, &p) : 0;
+}
+
+/* What was asked for, or the default, and no more than there are chunks. */
+static unsigned copy_blocks(const struct kv_cuda *kc,
+			    const struct kv_cuda_pages *p)
+{
+	const uint64_t chunks = (uint64_t)p->max_pages *
+				copy_parts(p->page_bytes);
+	uint32_t nr = p->nr_blocks;
+
+	if (!nr)
+		nr = (kc->nr_multiprocessors + COPY_BLOCKS_OF - 1) /
+		     COPY_BLOCKS_OF * COPY_BLOCKS;
+	if (nr > INT32_MAX)
+		nr = INT32_MAX; /* the most there is of a grid */
+	return nr < chunks ? nr : (unsigned)chunks;
+}
+
+static int copy_launch(struct kv_cuda *kc, cu_function function,
+		       const struct kv_cuda_pages *p, cu_ptr buffer,
+		       cu_stream stream)
+{
+	const struct copy_params params = {
+		.pages = (const uint64_t *)(uintptr_t)p->list,
+		.nr = (const uint32_t *)(uintptr_t)p->nr,
+		.buffer = (uint8_t *)(uintptr_t)buffer,
+		.max_pages = p->max_pages,
+		.page_bytes = p->page_bytes,
+	};
+	struct shape s = { .grid = { copy_blocks(kc, p), 1, 1 },
+			   .threads = COPY_THREADS };
+
+	if (p->page_bytes % COPY_ALIGN)
+		return -EINVAL;
+	return s.grid[0] ? kv_cuda_launch(kc, function, &s, stream, &params) :
+			   0;
+}
+
+int kv_cuda_gather(struct kv_cuda *kc, const struct kv_cuda_pages *p, cu_ptr to,
+		   cu_stream stream)
+{
+	return copy_launch(kc, kc->gather, p, to, stream);
+}
+
+int kv_cuda_scatter(struct kv_cuda *kc, const struct kv_cuda_pages *p,
+		    cu_ptr from, cu_stream stream)
+{
+	return copy_launch(kc, kc->scatter, p, from, stream);
+}
+
+int kv_cuda_zero(struct kv_cuda *kc, const struct kv_cuda_pages *p,
+		 cu_stream stream)
+{
+	return copy_launch(kc, kc->zero, p, 0, stream);
 }

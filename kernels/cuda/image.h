@@ -14,6 +14,7 @@
 	X(append)                                                              \
 	X(attend)                                                              \
 	X(convert)                                                             \
+	X(copy)                                                                \
 	X(dequant)                                                             \
 	X(mma_64)                                                              \
 	X(mma_128)                                                             \

@@ -14,6 +14,7 @@ struct kv_cuda {
 	const struct cuda_driver *cu;
 	cu_module modules[KV_CUDA_NR_IMAGES];
 	cu_function append, convert, convert_far, attend, merge, dequant;
+	cu_function gather, scatter, zero;
 	cu_function mma[MMA_SHAPES], mma_plan, mma_turn, mma_merge;
 	uint32_t nr_multiprocessors;
 	uint32_t shared_bytes;	/* that a block may ask for */

@@ -12,6 +12,8 @@
  *  - Memory comes full of SIMT_DIRT.
  *  - Page-locked memory is read when a copy runs, other host memory when it
  *    is recorded.
+ *  - What a kernel loads and stores past its caches must be memory of the
+ *    device, or page-locked.
  *  - Unmapping does not wait for work in streams.
  *  - A capture takes one stream, and no copies of host memory that is not
  *    page-locked.

@@ -11,6 +11,7 @@
 #include "kernels/cuda/append.h"
 #include "kernels/cuda/attend.h"
 #include "kernels/cuda/convert.h"
+#include "kernels/cuda/copy.h"
 #include "kernels/cuda/mma.h"
 #include "tools/kvworker/layer.h"
 
@@ -21,6 +22,9 @@ DECLARE(kv_convert_far, convert_params);
 DECLARE(kv_attend, attend_params);
 DECLARE(kv_merge, attend_params);
 DECLARE(kv_dequant, dequant_params);
+DECLARE(kv_gather, copy_params);
+DECLARE(kv_scatter, copy_params);
+DECLARE(kv_zero, copy_params);
 DECLARE(kv_mma_plan, mma_params);
 DECLARE(kv_mma_turn, turn_params);
 DECLARE(kv_mma_merge, mma_params);
@@ -87,6 +91,9 @@ static const CUfunc_st kernels[] = {
 	entry<kv_mma_128x16>::make("kv_mma_128x16"),
 	entry<kv_mma_256x8>::make("kv_mma_256x8"),
 	entry<kv_dequant>::make("kv_dequant"),
+	entry<kv_gather>::make("kv_gather"),
+	entry<kv_scatter>::make("kv_scatter"),
+	entry<kv_zero>::make("kv_zero"),
 	entry<worker_embed>::make("worker_embed"),
 	entry<worker_normalize>::make("worker_normalize"),
 	entry<worker_rotate>::make("worker_rotate"),

@@ -84,6 +84,16 @@ void simt_die(const char *format, ...)
 	abort();
 }
 
+void simt_touch(const void *p, size_t bytes, bool write)
+{
+	if ((uintptr_t)p % bytes)
+		simt_die("%zu bytes at %p: misaligned", bytes, p);
+	if (launch->may_touch && !launch->may_touch(p, bytes, write))
+		simt_die("%s %zu bytes at %p: not the device's, and not "
+			 "page-locked",
+			 write ? "writes" : "reads", bytes, p);
+}
+
 static const char *fiber_state(const struct fiber *f)
 {
 	if (f->done)

@@ -42,6 +42,8 @@ struct launch {
 	unsigned shared_bytes;
 	unsigned seed;		/* 0: threads in order */
 	void **params;
+	/* Is it a kernel's to read, or to write? NULL: all is. */
+	bool (*may_touch)(const void *p, size_t bytes, bool write);
 };
 
 /* Runs every thread of every block to its end. */
@@ -98,6 +100,9 @@ struct simt_wait {
 
 /* Others run until it is ready; as a divergent barrier if it never is. */
 void simt_wait_until(const struct simt_wait *w);
+
+/* Faults where @p is not the kernel's, or no multiple of @bytes. */
+void simt_touch(const void *p, size_t bytes, bool write);
 
 /* The kernel did what a GPU would fault at, or worse: says so, and aborts. */
 #ifdef __cplusplus

@@ -12,7 +12,7 @@
 
 #define THREADS 80u /* two warps and a half */
 
-static unsigned long result[4 * THREADS];
+alignas(16) static unsigned long result[4 * THREADS];
 
 static unsigned linear(void)
 {
@@ -58,6 +58,29 @@ static void crossed(void **)
 		__ballot_sync(~0u, true);
 }
 
+static u4 theirs[2];
+
+static void misaligned(void **)
+{
+	u4_load_once((const char *)result + 8);
+}
+
+static void reads_foreign(void **)
+{
+	u4_load_once(theirs);
+}
+
+static void writes_foreign(void **)
+{
+	u4_store_once(theirs, u4_zero());
+}
+
+static bool is_result(const void *p, size_t bytes, bool)
+{
+	return p >= result &&
+	       (const char *)p + bytes <= (const char *)(result + 4 * THREADS);
+}
+
 static void run_kernel(void (*kernel)(void **), unsigned seed)
 {
 	const struct CUfunc_st f = { "test", 0, nullptr, kernel };
@@ -69,6 +92,7 @@ static void run_kernel(void (*kernel)(void **), unsigned seed)
 	l.block[0] = THREADS;
 	l.shared_bytes = THREADS * sizeof(float);
 	l.seed = seed;
+	l.may_touch = is_result;
 	memset(result, 0, sizeof(result));
 	simt_launch(&l);
 }
@@ -107,8 +131,9 @@ static int test_works(unsigned seed)
 	       check(shuffled, "shuffle", seed);
 }
 
-/* The kernel ends its process, and says @what. */
-static int test_aborts(void (*kernel)(void **), const char *what)
+/* The kernel ends its process, and says @why and @what. */
+static int test_aborts(void (*kernel)(void **), const char *why,
+		       const char *what)
 {
 	char said[65536] = "";
 	size_t n = 0;
@@ -134,20 +159,25 @@ static int test_aborts(void (*kernel)(void **), const char *what)
 		n += (size_t)got;
 	close(pipes[0]);
 	waitpid(pid, &status, 0);
-	if (strstr(said, "divergent barrier") && strstr(said, what))
+	if (strstr(said, why) && strstr(said, what))
 		return 0;
-	fprintf(stderr, "not said: %s\n%s", what, said);
+	fprintf(stderr, "not said: %s: %s\n%s", why, what, said);
 	return 1;
 }
 
 int main(void)
 {
+	const char *const barrier = "divergent barrier";
+	const char *const foreign = "not the device's, and not page-locked";
 	int bad = 0;
 
 	for (unsigned seed = 0; seed < 20; seed++)
 		bad += test_works(seed);
-	bad += test_aborts(uneven, "thread 39 waits for its block");
-	bad += test_aborts(uneven, "thread 40 has ended");
-	bad += test_aborts(crossed, "thread 4 waits for its warp");
+	bad += test_aborts(uneven, barrier, "thread 39 waits for its block");
+	bad += test_aborts(uneven, barrier, "thread 40 has ended");
+	bad += test_aborts(crossed, barrier, "thread 4 waits for its warp");
+	bad += test_aborts(misaligned, "16 bytes at", "misaligned");
+	bad += test_aborts(reads_foreign, "reads 16 bytes at", foreign);
+	bad += test_aborts(writes_foreign, "writes 16 bytes at", foreign);
 	return bad != 0;
 }

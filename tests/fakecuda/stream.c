@@ -61,6 +61,20 @@ struct CUstream_st *stream_new(struct CUctx_st *ctx, bool own_order)
 	return s;
 }
 
+static bool on_device(cu_ptr ptr, size_t bytes, int access)
+{
+	const struct range *r = range_find(ptr, bytes);
+
+	return r && (r->access & access) == access;
+}
+
+static bool kernel_may(const void *p, size_t bytes, bool write)
+{
+	return on_device((cu_ptr)(uintptr_t)p, bytes,
+			 write ? CU_ACCESS_READWRITE : CU_ACCESS_READ) ||
+	       memory_pinned(p, bytes);
+}
+
 /* After a crash of its context work is dropped, and nobody waits for it. */
 static void op_run(struct CUctx_st *ctx, struct op *op)
 {
@@ -76,6 +90,7 @@ static void op_run(struct CUctx_st *ctx, struct op *op)
 		memset(op->dst, op->value, op->bytes);
 		break;
 	case OP_LAUNCH:
+		op->launch->may_touch = kernel_may;
 		simt_launch(op->launch);
 		break;
 	case OP_HOST:
@@ -222,13 +237,6 @@ cu_result cuStreamSynchronize(cu_stream stream)
 		stream_order(s, UINT64_MAX);
 	return fake_leave(ctx->crashed ? ctx->crashed :
 					 fault_next("cuStreamSynchronize"));
-}
-
-static bool on_device(cu_ptr ptr, size_t bytes, int access)
-{
-	const struct range *r = range_find(ptr, bytes);
-
-	return r && (r->access & access) == access;
 }
 
 cu_result cuMemcpyHtoDAsync_v2(cu_ptr dst, const void *src, size_t bytes,

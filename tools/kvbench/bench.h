@@ -17,6 +17,7 @@ struct bench {
 
 extern const struct bench bench_attend;
 extern const struct bench bench_quantize;
+extern const struct bench bench_copy;
 extern const struct bench bench_alloc;
 extern const struct bench bench_rpc;
 extern const struct bench bench_match;

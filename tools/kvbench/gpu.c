@@ -11,6 +11,7 @@
 #define ALIGN       ((uint64_t)4 << 10)
 #define GRANULE     ((uint64_t)2 << 20)
 #define PERCENT     70u /* of free memory, unless said */
+#define PATTERN     ((size_t)64 << 10)
 #define DOUBLE_NAME "fakecuda"
 #define MAX_ORDINAL 255
 
@@ -271,4 +272,19 @@ int gpu_repeat(struct gpu *g, cu_ptr p, uint64_t of, uint64_t bytes)
 		of += more;
 	}
 	return err ? err : GPU_CALL(g, cuStreamSynchronize, g->stream);
+}
+
+/* Not all the same: some memory is faster with zeros. */
+int gpu_fill(struct gpu *g, cu_ptr p, uint64_t bytes)
+{
+	size_t of = bytes < PATTERN ? (size_t)bytes : PATTERN, i;
+	uint32_t *words = malloc(PATTERN), state = 1;
+	int err;
+
+	for (i = 0; words && i < PATTERN / sizeof(*words); i++)
+		words[i] = state = state * 1664525u + 1013904223u;
+	err = words ? gpu_put(g, p, words, of)
+	            : gpu_complain(g, -ENOMEM, strerror(ENOMEM));
+	free(words);
+	return err ? err : gpu_repeat(g, p, of, bytes);
 }

@@ -73,6 +73,9 @@ int gpu_get(struct gpu *g, void *to, cu_ptr from, size_t bytes);
 /* The first @of bytes at @p again and again, up to @bytes. Return: as above. */
 int gpu_repeat(struct gpu *g, cu_ptr p, uint64_t of, uint64_t bytes);
 
+/* Random bytes, some 64 KiB again and again. Return: as above. */
+int gpu_fill(struct gpu *g, cu_ptr p, uint64_t bytes);
+
 /* A call of the driver's, checked. */
 #define GPU_CALL(g, call, ...) gpu_check(g, #call, (g)->cu->call(__VA_ARGS__))
 

@@ -14,7 +14,7 @@
 #define WARM_US     200e3 /* until clocks are up */
 #define COPY_BYTES  ((uint64_t)1 << 30)
 #define COPY_PART   8u
-#define PATTERN     ((size_t)64 << 10)
+#define COPY_UNIT   ((uint64_t)64 << 10)
 
 /* Microseconds of each of @replays. */
 static int sample(struct gpu_graph *gr, struct gpu *g, unsigned replays,
@@ -90,25 +90,21 @@ void gpu_graph_fini(struct gpu_graph *gr, struct gpu *g)
 
 static int copy_issue(void *ctx)
 {
-	struct gpu_copy *c = ctx;
+	const struct gpu_copy *c = ctx;
+	const struct cuda_driver *cu = c->g->cu;
+	cu_stream s = c->g->stream;
 
-	return cu_errno(c->g->cu->cuMemcpyDtoDAsync(c->to, c->from, c->bytes,
-	                                            c->g->stream));
-}
-
-/* Not all the same: some memory is faster with zeros. */
-static int copy_fill(struct gpu_copy *c)
-{
-	uint32_t *p = malloc(PATTERN), state = 1;
-	size_t i;
-	int err;
-
-	for (i = 0; p && i < PATTERN / sizeof(*p); i++)
-		p[i] = state = state * 1664525u + 1013904223u;
-	err = p ? gpu_put(c->g, c->from, p, PATTERN)
-	        : gpu_complain(c->g, -ENOMEM, strerror(ENOMEM));
-	free(p);
-	return err ? err : gpu_repeat(c->g, c->from, PATTERN, c->bytes);
+	switch (c->way) {
+	case GPU_COPY_TO_HOST:
+		return cu_errno(cu->cuMemcpyDtoHAsync((void *)(uintptr_t)c->to,
+		                                      c->from, c->bytes, s));
+	case GPU_COPY_FROM_HOST:
+		return cu_errno(cu->cuMemcpyHtoDAsync(
+			c->to, (void *)(uintptr_t)c->from, c->bytes, s));
+	default:
+		return cu_errno(
+			cu->cuMemcpyDtoDAsync(c->to, c->from, c->bytes, s));
+	}
 }
 
 static int copy_warm(struct gpu_copy *c)
@@ -128,15 +124,27 @@ int gpu_copy_init(struct gpu_copy *c, struct gpu *g)
 	int err;
 
 	*c = (struct gpu_copy){ .g = g };
-	c->bytes = g->bytes / COPY_PART / PATTERN * PATTERN;
+	c->bytes = g->bytes / COPY_PART / COPY_UNIT * COPY_UNIT;
 	if (c->bytes > COPY_BYTES)
 		c->bytes = COPY_BYTES;
 	c->from = gpu_take(g, c->bytes);
 	c->to = gpu_take(g, c->bytes);
-	err = copy_fill(c);
+	err = gpu_fill(g, c->from, c->bytes);
 	if (!err)
 		err = gpu_graph_init(&c->graph, g, copy_issue, c);
 	return err ? err : copy_warm(c);
+}
+
+int gpu_copy_host_init(struct gpu_copy *c, const struct gpu_copy *device,
+                       enum gpu_copy_way way, cu_ptr host, uint64_t bytes)
+{
+	*c = *device;
+	c->graph = (struct gpu_graph){ .exec = NULL };
+	c->way = way;
+	if (bytes < c->bytes)
+		c->bytes = bytes;
+	*(way == GPU_COPY_TO_HOST ? &c->to : &c->from) = host;
+	return gpu_graph_init(&c->graph, c->g, copy_issue, c);
 }
 
 void gpu_copy_fini(struct gpu_copy *c)
@@ -158,7 +166,8 @@ static int samples(struct gpu_graph *gr, struct gpu_copy *c, unsigned rounds,
 		if (err)
 			return err;
 		err = sample(&c->graph, c->g, c->graph.replays, &copy_us);
-		gbps[i] = 2 * (double)c->bytes / copy_us / 1e3;
+		gbps[i] = (c->way == GPU_COPY_DEVICE ? 2 : 1) *
+		          (double)c->bytes / copy_us / 1e3;
 	}
 	return err;
 }

@@ -32,9 +32,16 @@ int gpu_graph_init(struct gpu_graph *gr, struct gpu *g, int (*issue)(void *ctx),
                    void *ctx);
 void gpu_graph_fini(struct gpu_graph *gr, struct gpu *g);
 
-/* Device to device, from one half of some memory to the other. */
+enum gpu_copy_way {
+	GPU_COPY_DEVICE, /* from one half of some memory to the other */
+	GPU_COPY_TO_HOST,
+	GPU_COPY_FROM_HOST,
+};
+
+/* What the driver copies. */
 struct gpu_copy {
 	struct gpu *g;
+	enum gpu_copy_way way;
 	cu_ptr from, to;
 	uint64_t bytes; /* copied: as many are read, and as many written */
 	struct gpu_graph graph;
@@ -43,12 +50,25 @@ struct gpu_copy {
 /* Takes an eighth of the memory for each half, 1 GiB at most. Return: as
  * gpu_graph_init(). */
 int gpu_copy_init(struct gpu_copy *c, struct gpu *g);
+
+/**
+ * gpu_copy_host_init() - copies between the device and the host
+ * @device:	what it does on the device; outlives @c
+ * @way:	one that is no GPU_COPY_DEVICE
+ * @host:	page-locked memory
+ * @bytes:	of @host
+ *
+ * Return: as gpu_graph_init(); gpu_copy_fini() it always.
+ */
+int gpu_copy_host_init(struct gpu_copy *c, const struct gpu_copy *device,
+                       enum gpu_copy_way way, cu_ptr host, uint64_t bytes);
 void gpu_copy_fini(struct gpu_copy *c);
 
 /* Medians, and the best. */
 struct gpu_timing {
 	double us, us_min; /* of one replay */
-	double copy_gbps;  /* bytes read and bytes written */
+	double copy_gbps;  /* bytes read and bytes written; bytes that cross
+	                    * the link where one side is the host's */
 };
 
 /**

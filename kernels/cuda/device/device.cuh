@@ -174,4 +174,32 @@ DEVICE f4 f4_from_u8(const void *p)
 	return make_float4(b.x, b.y, b.z, b.w);
 }
 
+/* ---- 16 bytes, at multiples of 16, that no cache need keep ---- */
+
+typedef uint4 u4;
+
+DEVICE u4 u4_zero(void)
+{
+	return make_uint4(0, 0, 0, 0);
+}
+
+/* Of memory that nobody writes while the kernel runs. */
+DEVICE u4 u4_load_once(const void *p)
+{
+	u4 x;
+
+	asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+		     : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+		     : "l"(p));
+	return x;
+}
+
+DEVICE void u4_store_once(void *p, u4 x)
+{
+	asm volatile("st.global.cs.v4.u32 [%0], {%1, %2, %3, %4};"
+		     :
+		     : "l"(p), "r"(x.x), "r"(x.y), "r"(x.z), "r"(x.w)
+		     : "memory");
+}
+
 #endif

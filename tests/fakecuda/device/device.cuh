@@ -157,4 +157,26 @@ DEVICE f4 f4_from_u8(const void *p)
 	return __builtin_convertvector(*(const b4 *)p, f4);
 }
 
+/* ---- 16 bytes, at multiples of 16, of memory that is a kernel's ---- */
+
+DEVICE u4 u4_zero(void)
+{
+	return (u4){ 0, 0, 0, 0 };
+}
+
+DEVICE u4 u4_load_once(const void *p)
+{
+	u4 x;
+
+	simt_touch(p, sizeof(x), false);
+	memcpy(&x, p, sizeof(x));
+	return x;
+}
+
+DEVICE void u4_store_once(void *p, u4 x)
+{
+	simt_touch(p, sizeof(x), true);
+	memcpy(p, &x, sizeof(x));
+}
+
 #endif
