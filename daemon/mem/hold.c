@@ -120,6 +120,7 @@ uint32_t mem_match(struct mem_client *c, struct mem_space *s,
 		if (map_reserve(&c->holds, 1) < 0)
 			break;
 		hold_sealed(c, p, 1);
+		page_count_use(p);
 		places[i] = page_place(p);
 	}
 	return i;

@@ -63,6 +63,8 @@ struct mem_config {
 	uint64_t segment_bytes;	/* multiple of DEV_GRANULE; 0: chosen */
 	uint64_t max_pages;	/* entries of the page table; 0: chosen */
 	uint32_t max_spaces;	/* 0: 256 */
+	const char *policy;	/* which cached pages go first: one of
+				 * policy.h; NULL or "": the default */
 };
 
 /* A descriptor handed back by a service manager. */

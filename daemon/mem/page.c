@@ -134,26 +134,74 @@ bool page_is_copy(const struct page *p)
 	       index_page(&p->space->index, p->block, sealed);
 }
 
-/* At the warm end of the list where it belongs. */
+bool page_is_followed(const struct page *p)
+{
+	const struct mem_space *s = p->space;
+	uint32_t group = s->classes[p->class].group;
+
+	return !s->key.geometry.groups[group].window &&
+	       !index_is_leaf(&s->index, p->block);
+}
+
+const struct name *page_name(const struct page *p)
+{
+	return &index_block(&p->space->index, p->block)->name;
+}
+
+void page_count_use(struct page *p)
+{
+	p->uses += p->uses < UINT8_MAX;
+}
+
+/* Puts a page that is CACHED where it belongs. */
 static void page_list_cached(struct page *p)
 {
-	p->lru = page_is_copy(p) ? LRU_COPIES : LRU_OTHERS;
-	p->stamp = p->space->m->tick;
-	list_move_tail(&p->slab->class->lru[p->lru], &p->link);
+	struct mem *m = p->space->m;
+
+	p->stamp = m->tick;
+	p->copy = page_is_copy(p);
+	if (p->copy)
+		list_add_tail(&p->slab->class->copies, &p->link);
+	else
+		m->policy->put(p->slab->class->shelf, p);
+}
+
+/* @used: somebody wants it; else it is given up, or will be listed anew. */
+static void page_unlist_cached(struct page *p, bool used)
+{
+	if (p->copy)
+		list_del(&p->link);
+	else
+		p->space->m->policy->take(p->slab->class->shelf, p, used);
+}
+
+void page_followed(struct mem_space *s, uint32_t block)
+{
+	const struct policy *policy = s->m->policy;
+
+	for (uint32_t i = 0; policy->followed && i < s->nr_classes; i++) {
+		struct page *p = page_get(s->m, index_page(&s->index, block, i));
+
+		if (p && p->state == PAGE_CACHED && !p->copy)
+			policy->followed(p->slab->class->shelf, p);
+	}
 }
 
 /* What @block has of @class. It makes or unmakes an exact copy. */
 static void page_index(struct mem_space *s, uint32_t block, uint32_t class,
 		       handle_t handle)
 {
-	uint32_t open = s->classes[class].group;
+	uint32_t open = s->classes[class].group, up;
 	struct page *p;
 
-	index_set_page(&s->index, block, class, handle);
+	up = index_set_page(&s->index, block, class, handle);
 	p = page_get(s->m, index_page(&s->index, block, open));
-	if (p && p->state == PAGE_CACHED &&
-	    (p->lru == LRU_COPIES) != page_is_copy(p))
+	if (p && p->state == PAGE_CACHED && p->copy != page_is_copy(p)) {
+		page_unlist_cached(p, true);
 		page_list_cached(p);
+	}
+	if (up)
+		page_followed(s, up);
 }
 
 /* ---- changes ---- */
@@ -180,6 +228,7 @@ struct page *page_take(struct mem_client *c, struct mem_space *s,
 {
 	struct page *p = page_take_number(s->m);
 
+	s->m->tick++;
 	assert(p->state == PAGE_FREE && p->holds == 0);
 	p->space = s;
 	p->class = (uint8_t)class;
@@ -208,8 +257,10 @@ void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 	p->block = block;
 	p->depth = depth;
 	page_write(p, PAGE_SEALED, block ? prefix : NULL);
-	if (block)
-		page_index(p->space, block, p->class, page_handle(p));
+	if (!block)
+		return;
+	page_index(p->space, block, p->class, page_handle(p));
+	p->space->m->policy->named(p->slab->class->shelf, p);
 }
 
 void page_cache(struct page *p)
@@ -223,7 +274,7 @@ void page_cache(struct page *p)
 void page_wake(struct page *p)
 {
 	assert(p->state == PAGE_CACHED && p->holds == 0);
-	list_del(&p->link);
+	page_unlist_cached(p, true);
 	page_set_state(p, PAGE_SEALED);
 }
 
@@ -274,6 +325,8 @@ void page_free(struct page *p)
 	uint32_t block = p->block;
 
 	assert(p->state != PAGE_FREE && p->holds == 0);
+	if (p->state == PAGE_CACHED)
+		page_unlist_cached(p, false);
 	p->block = 0;
 	p->depth = 0;
 	page_write(p, PAGE_FREE, NULL);
@@ -286,6 +339,8 @@ void page_free(struct page *p)
 void page_forget(struct page *p)
 {
 	assert(p->state != PAGE_FREE);
+	if (p->state == PAGE_CACHED)
+		page_unlist_cached(p, false);
 	p->holds = 0;
 	page_let_go(p);
 }

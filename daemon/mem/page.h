@@ -31,14 +31,16 @@ struct page {
 	struct writer *writer;	/* QUARANTINED, or OPEN and unclaimed */
 	struct charge charge;
 	uint64_t holds;
-	uint64_t stamp;		/* CACHED: mem.tick when it was listed */
+	uint64_t stamp;		/* CACHED: mem.tick when it became so */
 	uint32_t generation;
 	uint32_t cell;		/* of its slab */
 	uint32_t block;		/* of its space's index, 0: unnamed */
 	uint32_t depth;		/* of that block */
 	uint8_t state;
 	uint8_t class;		/* of its space */
-	uint8_t lru;		/* CACHED: enum lru, where it is listed */
+	bool copy;		/* CACHED: it is listed as one */
+	uint8_t uses;		/* since it was named, at most 255 */
+	uint8_t queue, freq;	/* of policy_s3fifo.c */
 };
 
 /* The page of a handle that is not stale, not FREE; else NULL. */
@@ -61,6 +63,15 @@ static inline uint32_t page_sealed_class(const struct page *p)
 /* Has its block a sealed page that does without it? */
 bool page_is_copy(const struct page *p);
 
+/* Is there something in the index that cannot be found without it? */
+bool page_is_followed(const struct page *p);
+
+/* Of a named page. */
+const struct name *page_name(const struct page *p);
+
+/* Somebody has found it by its name. */
+void page_count_use(struct page *p);
+
 /* FREE -> OPEN, held by @c. A number and a cell are there. */
 struct page *page_take(struct mem_client *c, struct mem_space *s,
 		       uint32_t class);
@@ -75,6 +86,9 @@ void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 
 /* SEALED, no holds, named -> CACHED. */
 void page_cache(struct page *p);
+
+/* The pages of @block, whose first follower has come or whose last has gone. */
+void page_followed(struct mem_space *s, uint32_t block);
 
 /* CACHED -> SEALED: somebody is about to hold it. */
 void page_wake(struct page *p);

@@ -40,7 +40,8 @@ static int config_check(const struct mem_config *cfg)
 	if (cfg->pool_bytes < DEV_GRANULE ||
 	    cfg->segment_bytes % DEV_GRANULE ||
 	    cfg->segment_bytes > MAX_SEGMENT_BYTES ||
-	    cfg->max_pages >= SLAB_END || cfg->max_spaces > MAX_SPACES)
+	    cfg->max_pages >= SLAB_END || cfg->max_spaces > MAX_SPACES ||
+	    !policy_find(cfg->policy ? cfg->policy : ""))
 		return -EINVAL;
 	return 0;
 }
@@ -130,6 +131,7 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	m->dev = dev;
 	m->table = (struct table)TABLE_NULL;
 	m->pool_bytes = cfg->pool_bytes / DEV_GRANULE * DEV_GRANULE;
+	m->policy = policy_find(cfg->policy ? cfg->policy : "");
 	list_init(&m->free_pages);
 	list_init(&m->tenants);
 	list_init(&m->writers);

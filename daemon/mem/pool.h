@@ -13,8 +13,8 @@
  *			in the list of its unclaimed writer
  *	SEALED		holds >= 1; or, after a restart, unnamed, no holds and
  *			in unclaimed
- *	CACHED		no holds, named, in an lru of its size class: that of
- *			the copies exactly when it is one (page.h)
+ *	CACHED		no holds, named, in its size class: among the copies
+ *			when it is one (page.h), else on the shelf
  *	QUARANTINED	no holds, in the list of its writer
  *
  * and: p->block is not 0 exactly when the page is named, and then that block
@@ -31,6 +31,7 @@
 
 #include "daemon/dev/dev.h"
 #include "daemon/mem/mem.h"
+#include "daemon/mem/policy.h"
 #include "daemon/mem/table.h"
 #include "daemon/mem/tally.h"
 #include "daemon/util/list.h"
@@ -43,6 +44,7 @@ struct mem {
 	const struct mem_ops *ops;
 	void *ctx;
 	struct dev *dev;
+	const struct policy *policy;
 	struct table table;
 	uint64_t pool_bytes;
 	uint64_t segment_bytes;
@@ -63,7 +65,7 @@ struct mem {
 
 	struct tally tally;
 	struct mem_stat stat;		/* its counters of events */
-	uint64_t tick;			/* of the lru */
+	uint64_t tick;			/* pages taken, and releases: time */
 
 	bool in_grace;
 	bool grow_failed;		/* the device had no memory lately */

@@ -77,6 +77,7 @@ static struct page *publish_one(struct mem_client *c, struct page *p,
 	page_seal(p, NULL, 0, 0);
 	p = page_get(s->m, kept);
 	hold_sealed(c, p, 1);
+	page_count_use(p);
 	space_count(&s->stats->deduplicated, 1);
 	s->m->stat.deduplicated++;
 	return p;
@@ -86,8 +87,13 @@ static uint32_t publish_block(struct mem_space *s, const struct prefix *prefix,
 			      uint32_t depth)
 {
 	const struct kvd_geometry *g = &s->key.geometry;
+	uint32_t block = index_add(&s->index, prefix, depth, g->k_format,
+				   g->v_format);
+	uint32_t up = index_parent(&s->index, block);
 
-	return index_add(&s->index, prefix, depth, g->k_format, g->v_format);
+	if (up && !index_block(&s->index, block)->sibling)
+		page_followed(s, up);
+	return block;
 }
 
 /* A page has one name for life: is there one that has another? */

@@ -25,63 +25,84 @@ void page_evict(struct page *p)
 	s->m->stat.evicted++;
 }
 
-static struct page *class_coldest(const struct size_class *sc, enum lru which)
+/* What goes first, copies before all others. */
+struct cold {
+	struct page *page;	/* NULL: there is none */
+	bool copy;
+	uint64_t worth;		/* of a copy its stamp */
+};
+
+/* Copies, or all others. */
+enum which { COPIES, OTHERS };
+
+static struct cold class_coldest(const struct size_class *sc, enum which which)
 {
-	return list_empty(&sc->lru[which]) ?
-		       NULL :
-		       list_first(&sc->lru[which], struct page, link);
+	const struct mem *m = sc->tenant->m;
+	struct cold c = { .copy = which == COPIES };
+
+	if (c.copy) {
+		if (!list_empty(&sc->copies))
+			c.page = list_first(&sc->copies, struct page, link);
+		c.worth = c.page ? c.page->stamp : 0;
+		return c;
+	}
+	c.page = m->policy->next(sc->shelf);
+	if (c.page)
+		c.worth = m->policy->worth(sc->shelf, c.page, m->tick);
+	return c;
 }
 
-/* The class of @t, other than @but, that has the coldest page. */
-static struct size_class *tenant_coldest(const struct tenant *t,
-					 enum lru which,
-					 const struct size_class *but)
+static bool goes_before(const struct cold *a, const struct cold *b)
 {
-	struct size_class *coldest = NULL;
+	if (!a->page || !b->page)
+		return a->page;
+	if (a->copy != b->copy)
+		return a->copy;
+	return a->worth != b->worth ? a->worth < b->worth :
+				      a->page->stamp < b->page->stamp;
+}
+
+/* Of the classes of @t but @but. */
+static struct cold tenant_coldest(const struct tenant *t, enum which which,
+				  const struct size_class *but)
+{
+	struct cold coldest = { .page = NULL };
 
 	list_for_each(pos, &t->classes) {
 		struct size_class *sc;
+		struct cold c;
 
 		sc = list_entry(pos, struct size_class, link);
-		if (sc == but || list_empty(&sc->lru[which]))
+		if (sc == but)
 			continue;
-		if (!coldest || class_coldest(sc, which)->stamp <
-					class_coldest(coldest, which)->stamp)
-			coldest = sc;
+		c = class_coldest(sc, which);
+		if (goes_before(&c, &coldest))
+			coldest = c;
 	}
 	return coldest;
 }
 
-/* What @t gives up next: an exact copy as long as it has one. Or NULL. */
-static struct page *tenant_next(const struct tenant *t)
+/* What @t gives up next: an exact copy as long as it has one. */
+static struct cold tenant_next(const struct tenant *t)
 {
-	for (int i = 0; i < NR_LRUS; i++) {
-		struct size_class *sc = tenant_coldest(t, (enum lru)i, NULL);
+	struct cold c = tenant_coldest(t, COPIES, NULL);
 
-		if (sc)
-			return class_coldest(sc, (enum lru)i);
-	}
-	return NULL;
-}
-
-static bool page_goes_before(const struct page *a, const struct page *b)
-{
-	return a->lru != b->lru ? a->lru < b->lru : a->stamp < b->stamp;
+	return c.page ? c : tenant_coldest(t, OTHERS, NULL);
 }
 
 /* The same over all tenants. */
 static struct page *pool_next(const struct mem *m)
 {
-	struct page *next = NULL;
+	struct cold next = { .page = NULL };
 
 	list_for_each(pos, &m->tenants) {
-		struct page *p = tenant_next(list_entry(pos, struct tenant,
-							link));
+		struct cold c = tenant_next(list_entry(pos, struct tenant,
+						       link));
 
-		if (p && (!next || page_goes_before(p, next)))
-			next = p;
+		if (goes_before(&c, &next))
+			next = c;
 	}
-	return next;
+	return next.page;
 }
 
 void reclaim_charge(struct tenant *t, uint64_t bytes)
@@ -89,31 +110,26 @@ void reclaim_charge(struct tenant *t, uint64_t bytes)
 	uint64_t target = t->charged > bytes ? t->charged - bytes : 0;
 
 	while (t->charged > target)
-		page_evict(tenant_next(t));
+		page_evict(tenant_next(t).page);
 }
 
 void reclaim_pages(struct tenant *t, uint64_t nr)
 {
 	while (nr--)
-		page_evict(tenant_next(t));
+		page_evict(tenant_next(t).page);
 }
 
-static void lru_evict_space(struct list *lru, const struct mem_space *s)
-{
-	list_for_each_safe(pos, lru) {
-		struct page *p = list_entry(pos, struct page, link);
-
-		if (p->space == s)
-			page_evict(p);
-	}
-}
-
-/* All copies first: one whose sealed page went would change its list. */
+/* A copy before its sealed page: one alone would be a copy no more. */
 void reclaim_space(struct mem_space *s)
 {
-	for (int which = 0; which < NR_LRUS; which++)
-		for (uint32_t i = 0; i < s->nr_classes; i++)
-			lru_evict_space(&s->sizes[i]->lru[which], s);
+	for (uint32_t nr = 1; nr <= s->index.nr_touched; nr++)
+		for (uint32_t i = 0; i < s->nr_classes; i++) {
+			struct page *p;
+
+			p = page_get(s->m, index_page(&s->index, nr, i));
+			if (p && p->state == PAGE_CACHED)
+				page_evict(p);
+		}
 }
 
 bool reclaim_numbers(struct tenant *t, uint32_t nr)
@@ -123,7 +139,7 @@ bool reclaim_numbers(struct tenant *t, uint32_t nr)
 	if (m->nr_free + m->tally.pages[PAGE_CACHED] < nr)
 		return false;
 	while (m->nr_free < nr) {
-		struct page *p = tenant_next(t);
+		struct page *p = tenant_next(t).page;
 
 		page_evict(p ? p : pool_next(m));
 	}
@@ -144,7 +160,7 @@ static void slab_evict_copies(struct slab *slab)
 		if ((slab->cells[i] & SLAB_FREE) || p->state != PAGE_CACHED)
 			continue;
 		left--;
-		if (p->lru == LRU_COPIES)
+		if (p->copy)
 			page_evict(p);
 	}
 }
@@ -152,33 +168,39 @@ static void slab_evict_copies(struct slab *slab)
 /* A copy of @sc, or else those of one slab of another size. */
 static bool reclaim_copies(struct size_class *sc)
 {
-	struct page *p = class_coldest(sc, LRU_COPIES);
-	struct size_class *other;
+	struct page *p = class_coldest(sc, COPIES).page;
 
 	if (p) {
 		page_evict(p);
 		return true;
 	}
-	other = tenant_coldest(sc->tenant, LRU_COPIES, sc);
-	if (other)
-		slab_evict_copies(class_coldest(other, LRU_COPIES)->slab);
-	return other;
+	p = tenant_coldest(sc->tenant, COPIES, sc).page;
+	if (p)
+		slab_evict_copies(p->slab);
+	return p;
 }
 
 /* A slab without held pages, near the cold end of a class, or NULL. */
+struct scan {
+	int left;
+	struct slab *idle;
+};
+
+static bool scan_page(struct page *p, void *scan)
+{
+	struct scan *s = scan;
+
+	if (slab_is_idle(p->slab))
+		s->idle = p->slab;
+	return !s->idle && --s->left;
+}
+
 static struct slab *class_idle_slab(const struct size_class *sc)
 {
-	int scan = RECLAIM_SCAN;
+	struct scan s = { .left = RECLAIM_SCAN };
 
-	list_for_each(pos, &sc->lru[LRU_OTHERS]) {
-		struct slab *slab = list_entry(pos, struct page, link)->slab;
-
-		if (slab_is_idle(slab))
-			return slab;
-		if (--scan == 0)
-			break;
-	}
-	return NULL;
+	sc->tenant->m->policy->walk(sc->shelf, scan_page, &s);
+	return s.idle;
 }
 
 /* The slab itself may be gone after its last page. */
@@ -208,22 +230,22 @@ static bool class_evict_slab(const struct size_class *sc)
 
 bool reclaim_step(struct size_class *sc)
 {
-	struct size_class *other;
-	struct page *mine, *theirs;
+	struct cold mine, theirs;
 
 	if (reclaim_copies(sc))
 		return true;
-	mine = class_coldest(sc, LRU_OTHERS);
-	other = tenant_coldest(sc->tenant, LRU_OTHERS, sc);
-	theirs = other ? class_coldest(other, LRU_OTHERS) : NULL;
-	if (theirs && (!mine || theirs->stamp < mine->stamp) &&
-	    class_evict_slab(other))
+	mine = class_coldest(sc, OTHERS);
+	theirs = tenant_coldest(sc->tenant, OTHERS, sc);
+	if (goes_before(&theirs, &mine) &&
+	    class_evict_slab(theirs.page->slab->class))
 		return true;
-	if (mine) {
-		page_evict(mine);
+	if (mine.page) {
+		page_evict(mine.page);
 		return true;
 	}
 	list_for_each(pos, &sc->tenant->classes) {
+		struct size_class *other;
+
 		other = list_entry(pos, struct size_class, link);
 		if (other != sc && class_evict_slab(other))
 			return true;

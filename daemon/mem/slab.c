@@ -40,6 +40,11 @@ static struct size_class *size_class_new(struct tenant *t, uint32_t page_bytes)
 
 	if (!sc)
 		return NULL;
+	sc->shelf = t->m->policy->shelf_new(t->m->pool_bytes / page_bytes);
+	if (!sc->shelf) {
+		free(sc);
+		return NULL;
+	}
 	sc->tenant = t;
 	sc->page_bytes = page_bytes;
 	sc->nr_granules = slab_granules(page_bytes, t->m->segment_bytes);
@@ -47,8 +52,7 @@ static struct size_class *size_class_new(struct tenant *t, uint32_t page_bytes)
 				  page_bytes);
 	list_init(&sc->partial);
 	list_init(&sc->empty);
-	for (int i = 0; i < NR_LRUS; i++)
-		list_init(&sc->lru[i]);
+	list_init(&sc->copies);
 	list_add_tail(&t->classes, &sc->link);
 	return sc;
 }
@@ -78,6 +82,7 @@ void size_class_put(struct size_class *sc)
 	size_class_trim(sc, 0);
 	assert(sc->nr_slabs == 0 && sc->nr_cached == 0);
 	list_del(&sc->link);
+	sc->tenant->m->policy->shelf_free(sc->shelf);
 	free(sc);
 }
 

@@ -15,21 +15,12 @@
 #include "daemon/mem/pool.h"
 
 struct segment;
+struct shelf;
 struct tenant;
 struct page;
 
 #define SLAB_FREE 0x80000000u /* the rest is the number of the next free cell */
 #define SLAB_END  0x7fffffffu
-
-/*
- * Of two pages of one block and group the sealed one serves anybody; the
- * exact copy beside it only serves better, and is given up first (page.h).
- */
-enum lru {
-	LRU_COPIES,
-	LRU_OTHERS,
-	NR_LRUS
-};
 
 struct size_class {
 	struct list link;	/* tenant.classes */
@@ -41,10 +32,11 @@ struct size_class {
 	uint32_t nr_slabs;
 	uint32_t nr_empty;
 	uint64_t nr_free;	/* cells */
-	uint64_t nr_cached;	/* pages in both lru */
+	uint64_t nr_cached;	/* pages, the copies too */
 	struct list partial;
 	struct list empty;
-	struct list lru[NR_LRUS]; /* CACHED pages, coldest first */
+	struct list copies;	/* CACHED ones, the coldest first: page.h */
+	struct shelf *shelf;	/* all other CACHED pages: policy.h */
 };
 
 struct slab {

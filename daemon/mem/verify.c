@@ -274,43 +274,44 @@ static void count_slabs(const struct size_class *sc, uint32_t below,
 	}
 }
 
-static int verify_lru(struct verify *v, const struct size_class *sc,
-		      enum lru which)
+/* One list of CACHED pages. */
+struct listed {
+	struct verify *v;
+	const struct size_class *class;
+	bool copies;
+	uint64_t nr;
+	int err;
+};
+
+static bool verify_listed(struct page *p, void *listed)
 {
-	uint64_t stamp = 0;
+	struct listed *l = listed;
 
-	list_for_each(pos, &sc->lru[which]) {
-		const struct page *p = list_entry(pos, struct page, link);
-
-		if (p->state != PAGE_CACHED || p->slab->class != sc ||
-		    p->stamp < stamp)
-			return broken(v, "page %u is in a wrong lru, or out "
-				      "of order", page_nr(p));
-		if (p->lru != which || page_is_copy(p) != (which == LRU_COPIES))
-			return broken(v, "page %u is listed as %s exact copy",
-				      page_nr(p), which == LRU_COPIES ?
-				      "an" : "no");
-		stamp = p->stamp;
-	}
-	return 0;
+	l->nr++;
+	if (p->state != PAGE_CACHED || p->slab->class != l->class)
+		l->err = broken(l->v, "page %u is listed as cached and is not",
+				page_nr(p));
+	else if (p->copy != l->copies || page_is_copy(p) != l->copies)
+		l->err = broken(l->v, "page %u is listed as %s exact copy",
+				page_nr(p), l->copies ? "an" : "no");
+	return l->err == 0 && l->nr <= l->class->nr_cached;
 }
 
-static int verify_lrus(struct verify *v, const struct size_class *sc)
+static int verify_cached(struct verify *v, const struct size_class *sc)
 {
-	uint64_t nr = 0;
+	struct listed l = { .v = v, .class = sc, .copies = true };
 
-	for (int i = 0; i < NR_LRUS; i++) {
-		int r = verify_lru(v, sc, (enum lru)i);
-
-		if (r < 0)
-			return r;
-		nr += list_length(&sc->lru[i]);
-	}
-	if (nr != sc->nr_cached)
-		return broken(v, "the lru of size %u has not its %llu pages",
+	list_for_each(pos, &sc->copies)
+		if (!verify_listed(list_entry(pos, struct page, link), &l))
+			break;
+	l.copies = false;
+	if (l.err == 0)
+		v->m->policy->walk(sc->shelf, verify_listed, &l);
+	if (l.err == 0 && l.nr != sc->nr_cached)
+		return broken(v, "size %u lists not its %llu cached pages",
 			      sc->page_bytes,
 			      (unsigned long long)sc->nr_cached);
-	return 0;
+	return l.err;
 }
 
 static int verify_class(struct verify *v, const struct size_class *sc)
@@ -323,7 +324,7 @@ static int verify_class(struct verify *v, const struct size_class *sc)
 	    nr_free != sc->nr_free)
 		return broken(v, "size %u: slabs or free cells are miscounted",
 			      sc->page_bytes);
-	return verify_lrus(v, sc);
+	return verify_cached(v, sc);
 }
 
 /* ---- indexes ---- */

@@ -60,6 +60,18 @@ static inline void list_move_tail(struct list *head, struct list *node)
 	list_add_tail(head, node);
 }
 
+/* Moves all of @from behind what @head has. */
+static inline void list_splice_tail(struct list *head, struct list *from)
+{
+	if (list_empty(from))
+		return;
+	from->next->prev = head->prev;
+	head->prev->next = from->next;
+	from->prev->next = head;
+	head->prev = from->prev;
+	list_init(from);
+}
+
 #define list_entry(ptr, type, member) \
 	((type *)(void *)((char *)(ptr) - offsetof(type, member)))
 

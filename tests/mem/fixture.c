@@ -96,6 +96,9 @@ void fx_init(struct fx *f, uint64_t pool_bytes, uint64_t segment_bytes)
 	memset(f, 0, sizeof(*f));
 	f->cfg.pool_bytes = pool_bytes;
 	f->cfg.segment_bytes = segment_bytes;
+	f->cfg.policy = getenv("KVD_TEST_POLICY");
+	if (!f->cfg.policy)
+		f->cfg.policy = "lru";
 	if (dev_new(spec ? spec : "host", fx_wake, NULL, &f->dev, f->note,
 		    sizeof(f->note)) < 0)
 		fail_msg("%s", f->note);

@@ -2,7 +2,8 @@
 /*
  * fixture.h - a pool on a device, driven by hand.
  *
- * The device is the host's, or what KVD_TEST_DEVICE says.
+ * The device is the host's, or what KVD_TEST_DEVICE says; the policy is lru,
+ * whose order is easily foretold, or what KVD_TEST_POLICY says.
  * Descriptors that mem/ asks to keep are duplicated into a store, as a
  * service manager would; a pool may be made again from it. Every helper that
  * cannot fail in a healthy pool asserts.

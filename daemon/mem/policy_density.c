@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * policy_density.c - the page goes first of which the fewest uses are to be
+ * expected for the room and time it takes: reuse.h.
+ *
+ * Pages that nothing follows stand in spans, by kind and by when they were
+ * released; others wait in a list of their own until what follows them is
+ * gone, and go before the rest of their span then: a prefix is given up from
+ * its end. A span is worth what its kind at its age is; that is looked up
+ * anew once a step, a sixteenth of the pool's pages taken. Old spans are joined,
+ * each being narrow beside its age, so there are never many: putting and
+ * taking a page is O(1), finding the next is bounded by the spans.
+ *
+ * What is learned comes from a sample of the names, all pages of which are
+ * followed through waiting, being given up and being published again.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include "daemon/mem/ghost.h"
+#include "daemon/mem/page.h"
+#include "daemon/mem/policy.h"
+#include "daemon/mem/reuse.h"
+
+#define SPANS	   96u	 /* of a kind, at most */
+#define SPAN_STEPS 16u	 /* one such part of the pool's pages is a step */
+#define SPAN_WIDTH 8u	 /* spans are joined up to this part of their age */
+#define GHOSTS	   65536u
+
+struct span {
+	struct list pages;
+	uint64_t begin, end;	/* stamps: [begin, end) */
+	double worth;
+};
+
+struct kind {
+	struct span spans[SPANS]; /* oldest first */
+	uint32_t nr;
+};
+
+struct shelf {
+	struct kind kinds[REUSE_KINDS];
+	struct list followed;	/* as they were released */
+	struct span *next;	/* the one worth least; NULL: to be found */
+	struct reuse reuse;
+	struct ghost ghost;
+	uint64_t sample_mask;	/* of a name's hash, 0: in the sample */
+	uint64_t step, step_at;
+};
+
+/* ---- spans ---- */
+
+static void span_move(struct span *to, struct span *from)
+{
+	list_init(&to->pages);
+	list_splice_tail(&to->pages, &from->pages);
+	to->begin = from->begin;
+	to->end = from->end;
+}
+
+/* Joins neighbours that are narrow beside their age; @force: any. */
+static void kind_join(struct kind *k, uint64_t now, bool force)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < k->nr; i++) {
+		struct span *last = nr ? &k->spans[nr - 1] : NULL;
+		struct span *s = &k->spans[i];
+
+		if (last && (force || (s->end - last->begin) * SPAN_WIDTH <=
+					      now - s->end)) {
+			list_splice_tail(&last->pages, &s->pages);
+			last->end = s->end;
+			force = false;
+		} else {
+			if (nr != i)
+				span_move(&k->spans[nr], s);
+			nr++;
+		}
+	}
+	k->nr = nr;
+}
+
+/* One more span, from @now on. */
+static void kind_open(struct kind *k, uint64_t now)
+{
+	struct span *s;
+
+	kind_join(k, now, false);
+	if (k->nr == SPANS)
+		kind_join(k, now, true);
+	if (k->nr)
+		k->spans[k->nr - 1].end = now;
+	s = &k->spans[k->nr++];
+	list_init(&s->pages);
+	s->begin = now;
+	s->end = UINT64_MAX;
+}
+
+/* The span of stamp @at; stamps before all are in the oldest. */
+static struct span *kind_span(struct kind *k, uint64_t at)
+{
+	uint32_t low = 0, high = k->nr;
+
+	while (high - low > 1) {
+		uint32_t mid = (low + high) / 2;
+
+		if (k->spans[mid].begin <= at)
+			low = mid;
+		else
+			high = mid;
+	}
+	return &k->spans[low];
+}
+
+static double span_worth(const struct shelf *s, uint32_t kind,
+			 const struct span *span, uint64_t now)
+{
+	uint64_t end = span->end < now ? span->end : now;
+
+	return s->reuse.worth[kind][reuse_age(
+		&s->reuse, now - (span->begin + (end - span->begin) / 2))];
+}
+
+/* What was learned in the last step tells in the next. */
+static void shelf_step(struct shelf *s, uint64_t now)
+{
+	reuse_learn(&s->reuse);
+	for (uint32_t i = 0; i < REUSE_KINDS; i++) {
+		struct kind *k = &s->kinds[i];
+
+		kind_open(k, now);
+		for (uint32_t j = 0; j < k->nr; j++)
+			k->spans[j].worth =
+				span_worth(s, i, &k->spans[j], now);
+	}
+	s->next = NULL;
+	s->step_at = now + s->step;
+}
+
+/* ---- pages ---- */
+
+static uint32_t page_kind(const struct page *p)
+{
+	return p->uses < REUSE_KINDS - 1 ? p->uses : REUSE_KINDS - 1;
+}
+
+static bool page_is_sampled(const struct shelf *s, const struct page *p)
+{
+	return !(name_hash(page_name(p)) & s->sample_mask);
+}
+
+/* @first: before the others of its span. */
+static void shelf_list(struct shelf *s, struct page *p, bool first)
+{
+	struct span *span;
+
+	if (page_is_followed(p)) {
+		list_add_tail(&s->followed, &p->link);
+		return;
+	}
+	span = kind_span(&s->kinds[page_kind(p)], p->stamp);
+	if (first)
+		list_add(&span->pages, &p->link);
+	else
+		list_add_tail(&span->pages, &p->link);
+	if (s->next && span->worth < s->next->worth)
+		s->next = NULL;
+}
+
+static struct shelf *density_new(uint64_t nr_pages)
+{
+	struct shelf *s = calloc(1, sizeof(*s));
+	uint64_t sampled = nr_pages << (REUSE_OCTAVES - 4);
+
+	if (!s)
+		return NULL;
+	list_init(&s->followed);
+	reuse_init(&s->reuse, nr_pages);
+	s->step = nr_pages / SPAN_STEPS + 1;
+	for (; sampled > GHOSTS; sampled /= 2)
+		s->sample_mask = s->sample_mask * 2 + 1;
+	for (uint32_t i = 0; i < REUSE_KINDS; i++)
+		kind_open(&s->kinds[i], 0);
+	s->step_at = s->step;
+	if (ghost_init(&s->ghost, GHOSTS) == 0)
+		return s;
+	free(s);
+	return NULL;
+}
+
+static void density_free(struct shelf *s)
+{
+	ghost_fini(&s->ghost);
+	free(s);
+}
+
+static void density_put(struct shelf *s, struct page *p)
+{
+	if (p->stamp >= s->step_at)
+		shelf_step(s, p->stamp);
+	if (page_is_sampled(s, p))
+		reuse_wait(&s->reuse, page_kind(p));
+	shelf_list(s, p, false);
+}
+
+/* What a ghost says: when it was released, and its kind. */
+#define GHOST_KIND_BITS 8
+
+static void density_take(struct shelf *s, struct page *p, bool used)
+{
+	uint64_t now = p->space->m->tick, unused;
+
+	list_del(&p->link);
+	if (!page_is_sampled(s, p))
+		return;
+	if (used)
+		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
+	else
+		ghost_add(&s->ghost, name_hash(page_name(p)),
+			  p->stamp << GHOST_KIND_BITS | page_kind(p), &unused);
+}
+
+static void density_named(struct shelf *s, struct page *p)
+{
+	uint64_t ghost;
+
+	p->uses = 0;
+	if (!page_is_sampled(s, p) ||
+	    !ghost_take(&s->ghost, name_hash(page_name(p)), &ghost))
+		return;
+	reuse_use(&s->reuse, (uint32_t)(ghost & ((1 << GHOST_KIND_BITS) - 1)),
+		  p->space->m->tick - (ghost >> GHOST_KIND_BITS));
+}
+
+static void density_followed(struct shelf *s, struct page *p)
+{
+	list_del(&p->link);
+	shelf_list(s, p, true);
+}
+
+static struct span *shelf_next(struct shelf *s)
+{
+	struct span *next = NULL;
+
+	for (uint32_t i = 0; i < REUSE_KINDS; i++) {
+		struct kind *k = &s->kinds[i];
+
+		for (uint32_t j = 0; j < k->nr; j++) {
+			struct span *span = &k->spans[j];
+
+			if (!list_empty(&span->pages) &&
+			    (!next || span->worth < next->worth ||
+			     (span->worth == next->worth &&
+			      span->begin < next->begin)))
+				next = span;
+		}
+	}
+	return next;
+}
+
+static struct page *density_next(struct shelf *s)
+{
+	if (!s->next || list_empty(&s->next->pages))
+		s->next = shelf_next(s);
+	if (s->next)
+		return list_first(&s->next->pages, struct page, link);
+	return list_empty(&s->followed) ?
+		       NULL :
+		       list_first(&s->followed, struct page, link);
+}
+
+/* Uses for bytes and ticks. Doubles that are not negative are in the order of
+ * their bits. */
+static uint64_t density_worth(struct shelf *s, const struct page *p,
+			      uint64_t now)
+{
+	union {
+		double d;
+		uint64_t u;
+	} worth;
+	uint64_t age = now > p->stamp ? now - p->stamp : 0;
+
+	worth.d = s->reuse.worth[page_kind(p)][reuse_age(&s->reuse, age)] /
+		  (s->reuse.unit * page_bytes(p));
+	return worth.u;
+}
+
+static bool list_walk(struct list *pages,
+		      bool (*look)(struct page *p, void *ctx), void *ctx)
+{
+	list_for_each(pos, pages)
+		if (!look(list_entry(pos, struct page, link), ctx))
+			return false;
+	return true;
+}
+
+/* Spans in the order of their worth: few enough to search anew for each. */
+static void density_walk(struct shelf *s,
+			 bool (*look)(struct page *p, void *ctx), void *ctx)
+{
+	bool seen[REUSE_KINDS][SPANS] = { { false } };
+
+	for (;;) {
+		uint32_t kind = 0, nr = SPANS;
+
+		for (uint32_t i = 0; i < REUSE_KINDS; i++)
+			for (uint32_t j = 0; j < s->kinds[i].nr; j++)
+				if (!seen[i][j] &&
+				    (nr == SPANS ||
+				     s->kinds[i].spans[j].worth <
+					     s->kinds[kind].spans[nr].worth)) {
+					kind = i;
+					nr = j;
+				}
+		if (nr == SPANS)
+			break;
+		seen[kind][nr] = true;
+		if (!list_walk(&s->kinds[kind].spans[nr].pages, look, ctx))
+			return;
+	}
+	list_walk(&s->followed, look, ctx);
+}
+
+const struct policy policy_density = {
+	.name = "density",
+	.shelf_new = density_new,
+	.shelf_free = density_free,
+	.put = density_put,
+	.take = density_take,
+	.named = density_named,
+	.followed = density_followed,
+	.next = density_next,
+	.worth = density_worth,
+	.walk = density_walk,
+};
