@@ -11,8 +11,9 @@
  * each being narrow beside its age, so there are never many: putting and
  * taking a page is O(1), finding the next is bounded by the spans.
  *
- * What is learned comes from a sample of the names, all pages of which are
- * followed through waiting, being given up and being published again.
+ * Of pages that are given up the names are remembered, twice as many as the
+ * pool has pages. One that is published again had been worth keeping: its wait
+ * ends then, and it counts as used.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -24,7 +25,8 @@
 #define SPANS	   96u	 /* of a kind, at most */
 #define SPAN_STEPS 16u	 /* one such part of the pool's pages is a step */
 #define SPAN_WIDTH 8u	 /* spans are joined up to this part of their age */
-#define GHOSTS	   65536u
+#define GHOSTS	   2u	 /* names for each page of the pool */
+#define MAX_GHOSTS (1u << 26)
 
 struct span {
 	struct list pages;
@@ -43,7 +45,6 @@ struct shelf {
 	struct span *next;	/* the one worth least; NULL: to be found */
 	struct reuse reuse;
 	struct ghost ghost;
-	uint64_t sample_mask;	/* of a name's hash, 0: in the sample */
 	uint64_t step, step_at;
 };
 
@@ -144,11 +145,6 @@ static uint32_t page_kind(const struct page *p)
 	return p->uses < REUSE_KINDS - 1 ? p->uses : REUSE_KINDS - 1;
 }
 
-static bool page_is_sampled(const struct shelf *s, const struct page *p)
-{
-	return !(name_hash(page_name(p)) & s->sample_mask);
-}
-
 /* @first: before the others of its span. */
 static void shelf_list(struct shelf *s, struct page *p, bool first)
 {
@@ -170,19 +166,17 @@ static void shelf_list(struct shelf *s, struct page *p, bool first)
 static struct shelf *density_new(uint64_t nr_pages)
 {
 	struct shelf *s = calloc(1, sizeof(*s));
-	uint64_t sampled = nr_pages << (REUSE_OCTAVES - 4);
+	uint64_t ghosts = nr_pages * GHOSTS;
 
 	if (!s)
 		return NULL;
 	list_init(&s->followed);
 	reuse_init(&s->reuse, nr_pages);
 	s->step = nr_pages / SPAN_STEPS + 1;
-	for (; sampled > GHOSTS; sampled /= 2)
-		s->sample_mask = s->sample_mask * 2 + 1;
-	for (uint32_t i = 0; i < REUSE_KINDS; i++)
-		kind_open(&s->kinds[i], 0);
-	s->step_at = s->step;
-	if (ghost_init(&s->ghost, GHOSTS) == 0)
+	shelf_step(s, 0);
+	if (ghosts > MAX_GHOSTS)
+		ghosts = MAX_GHOSTS;
+	if (ghost_init(&s->ghost, ghosts ? (uint32_t)ghosts : 1) == 0)
 		return s;
 	free(s);
 	return NULL;
@@ -198,38 +192,40 @@ static void density_put(struct shelf *s, struct page *p)
 {
 	if (p->stamp >= s->step_at)
 		shelf_step(s, p->stamp);
-	if (page_is_sampled(s, p))
-		reuse_wait(&s->reuse, page_kind(p));
+	reuse_wait(&s->reuse, page_kind(p));
 	shelf_list(s, p, false);
 }
 
 /* What a ghost says: when it was released, and its kind. */
-#define GHOST_KIND_BITS 8
+static uint64_t ghost_of(const struct page *p)
+{
+	return p->stamp * REUSE_KINDS + page_kind(p);
+}
 
 static void density_take(struct shelf *s, struct page *p, bool used)
 {
 	uint64_t now = p->space->m->tick, unused;
 
 	list_del(&p->link);
-	if (!page_is_sampled(s, p))
-		return;
 	if (used)
 		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
 	else
-		ghost_add(&s->ghost, name_hash(page_name(p)),
-			  p->stamp << GHOST_KIND_BITS | page_kind(p), &unused);
+		ghost_add(&s->ghost, name_hash(page_name(p)), ghost_of(p),
+			  &unused);
 }
 
+/* One that was given up too early is as good as one that was found. */
 static void density_named(struct shelf *s, struct page *p)
 {
 	uint64_t ghost;
+	uint32_t kind;
 
 	p->uses = 0;
-	if (!page_is_sampled(s, p) ||
-	    !ghost_take(&s->ghost, name_hash(page_name(p)), &ghost))
+	if (!ghost_take(&s->ghost, name_hash(page_name(p)), &ghost))
 		return;
-	reuse_use(&s->reuse, (uint32_t)(ghost & ((1 << GHOST_KIND_BITS) - 1)),
-		  p->space->m->tick - (ghost >> GHOST_KIND_BITS));
+	kind = (uint32_t)(ghost % REUSE_KINDS);
+	reuse_use(&s->reuse, kind, p->space->m->tick - ghost / REUSE_KINDS);
+	p->uses = (uint8_t)(kind + 1);
 }
 
 static void density_followed(struct shelf *s, struct page *p)

@@ -9,6 +9,7 @@
 
 #define FIRST_AGE 16.0 /* one such part of the pool */
 #define FADING	  0.98 /* a call of reuse_learn() */
+#define PRIOR_USE 0.5  /* of the waits that are taken for granted */
 
 void reuse_init(struct reuse *r, uint64_t nr_pages)
 {
@@ -16,6 +17,7 @@ void reuse_init(struct reuse *r, uint64_t nr_pages)
 	r->unit = (double)nr_pages / FIRST_AGE;
 	if (r->unit < 1)
 		r->unit = 1;
+	reuse_learn(r);
 }
 
 uint32_t reuse_age(const struct reuse *r, uint64_t ticks)
@@ -66,13 +68,19 @@ static double kind_worth(const double uses[REUSE_AGES],
 	return best;
 }
 
+/*
+ * A step's pages are taken for granted, half of them used again, as likely at
+ * any age as at its double: as long as little else is known, the page that has
+ * waited longest is worth least.
+ */
 static void kind_learn(struct reuse *r, uint32_t kind)
 {
-	double *uses = r->uses[kind], left[REUSE_AGES];
-	/* One more that was never used: nothing is certain. */
-	double n = r->waits[kind] + 1;
+	double uses[REUSE_AGES], left[REUSE_AGES];
+	double n = r->waits[kind] + r->unit;
 
 	for (uint32_t age = 0; age < REUSE_AGES; age++) {
+		uses[age] = r->uses[kind][age] +
+			    r->unit * PRIOR_USE / REUSE_AGES;
 		left[age] = n;
 		n -= uses[age];
 		/* A wait may have ended that faded before it did. */
