@@ -190,6 +190,19 @@ static int set_device(void *to, const char *text)
 	return -EINVAL;
 }
 
+static int set_policy(void *to, const char *text)
+{
+	static const char *const names[] = { "density", "lru", "s3fifo" };
+
+	for (int i = 0; i < 3; i++) {
+		if (strcmp(text, names[i]) == 0) {
+			strcpy(to, text);
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
 static int set_level(void *to, const char *text)
 {
 	static const char *const names[] = { "error", "warning", "notice",
@@ -241,6 +254,7 @@ static const struct config_key keys[] = {
 	KEY("max-waiting", server.max_waiting, set_count,
 	    "a number from 1 to 1000000"),
 	KEY("tenant-max", server.tenant_max, set_size, SIZE_WORDS),
+	KEY("policy", server.policy, set_policy, "density, lru or s3fifo"),
 	KEY("log-level", log_level, set_level,
 	    "error, warning, notice, info or debug"),
 };

@@ -10,8 +10,8 @@
 int ghost_init(struct ghost *g, uint32_t max)
 {
 	*g = (struct ghost){ .max = max };
-	g->names = calloc(max, sizeof(*g->names));
-	if (g->names && map_reserve(&g->values, max) == 0)
+	g->entries = calloc(max, sizeof(*g->entries));
+	if (g->entries && map_reserve(&g->last, max) == 0)
 		return 0;
 	ghost_fini(g);
 	return -ENOMEM;
@@ -19,45 +19,40 @@ int ghost_init(struct ghost *g, uint32_t max)
 
 void ghost_fini(struct ghost *g)
 {
-	map_fini(&g->values);
-	free(g->names);
+	map_fini(&g->last);
+	free(g->entries);
 }
 
-/*
- * The oldest entry goes, and with it its name, unless that was taken since. A
- * name that was taken and came again goes with its first entry: too early.
- */
-static bool ghost_forget(struct ghost *g, uint64_t *ret_value)
+/* The entry that is to be written over goes, and its name if it is its last. */
+static void ghost_forget(struct ghost *g)
 {
-	uint64_t name = g->names[g->first];
+	uint64_t name = g->entries[g->nr % g->max].name;
+	const uint64_t *last = map_get(&g->last, name);
 
-	g->first = (g->first + 1) % g->max;
-	g->nr--;
-	return ghost_take(g, name, ret_value);
+	if (g->nr >= g->max && last && *last == g->nr - g->max)
+		map_del(&g->last, name);
 }
 
-bool ghost_add(struct ghost *g, uint64_t name, uint64_t value,
-	       uint64_t *ret_value)
+void ghost_add(struct ghost *g, uint64_t name, uint64_t value)
 {
-	bool forgot = g->nr == g->max && ghost_forget(g, ret_value);
-	uint64_t *old = map_get(&g->values, name);
+	uint64_t *last;
 
-	if (old) {
-		*old = value;
-		return forgot;
-	}
-	map_put(&g->values, name, value);
-	g->names[(g->first + g->nr++) % g->max] = name;
-	return forgot;
+	ghost_forget(g);
+	last = map_get(&g->last, name);
+	if (last)
+		*last = g->nr;
+	else
+		map_put(&g->last, name, g->nr);
+	g->entries[g->nr++ % g->max] = (struct ghost_entry){ name, value };
 }
 
 bool ghost_take(struct ghost *g, uint64_t name, uint64_t *ret_value)
 {
-	const uint64_t *v = map_get(&g->values, name);
+	const uint64_t *last = map_get(&g->last, name);
 
-	if (!v)
+	if (!last)
 		return false;
-	*ret_value = *v;
-	map_del(&g->values, name);
+	*ret_value = g->entries[*last % g->max].value;
+	map_del(&g->last, name);
 	return true;
 }

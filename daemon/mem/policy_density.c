@@ -204,14 +204,13 @@ static uint64_t ghost_of(const struct page *p)
 
 static void density_take(struct shelf *s, struct page *p, bool used)
 {
-	uint64_t now = p->space->m->tick, unused;
+	uint64_t now = p->space->m->tick;
 
 	list_del(&p->link);
 	if (used)
 		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
 	else
-		ghost_add(&s->ghost, name_hash(page_name(p)), ghost_of(p),
-			  &unused);
+		ghost_add(&s->ghost, name_hash(page_name(p)), ghost_of(p));
 }
 
 /* One that was given up too early is as good as one that was found. */

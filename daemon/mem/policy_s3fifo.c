@@ -57,15 +57,13 @@ static void s3_put(struct shelf *s, struct page *p)
 
 static void s3_take(struct shelf *s, struct page *p, bool used)
 {
-	uint64_t unused;
-
 	list_del(&p->link);
 	s->nr_small -= p->queue == S3_IN_SMALL;
 	s->nr--;
 	if (used)
 		p->freq += p->freq < S3_MAX_FREQ;
 	else if (p->queue == S3_IN_SMALL)
-		ghost_add(&s->ghost, name_hash(page_name(p)), 0, &unused);
+		ghost_add(&s->ghost, name_hash(page_name(p)), 0);
 }
 
 static void s3_named(struct shelf *s, struct page *p)

@@ -10,6 +10,7 @@
 #define FIRST_AGE 16.0 /* one such part of the pool */
 #define FADING	  0.98 /* a call of reuse_learn() */
 #define PRIOR_USE 0.5  /* of the waits that are taken for granted */
+#define PRIOR_NEW 8    /* as many as at any other age are used at the first */
 
 void reuse_init(struct reuse *r, uint64_t nr_pages)
 {
@@ -77,10 +78,11 @@ static void kind_learn(struct reuse *r, uint32_t kind)
 {
 	double uses[REUSE_AGES], left[REUSE_AGES];
 	double n = r->waits[kind] + r->unit;
+	double prior = r->unit * PRIOR_USE / (REUSE_AGES - 1 + PRIOR_NEW);
 
 	for (uint32_t age = 0; age < REUSE_AGES; age++) {
 		uses[age] = r->uses[kind][age] +
-			    r->unit * PRIOR_USE / REUSE_AGES;
+			    prior * (age ? 1 : PRIOR_NEW);
 		left[age] = n;
 		n -= uses[age];
 		/* A wait may have ended that faded before it did. */

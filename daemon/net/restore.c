@@ -70,7 +70,8 @@ static void close_unknown(struct server_fd *fds, size_t nr)
 static int new_mem(struct server *s, struct server_fd *fds, size_t nr_fds,
 		   char *note, size_t note_bytes)
 {
-	struct mem_config cfg = { .pool_bytes = s->cfg.pool_bytes,
+	struct mem_config cfg = { .policy = s->cfg.policy,
+				  .pool_bytes = s->cfg.pool_bytes,
 				  .segment_bytes = s->cfg.segment_bytes };
 	struct mem_fd *mfds = calloc(nr_fds + 1, sizeof(*mfds));
 	size_t i;

@@ -31,6 +31,7 @@ struct server_config {
 	uint32_t max_clients;
 	uint32_t max_clients_per_user;
 	uint32_t max_waiting;	/* allocations of one client that wait */
+	char policy[16];	/* what is given up first; "": the default */
 	uint64_t tenant_max;	/* of tenants nobody configured; 0: no limit */
 	struct tenant_list tenants;
 };
