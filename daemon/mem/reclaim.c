@@ -5,6 +5,7 @@
 #include "daemon/mem/reclaim.h"
 
 #include <assert.h>
+#include "daemon/mem/limits.h"
 #include "daemon/mem/segment.h"
 
 /*
@@ -69,7 +70,7 @@ static bool page_goes_before(const struct page *a, const struct page *b)
 	return a->lru != b->lru ? a->lru < b->lru : a->stamp < b->stamp;
 }
 
-/* The same over all tenants. */
+/* The same over all tenants but what their min keeps. */
 static struct page *pool_next(const struct mem *m)
 {
 	struct page *next = NULL;
@@ -78,7 +79,8 @@ static struct page *pool_next(const struct mem *m)
 		struct page *p = tenant_next(list_entry(pos, struct tenant,
 							link));
 
-		if (p && (!next || page_goes_before(p, next)))
+		if (p && tenant_may_lose(p->space->tenant, page_bytes(p)) &&
+		    (!next || page_goes_before(p, next)))
 			next = p;
 	}
 	return next;
@@ -120,7 +122,7 @@ bool reclaim_numbers(struct tenant *t, uint32_t nr)
 {
 	struct mem *m = t->m;
 
-	if (m->nr_free + m->tally.pages[PAGE_CACHED] < nr)
+	if (m->nr_free + limits_pages_to_take(t) < nr)
 		return false;
 	while (m->nr_free < nr) {
 		struct page *p = tenant_next(t);
@@ -266,7 +268,7 @@ static struct segment *segment_cheapest(const struct tenant *t)
 			struct segment *seg;
 
 			seg = list_entry(j, struct segment, link);
-			if (!segment_is_cheap(seg))
+			if (!segment_is_cheap(seg) || !limits_may_take(seg))
 				continue;
 			if (!best || seg->nr_cached < best->nr_cached)
 				best = seg;
@@ -288,4 +290,17 @@ bool reclaim_segment(struct tenant *t)
 	tenant_trim(seg->tenant, NULL);
 	segment_retire(seg);
 	return true;
+}
+
+bool reclaim_down(struct tenant *t, uint64_t bytes, uint32_t *budget)
+{
+	struct page *p;
+
+	while (t->charged > bytes && (p = tenant_next(t))) {
+		if (*budget == 0)
+			return true;
+		(*budget)--;
+		page_evict(p);
+	}
+	return false;
 }
