@@ -278,8 +278,8 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
  * mem_alloc() - @nr OPEN pages of a class, all or none
  * Return: 0; -EAGAIN room is being made, wait for mem_ops.room; -EDQUOT the
  * tenant's max; -ENOSPC nothing can be reclaimed (with both, *ret_need_bytes
- * says how much would have to be released); -EINVAL class, or a count that is 0 or more than the pool or
- * the tenant's max could ever hold; -ENOMEM.
+ * says how much would have to be released); -EINVAL class, or a count that is
+ * 0 or more than the pool or the tenant's max could ever hold; -ENOMEM.
  */
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,

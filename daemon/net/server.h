@@ -32,6 +32,7 @@ struct server_config {
 	uint32_t max_clients_per_user;
 	uint32_t max_waiting;	/* allocations of one client that wait */
 	uint64_t tenant_max;	/* of tenants nobody configured; 0: no limit */
+	char dropin_dir[300];	/* beside the configuration file; empty: none */
 	struct tenant_list tenants;
 };
 

@@ -79,10 +79,9 @@ static int make_mem_client(struct client *c, struct reply *r)
 	struct mem_client_id id = { .pid = c->proc->pid,
 				    .start_time = c->proc->start_time,
 				    .uid = c->peer.uid };
-	struct mem_limits limits = { .max_bytes = c->tenant->max_bytes };
 	int err;
 
-	err = mem_tenant_set(c->server->mem, c->tenant->name, &limits);
+	err = limits_tell(c->server, c->tenant);
 	if (err < 0)
 		return err;
 	err = mem_client_new(c->server->mem, &id, c->tenant->name,
