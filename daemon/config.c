@@ -17,6 +17,7 @@
 #include <syslog.h>
 #include <unistd.h>
 #include "daemon/config.h"
+#include "daemon/net/limits.h"
 
 #define MAX_LINE 1024
 
@@ -87,6 +88,14 @@ int config_parse_time_ms(const char *text, uint64_t *ret)
 static int set_size(void *to, const char *text)
 {
 	return config_parse_size(text, to);
+}
+
+static int set_limit(void *to, const char *text)
+{
+	if (strcmp(text, "infinity") != 0)
+		return config_parse_size(text, to);
+	*(uint64_t *)to = 0;
+	return 0;
 }
 
 static int set_time(void *to, const char *text)
@@ -230,6 +239,7 @@ struct config_key {
 #define KEY(name, field, set, takes) \
 	{ name, offsetof(struct config, field), set, takes }
 #define SIZE_WORDS "a size: a number with K, M, G or T"
+#define LIMIT_WORDS SIZE_WORDS ", or infinity"
 #define TIME_WORDS "a time: a number with ms, s or min"
 
 static const struct config_key keys[] = {
@@ -313,7 +323,8 @@ static struct tenant *get_tenant(struct config *c, const char *name)
 	if (!t)
 		return NULL;
 	strcpy(t->name, name);
-	t->configured = true;
+	t->configured = !tenant_name_is_user(name, &t->uids[0]);
+	t->nr_uids = !t->configured;
 	TAILQ_INSERT_TAIL(&c->server.tenants, t, link);
 	return t;
 }
@@ -334,36 +345,74 @@ static int set_ids(uint32_t *ids, unsigned *nr, const char *text,
 	return 0;
 }
 
+/* One of the tenant's limits. Return: 0, -EINVAL, -ENOENT another key. */
+static int set_tenant_limit(struct config *c, struct tenant *t,
+			    const char *key, const char *value,
+			    const char **ret_takes)
+{
+	const char *file = strrchr(c->reading, '/');
+	char own[LIMITS_FILE_BYTES];
+	unsigned i;
+
+	for (i = 0; i < NR_LIMITS; i++)
+		if (strcmp(key, limits_names[i]) == 0)
+			break;
+	if (i == NR_LIMITS)
+		return -ENOENT;
+	t->set |= 1u << i;
+	limits_file_name(t->name, own);
+	if (file && strcmp(file + 1, own) == 0)
+		t->kept |= 1u << i;
+	*ret_takes = i == LIMIT_MIN ? SIZE_WORDS : LIMIT_WORDS;
+	return i == LIMIT_MIN ? set_size(&t->stored.of[i], value) :
+				set_limit(&t->stored.of[i], value);
+}
+
+/* A user's own has a name that begins with uid-, and is nobody else's. */
+static bool tenant_may_have(const char *name, const char *key)
+{
+	uid_t uid;
+
+	if (tenant_name_check(name) < 0)
+		return false;
+	if (strncmp(name, "uid-", 4) != 0)
+		return true;
+	return tenant_name_is_user(name, &uid) && strcmp(key, "users") != 0 &&
+	       strcmp(key, "groups") != 0;
+}
+
 static int set_tenant(struct config *c, const char *name, const char *key,
 		      const char *value, const char *where)
 {
-	const char *takes;
+	const char *takes = NULL;
 	struct tenant *t;
 	int r;
 
-	if (tenant_name_check(name) < 0 || strncmp(name, "uid-", 4) == 0)
+	if (!tenant_may_have(name, key))
 		return config_fail(c, -EINVAL, "%s: '%s' is no name for a "
-				   "tenant: at most 31 letters, digits, "
-				   "'-', '_', '.', not beginning with 'uid-'",
-				   where, name);
+				   "tenant of users: at most 31 letters, "
+				   "digits, '-', '_', '.', not beginning with "
+				   "'uid-' (uid-N is a user's own, and takes "
+				   "limits)", where, name);
 	t = get_tenant(c, name);
 	if (!t)
 		return config_fail(c, -ENOMEM, "out of memory");
-	if (strcmp(key, "users") == 0) {
+	r = set_tenant_limit(c, t, key, value, &takes);
+	if (r != -ENOENT) {
+		/* it was one */
+	} else if (strcmp(key, "users") == 0) {
 		takes = "a list of at most 64 users";
 		r = set_ids(t->uids, &t->nr_uids, value, set_user);
 	} else if (strcmp(key, "groups") == 0) {
 		takes = "a list of at most 64 groups";
 		r = set_ids(t->gids, &t->nr_gids, value, set_group);
-	} else if (strcmp(key, "max") == 0) {
-		takes = SIZE_WORDS;
-		r = set_size(&t->max_bytes, value);
 	} else if (strcmp(key, "key-file") == 0) {
 		takes = "an absolute path";
 		r = set_path(t->key_file, value);
 	} else {
 		return config_fail(c, -EINVAL, "%s: no such key; [tenant] has "
-				   "users, groups, max, key-file", where);
+				   "users, groups, min, high, max, key-file",
+				   where);
 	}
 	if (r < 0)
 		return config_fail(c, r, "%s: '%s' is not %s", where, value,
@@ -419,7 +468,9 @@ int config_read(struct config *c, const char *path)
 	if (!f.file)
 		return config_fail(c, errno == ENOENT ? -ENOENT : -EINVAL,
 				   "%s: %s", path, strerror(errno));
+	c->reading = path;
 	line = ini_parse_stream(config_file_gets, &f, config_file_entry, &f);
+	c->reading = NULL;
 	fclose(f.file);
 	if (f.err)
 		return f.err;
@@ -492,6 +543,26 @@ void config_fini(struct config *c)
 	}
 }
 
+/* Limits of each tenant, and what is promised to all together. */
+static int check_tenants(struct config *c)
+{
+	struct server_config *s = &c->server;
+	uint64_t promised = 0;
+	struct tenant *t;
+	int r = 0;
+
+	TAILQ_FOREACH(t, &s->tenants, link) {
+		if (!t->configured && !(t->set & 1u << LIMIT_MAX))
+			t->stored.of[LIMIT_MAX] = s->tenant_max;
+		r = limits_check(t->name, &t->stored, promised, s->pool_bytes,
+				 c->why, sizeof(c->why));
+		if (r < 0)
+			break;
+		promised += t->stored.of[LIMIT_MIN];
+	}
+	return r;
+}
+
 int config_check(struct config *c)
 {
 	const struct server_config *s = &c->server;
@@ -505,5 +576,5 @@ int config_check(struct config *c)
 	if (s->pool_bytes < 2u << 20 || s->pool_bytes < s->segment_bytes)
 		return config_fail(c, -EINVAL, "pool: smaller than %s",
 				   s->segment_bytes ? "one segment" : "2M");
-	return 0;
+	return check_tenants(c);
 }

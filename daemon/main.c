@@ -21,7 +21,8 @@ static const char usage[] =
 	"connect to its socket.\n"
 	"\n"
 	"  --config FILE     read FILE instead of " DEFAULT_CONFIG "\n"
-	"                    (which only root's kvd reads by itself)\n"
+	"                    (which only root's kvd reads by itself), then\n"
+	"                    FILE.d/*.conf and STATE-DIR/kvd.conf.d/*.conf\n"
 	"  --socket PATH     listen at PATH; default /run/kvd/kvd.sock, or\n"
 	"                    $XDG_RUNTIME_DIR/kvd/kvd.sock for an ordinary user\n"
 	"  --device DEVICE   auto, host, cuda-ipc:N or cuda-vmm:N\n"
@@ -116,7 +117,7 @@ static int set_pair(struct config *c, char *pair)
 	return -EINVAL;
 }
 
-/* The second pass: what the command line says wins over the file. */
+/* What the command line says wins over files. */
 static int read_options(int argc, char **argv, struct config *c)
 {
 	int opt, index = 0, r = 0;
@@ -137,12 +138,17 @@ static int read_options(int argc, char **argv, struct config *c)
 static int read_config(int argc, char **argv, const struct command *cmd,
 		       struct config *c)
 {
+	const char *path = cmd->config;
 	int r = 0;
 
-	if (cmd->config)
-		r = config_read(c, cmd->config);
-	else if (geteuid() == 0 && access(DEFAULT_CONFIG, F_OK) == 0)
-		r = config_read(c, DEFAULT_CONFIG);
+	if (!path && geteuid() == 0 && access(DEFAULT_CONFIG, F_OK) == 0)
+		path = DEFAULT_CONFIG;
+	if (path)
+		r = config_read(c, path);
+	if (r == 0) /* it may say where the state directory is */
+		r = read_options(argc, argv, c);
+	if (r == 0)
+		r = config_read_dropins(c, path);
 	if (r == 0)
 		r = read_options(argc, argv, c);
 	if (r == 0)

@@ -33,6 +33,8 @@ static const struct wire_rule wire_rules[WIRE_NR_TYPES] = {
 	[WIRE_CLIENTS] = { "clients", 0, 0 },
 	[WIRE_SPACES] = { "spaces", 0, 0 },
 	[WIRE_EVENT] = { "event", 0, 0 },
+	[WIRE_TENANTS] = { "tenants", 0, 0 },
+	[WIRE_TENANT_SET] = { "tenant-set", 0, 0 },
 };
 
 static void put_u16(uint8_t *p, uint16_t v)

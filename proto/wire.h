@@ -37,6 +37,8 @@ enum wire_type {
 	WIRE_CLIENTS = 15,
 	WIRE_SPACES = 16,
 	WIRE_EVENT = 17,	/* from the daemon, unasked */
+	WIRE_TENANTS = 18,
+	WIRE_TENANT_SET = 19,
 	WIRE_NR_TYPES
 };
 

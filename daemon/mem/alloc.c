@@ -3,11 +3,12 @@
  * alloc.c - OPEN pages for a client: all or none.
  *
  * First what needs no work and can refuse (the limit), then what may have to
- * give up cached pages (numbers, cells), and the pages are taken only when
+ * give up cached pages (what is above high, numbers, cells), and the pages are taken only when
  * nothing can fail any more.
  */
 #include <errno.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/limits.h"
 #include "daemon/mem/reclaim.h"
 #include "daemon/mem/segment.h"
 
@@ -58,6 +59,8 @@ static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
 		return -EDQUOT;
 	if (t->m->in_grace)
 		return -EAGAIN;
+	if (t->lowered)
+		return limits_reclaim_max(t, bytes);
 	reclaim_charge(t, over);
 	return 0;
 }
@@ -152,6 +155,7 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 	r = alloc_share(c->tenant, nr);
 	if (r < 0)
 		return r;
+	limits_reclaim_high(c->tenant, bytes);
 	r = alloc_numbers(c, nr);
 	if (r < 0)
 		return r;

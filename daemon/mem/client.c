@@ -71,8 +71,7 @@ void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time)
 
 int mem_client_new(struct mem *m, const struct mem_client_id *id,
 		   const char *tenant, const uint8_t key[NAME_KEY_BYTES],
-		   uint64_t tenant_max_bytes, void *owner,
-		   struct mem_client **ret)
+		   void *owner, struct mem_client **ret)
 {
 	struct mem_client *c = calloc(1, sizeof(*c));
 	int r = -ENOMEM;
@@ -85,7 +84,6 @@ int mem_client_new(struct mem *m, const struct mem_client_id *id,
 	r = tenant_get(m, tenant, key, &c->tenant);
 	if (r < 0)
 		goto fail;
-	c->tenant->max_bytes = tenant_max_bytes;
 	c->m = m;
 	c->id = *id;
 	c->owner = owner;

@@ -121,10 +121,57 @@ void mem_grace_end(struct mem *m,
 
 /*
  * About once a second: a device that had no memory is asked again when
- * somebody waits, and who waits learns of what became free meanwhile. May
- * call ops.room.
+ * somebody waits, who waits learns of what became free meanwhile, and what is
+ * cached above a tenant's limits goes. May call ops.room.
  */
 void mem_tick(struct mem *m);
+
+/* ---- tenants ---- */
+
+/*
+ * What a tenant is promised and what it may have, in bytes of its pages that
+ * are not FREE. At or below min nothing cached of it is given up for another
+ * tenant, nor so much that it would fall below. Above high its own cached
+ * pages go first, and what it holds besides is slowed, mem_client_delay_ms().
+ * max it never has more than. min <= high <= max; all mins fit in the pool.
+ */
+struct mem_limits {
+	uint64_t min_bytes;
+	uint64_t high_bytes;	/* 0: none */
+	uint64_t max_bytes;	/* 0: none but the pool's */
+};
+
+/**
+ * mem_tenant_set() - the limits of tenant @name, from here on
+ *
+ * Kept by name: a tenant that is not there yet, or was forgotten, has them
+ * when it comes. Of a tenant above them what is cached goes, at once a part
+ * and the rest by mem_trim(). May call ops.room. Return: 0; -EINVAL a bad
+ * name, or not min <= high <= max; -ERANGE more is promised to all tenants
+ * than the pool has; -ENOMEM. Nothing has changed after an error.
+ */
+int mem_tenant_set(struct mem *m, const char *name,
+		   const struct mem_limits *limits);
+
+/*
+ * A bounded step of giving up what tenants have cached above their limits,
+ * which were lowered or are known since a restart. Return: there is more, and
+ * it is worth going on at once. mem_tick() makes a step too, for what was
+ * released above them. May call ops.room.
+ */
+bool mem_trim(struct mem *m);
+
+#define MEM_MAX_DELAY_MS 100u
+
+/**
+ * mem_client_delay_ms() - by how much to slow who has just allocated
+ *
+ * With e what its tenant holds (cached pages not counted) above high:
+ * MEM_MAX_DELAY_MS * (4 e / high)^2, rounded up; all of it from a quarter
+ * above high on. 0 at or below high, or without one. The square, as Linux has
+ * it for memory.high: hardly felt just above, a wall soon after.
+ */
+uint32_t mem_client_delay_ms(const struct mem_client *c);
 
 /* ---- clients ---- */
 
@@ -137,14 +184,13 @@ struct mem_client_id {
 /**
  * mem_client_new() - a connection; @tenant is the daemon's choice, at most
  * 31 bytes. @key is the tenant's name key (32 bytes), remembered on first use
- * of the tenant. @tenant_max_bytes bounds what its pages take, 0: nothing
- * does. @owner is the caller's own, given back by mem_client_owner().
+ * of the tenant. @owner is the caller's own, given back by
+ * mem_client_owner().
  * Return: 0; -EINVAL bad tenant name; -ENOSPC too many tenants; -ENOMEM.
  */
 int mem_client_new(struct mem *m, const struct mem_client_id *id,
 		   const char *tenant, const uint8_t key[NAME_KEY_BYTES],
-		   uint64_t tenant_max_bytes, void *owner,
-		   struct mem_client **ret);
+		   void *owner, struct mem_client **ret);
 void *mem_client_owner(const struct mem_client *c);
 
 /* What is known of a process when its connection ends. */
@@ -233,9 +279,9 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
 /**
  * mem_alloc() - @nr OPEN pages of a class, all or none
  * Return: 0; -EAGAIN room is being made, wait for mem_ops.room; -EDQUOT the
- * tenant's max; -ENOSPC nothing can be reclaimed (*ret_need_bytes says how
- * much is missing); -EINVAL class, or a count that is 0 or more than the pool or
- * the tenant's max could ever hold; -ENOMEM.
+ * tenant's max; -ENOSPC nothing can be reclaimed (with both, *ret_need_bytes
+ * says how much would have to be released); -EINVAL class, or a count that is
+ * 0 or more than the pool or the tenant's max could ever hold; -ENOMEM.
  */
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,
@@ -328,6 +374,14 @@ struct mem_space_stat {
 	struct mem_counts class_pages[MEM_MAX_CLASSES];
 };
 
+struct mem_tenant_stat {
+	struct mem_limits limits;
+	uint64_t charged;
+	uint32_t clients;
+	struct mem_counts pages;
+	struct mem_counts bytes;
+};
+
 struct mem_client_stat {
 	uint64_t open_pages;
 	uint64_t held_pages;
@@ -339,6 +393,11 @@ void mem_stat(const struct mem *m, struct mem_stat *ret);
 struct mem_space *mem_space_next(const struct mem *m, struct mem_space *prev);
 void mem_space_stat(const struct mem_space *s, struct mem_space_stat *ret);
 void mem_client_stat(const struct mem_client *c, struct mem_client_stat *ret);
+/* Names of tenants that have a record; NULL starts, NULL ends. */
+const char *mem_tenant_next(const struct mem *m, const char *prev);
+/* Of a tenant without a record its limits, and zeros. */
+void mem_tenant_stat(const struct mem *m, const char *name,
+		     struct mem_tenant_stat *ret);
 
 /**
  * mem_verify() - walk the whole structure: states against lists, holds,

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/limits.h"
 #include "daemon/mem/restore.h"
 #include "daemon/mem/segment.h"
 
@@ -134,6 +135,7 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	m->policy = policy_find(cfg->policy ? cfg->policy : "");
 	list_init(&m->free_pages);
 	list_init(&m->tenants);
+	list_init(&m->limits);
 	list_init(&m->writers);
 	list_init(&m->unclaimed);
 	r = pool_init(m, cfg, fds, nr_fds, note, note_bytes);
@@ -195,6 +197,7 @@ void mem_free(struct mem *m)
 		if (m->spaces[i])
 			space_free(m->spaces[i]);
 	pool_free_tenants(m);
+	limits_fini(m);
 	map_fini(&m->segments);
 	free(m->spaces);
 	free(m->pages);
@@ -219,6 +222,8 @@ void mem_tick(struct mem *m)
 {
 	m->freed |= m->grow_failed;
 	m->grow_failed = false;
+	m->trimming = true; /* what was held may be cached since */
+	limits_step(m);
 	mem_tell_room(m);
 }
 

@@ -2,8 +2,8 @@
 /*
  * pool.h - struct mem: one pool, and what its chapters share.
  *
- * Reading order: table (what survives), tenant (who pays), segment and slab
- * (where bytes come from), page (states), index and space (names), hold (who
+ * Reading order: table (what survives), tenant (who pays), limits (how much),
+ * segment and slab (where bytes come from), page (states), index and space (names), hold (who
  * keeps a page), then alloc, reclaim, publish, restore, verify.
  *
  * What holds between two calls, for every page number ever used:
@@ -19,7 +19,8 @@
  *
  * and: p->block is not 0 exactly when the page is named, and then that block
  * names the page; the table's identity is the page's; every tally is the sum
- * over pages; a tenant's charge is the bytes of its pages that are not FREE.
+ * over pages; a tenant's charge is the bytes of its pages that are not FREE,
+ * and no more than its max, unless that was lowered below it since.
  * mem_verify() checks all of it.
  *
  * DEMOTED and REVOKED have no pages yet. A segment is given back to the
@@ -55,6 +56,8 @@ struct mem {
 	struct list free_pages;		/* of those touched */
 
 	struct list tenants;
+	struct list limits;		/* by name, see limits.h */
+	uint64_t min_total;		/* promised to all of them */
 	struct list writers;		/* processes that are waited for */
 	struct list unclaimed;		/* restored, sealed, unnamed */
 	struct mem_space **spaces;	/* [nr_spaces], by record number */
@@ -71,6 +74,7 @@ struct mem {
 	bool grow_failed;		/* the device had no memory lately */
 	bool wanting;			/* an allocation was refused */
 	bool freed;			/* since: a page became FREE or CACHED */
+	bool trimming;			/* a tenant may be above its limits */
 };
 
 /* Calls ops->room when somebody waits and something was freed: the last step

@@ -5,6 +5,7 @@
 #include "daemon/mem/reclaim.h"
 
 #include <assert.h>
+#include "daemon/mem/limits.h"
 #include "daemon/mem/segment.h"
 
 /*
@@ -90,7 +91,7 @@ static struct cold tenant_next(const struct tenant *t)
 	return c.page ? c : tenant_coldest(t, OTHERS, NULL);
 }
 
-/* The same over all tenants. */
+/* The same over all tenants but what their min keeps. */
 static struct page *pool_next(const struct mem *m)
 {
 	struct cold next = { .page = NULL };
@@ -99,7 +100,9 @@ static struct page *pool_next(const struct mem *m)
 		struct cold c = tenant_next(list_entry(pos, struct tenant,
 						       link));
 
-		if (goes_before(&c, &next))
+		if (c.page && tenant_may_lose(c.page->space->tenant,
+					      page_bytes(c.page)) &&
+		    goes_before(&c, &next))
 			next = c;
 	}
 	return next.page;
@@ -136,7 +139,7 @@ bool reclaim_numbers(struct tenant *t, uint32_t nr)
 {
 	struct mem *m = t->m;
 
-	if (m->nr_free + m->tally.pages[PAGE_CACHED] < nr)
+	if (m->nr_free + limits_pages_to_take(t) < nr)
 		return false;
 	while (m->nr_free < nr) {
 		struct page *p = tenant_next(t).page;
@@ -288,7 +291,7 @@ static struct segment *segment_cheapest(const struct tenant *t)
 			struct segment *seg;
 
 			seg = list_entry(j, struct segment, link);
-			if (!segment_is_cheap(seg))
+			if (!segment_is_cheap(seg) || !limits_may_take(seg))
 				continue;
 			if (!best || seg->nr_cached < best->nr_cached)
 				best = seg;
@@ -310,4 +313,17 @@ bool reclaim_segment(struct tenant *t)
 	tenant_trim(seg->tenant, NULL);
 	segment_retire(seg);
 	return true;
+}
+
+bool reclaim_down(struct tenant *t, uint64_t bytes, uint32_t *budget)
+{
+	struct page *p;
+
+	while (t->charged > bytes && (p = tenant_next(t).page)) {
+		if (*budget == 0)
+			return true;
+		(*budget)--;
+		page_evict(p);
+	}
+	return false;
 }

@@ -6,7 +6,8 @@
  * grace time. A tenant's exact copies (page.h), of whatever size, go before
  * anything else it has. Same size: page by page. Another size: a whole slab,
  * whose granules then serve any class; of copies, all that one slab has.
- * Another tenant: a whole segment, and only one that nobody can have mapped.
+ * Another tenant: a whole segment, and only one that nobody can have mapped,
+ * and nothing that the other's min keeps.
  */
 #ifndef DAEMON_MEM_RECLAIM_H
 #define DAEMON_MEM_RECLAIM_H
@@ -42,5 +43,11 @@ bool reclaim_may_help(const struct size_class *sc, uint32_t nr);
 
 /* Takes a segment from another tenant; true: it is on its way. */
 bool reclaim_segment(struct tenant *t);
+
+/*
+ * Gives up pages of @t until it is charged no more than @bytes, or has none
+ * cached, or @budget of them are spent. Return: only that stopped it.
+ */
+bool reclaim_down(struct tenant *t, uint64_t bytes, uint32_t *budget);
 
 #endif

@@ -370,6 +370,7 @@ void mem_grace_end(struct mem *m, bool (*alive)(pid_t pid, uint64_t start_time))
 	}
 	list_for_each_safe(pos, &m->unclaimed)
 		page_free(list_entry(pos, struct page, link));
+	m->trimming = true; /* limits may be lower than they were */
 	m->freed = true;
 	mem_tell_room(m);
 }

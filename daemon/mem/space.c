@@ -193,17 +193,26 @@ static bool space_is_idle(const struct mem_space *s)
 					     s->tally.pages[PAGE_CACHED];
 }
 
-/* The idle space of @t, or of all if NULL, that has the fewest pages. */
+/* May @t have it emptied? Not what another tenant's min keeps. */
+static bool space_may_go(const struct mem_space *s, const struct tenant *t)
+{
+	return s->tenant == t ||
+	       tenant_may_lose(s->tenant, s->tally.bytes[PAGE_CACHED]);
+}
+
+/* The idle space with the fewest pages that @t may have: of its @own, or of
+ * all. */
 static struct mem_space *space_cheapest(const struct mem *m,
-					const struct tenant *t)
+					const struct tenant *t, bool own)
 {
 	struct mem_space *best = NULL;
 
 	for (uint32_t i = 0; i < m->table.h->nr_spaces; i++) {
 		struct mem_space *s = m->spaces[i];
 
-		if (!s || (t && s->tenant != t) || !space_is_idle(s) ||
-		    (m->in_grace && !space_is_unused(s)))
+		if (!s || (own && s->tenant != t) || !space_is_idle(s) ||
+		    (m->in_grace && !space_is_unused(s)) ||
+		    !space_may_go(s, t))
 			continue;
 		if (!best || space_nr_pages(s) < space_nr_pages(best))
 			best = s;
@@ -234,7 +243,7 @@ static int space_find_record(struct tenant *t)
 	for (nr = 0; !full && nr < m->table.h->nr_spaces; nr++)
 		if (!m->spaces[nr])
 			return (int)nr;
-	s = space_cheapest(m, full ? t : NULL);
+	s = space_cheapest(m, t, full);
 	if (!s)
 		return -ENOSPC;
 	nr = s->id - 1;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "daemon/mem/limits.h"
 #include "daemon/mem/space.h"
 
 void charge_init(struct charge *c, struct tenant *t, uint64_t bytes)
@@ -22,11 +23,13 @@ void charge_fini(struct charge *c)
 {
 	assert(c->tenant && c->tenant->charged >= c->bytes);
 	c->tenant->charged -= c->bytes;
+	if (c->tenant->charged <= c->tenant->max_bytes)
+		c->tenant->lowered = false;
 	c->tenant = NULL;
 	c->bytes = 0;
 }
 
-static struct tenant *tenant_find(const struct mem *m, const char *name)
+struct tenant *tenant_find(const struct mem *m, const char *name)
 {
 	list_for_each(pos, &m->tenants) {
 		struct tenant *t = list_entry(pos, struct tenant, link);
@@ -73,6 +76,7 @@ int tenant_restore(struct mem *m, int nr)
 	list_init(&t->segments);
 	list_init(&t->classes);
 	list_add_tail(&m->tenants, &t->link);
+	limits_apply(t);
 	return 0;
 }
 
@@ -113,6 +117,12 @@ uint32_t tenant_max_pages(const struct tenant *t)
 		return all;
 	nr = (t->max_bytes + each - 1) / each;
 	return nr < all ? (uint32_t)nr : all;
+}
+
+bool tenant_may_lose(const struct tenant *t, uint64_t bytes)
+{
+	return !t->min_bytes || !bytes ||
+	       (t->charged >= bytes && t->charged - bytes >= t->min_bytes);
 }
 
 uint64_t tenant_nr_pages(const struct tenant *t)

@@ -18,8 +18,11 @@ struct tenant {
 	char name[TABLE_NAME_BYTES];
 	uint8_t key[NAME_KEY_BYTES];
 	struct name_key name_key;
+	uint64_t min_bytes;
+	uint64_t high_bytes;	/* 0: no limit */
 	uint64_t max_bytes;	/* 0: no limit */
 	uint64_t charged;
+	bool lowered;		/* max was, and charged is still above it */
 	struct list clients;
 	struct list segments;
 	struct list classes;
@@ -46,11 +49,17 @@ void charge_fini(struct charge *c);
 int tenant_get(struct mem *m, const char *name,
 	       const uint8_t key[NAME_KEY_BYTES], struct tenant **ret);
 
+/* The tenant @name, or NULL. */
+struct tenant *tenant_find(const struct mem *m, const char *name);
+
 /* Made from record @nr of an adopted table. 0, -ENOMEM. */
 int tenant_restore(struct mem *m, int nr);
 
 /* Page numbers are shared by all: its limit's part of the pool's. */
 uint32_t tenant_max_pages(const struct tenant *t);
+
+/* May @bytes of it be given up for another tenant? */
+bool tenant_may_lose(const struct tenant *t, uint64_t bytes);
 
 /* Those that are not FREE. */
 uint64_t tenant_nr_pages(const struct tenant *t);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/limits.h"
 #include "daemon/mem/segment.h"
 
 struct verify {
@@ -510,6 +511,43 @@ static int verify_tenant(struct verify *v, const struct tenant *t)
 	return 0;
 }
 
+/* The copy a tenant has of its name's limits, and its charge against them. */
+static int verify_limits_of(struct verify *v, const struct tenant *t)
+{
+	struct mem_limits l = limits_get(v->m, t->name);
+
+	if (t->min_bytes != l.min_bytes || t->high_bytes != l.high_bytes ||
+	    t->max_bytes != l.max_bytes)
+		return broken(v, "tenant %s: its limits are another's",
+			      t->name);
+	if (t->max_bytes && (t->charged > t->max_bytes) != t->lowered)
+		return broken(v, "tenant %s: %llu bytes charged, its max is "
+			      "%llu and was %slowered", t->name,
+			      (unsigned long long)t->charged,
+			      (unsigned long long)t->max_bytes,
+			      t->lowered ? "" : "not ");
+	return 0;
+}
+
+static int verify_limits(struct verify *v)
+{
+	const struct mem *m = v->m;
+	uint64_t sum = 0;
+	int r = 0;
+
+	list_for_each(pos, &m->limits)
+		sum += list_entry(pos, struct limits, link)->of.min_bytes;
+	if (sum != m->min_total || sum > m->pool_bytes)
+		return broken(v, "%llu bytes are promised to tenants, %llu "
+			      "counted", (unsigned long long)sum,
+			      (unsigned long long)m->min_total);
+	list_for_each(pos, &m->tenants)
+		if (r == 0)
+			r = verify_limits_of(v, list_entry(pos, struct tenant,
+							   link));
+	return r;
+}
+
 static int verify_writers(struct verify *v)
 {
 	uint64_t listed = 0, waiting = 0;
@@ -567,6 +605,8 @@ static int verify_all(struct verify *v)
 		r = verify_free_numbers(v);
 	if (r == 0)
 		r = verify_writers(v);
+	if (r == 0)
+		r = verify_limits(v);
 	if (r == 0)
 		r = verify_pool(v);
 	for (struct mem_space *s = mem_space_next(m, NULL); s && r == 0;

@@ -14,6 +14,7 @@
 #include "daemon/net/dispatch/dispatch.h"
 #include "daemon/net/log.h"
 #include "daemon/net/state.h"
+#include "daemon/net/throttle.h"
 
 /* Clients over the limit that are kept for an answer to their hello. */
 #define CLIENT_MAX_REFUSED 32
@@ -42,6 +43,7 @@ void client_release(struct client *c, enum mem_end end)
 	struct proc *p = c->proc;
 
 	waiters_cancel(c);
+	throttle_cancel(c);
 	client_spaces_free(c);
 	mem_client_free(c->mem, end);
 	c->mem = NULL;
@@ -138,6 +140,7 @@ void client_on_accept(void *ctx, int fd)
 	c->since_ms = uv_now(&s->loop);
 	LIST_INIT(&c->spaces);
 	LIST_INIT(&c->waiters);
+	LIST_INIT(&c->throttled);
 	TAILQ_INSERT_TAIL(&s->greeting, c, link);
 	s->nr_clients++;
 	s->nr_refused += c->refused != 0;
@@ -171,6 +174,7 @@ void clients_abandon(struct server *s)
 		while ((c = TAILQ_FIRST(lists[i]))) {
 			client_unlink(c);
 			waiters_cancel(c);
+			throttle_cancel(c);
 			client_spaces_free(c);
 			conn_close(&c->conn);
 		}

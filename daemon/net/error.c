@@ -21,7 +21,7 @@ static const struct error_row rows[] = {
 	  "no page was free in time: ask again with a longer deadline" },
 	{ EDQUOT, EDQUOT,
 	  "the tenant's limit is reached: release pages, or have its max "
-	  "raised in kvd.conf" },
+	  "raised (kvctl tenant set, or kvd.conf)" },
 	{ EBUSY, EBUSY,
 	  "too many requests wait: read replies first, or ask again later" },
 	{ ENOMEM, ENOMEM, "kvd is out of memory; try again later" },

@@ -113,6 +113,7 @@ static void on_grace_end(uv_timer_t *timer)
 	grace_procs = &s->procs;
 	mem_grace_end(s->mem, writer_alive);
 	grace_procs = NULL;
+	limits_trim(s);
 }
 
 static void start_grace(struct server *s)
@@ -192,15 +193,18 @@ static int init_loop(struct server *s)
 		return r;
 	uv_async_init(&s->loop, &s->wake, on_wake);
 	uv_idle_init(&s->loop, &s->room);
+	uv_idle_init(&s->loop, &s->trim);
 	uv_timer_init(&s->loop, &s->tick);
 	uv_timer_init(&s->loop, &s->grace);
-	s->wake.data = s->room.data = s->tick.data = s->grace.data = s;
+	s->wake.data = s->room.data = s->trim.data = s;
+	s->tick.data = s->grace.data = s;
 	for (i = 0; i < 3; i++) {
 		uv_signal_init(&s->loop, &s->signals[i]);
 		s->signals[i].data = s;
 		uv_signal_start(&s->signals[i], on_signal, signums[i]);
 	}
-	return waiters_init(s);
+	waiters_init(s);
+	return 0;
 }
 
 static int open_device(struct server *s, char *why, size_t why_bytes)
@@ -241,6 +245,12 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 	r = restore_pool(s, fds, nr_fds, why, why_bytes);
 	if (r < 0)
 		return r;
+	r = limits_init(s);
+	if (r < 0) {
+		snprintf(why, why_bytes, "limits of tenants: %s",
+			 strerror(-r));
+		return r;
+	}
 	procs_init(&s->procs, &s->loop, s->mem);
 	start_grace(s);
 	uv_timer_start(&s->tick, on_tick, 0, s->ops->tick_ms);
@@ -269,6 +279,7 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 	TAILQ_INIT(&s->clients);
 	TAILQ_INIT(&s->greeting);
 	TAILQ_INIT(&s->tenants.list);
+	TAILQ_INIT(&s->limits_queue);
 	LIST_INIT(&s->procs.list);
 	s->start_ms = uv_now(&s->loop);
 	if (getrandom(&s->instance, sizeof(s->instance), 0) < 0)

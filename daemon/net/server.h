@@ -33,6 +33,7 @@ struct server_config {
 	uint32_t max_waiting;	/* allocations of one client that wait */
 	char policy[16];	/* what is given up first; "": the default */
 	uint64_t tenant_max;	/* of tenants nobody configured; 0: no limit */
+	char dropin_dir[300];	/* beside the configuration file; empty: none */
 	struct tenant_list tenants;
 };
 

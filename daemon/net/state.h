@@ -12,6 +12,7 @@
 #include "daemon/mem/mem.h"
 #include "daemon/net/arena.h"
 #include "daemon/net/conn.h"
+#include "daemon/net/limits.h"
 #include "daemon/net/listen.h"
 #include "daemon/net/peer.h"
 #include "daemon/net/proc.h"
@@ -56,6 +57,8 @@ struct client {
 	LIST_HEAD(, client_space) spaces;
 	LIST_HEAD(, waiter) waiters;	/* its allocations that wait */
 	unsigned nr_waiting;
+	LIST_HEAD(, throttled) throttled; /* answers held back */
+	unsigned nr_throttled;
 	uint64_t since_ms;	/* uv_now() when it connected */
 	uint64_t nr_requests;
 	char program[CLIENT_PROGRAM_BYTES];
@@ -67,6 +70,7 @@ struct server {
 	uv_loop_t loop;
 	uv_async_t wake;	/* from the device's thread */
 	uv_idle_t room;		/* runs while waiters may be served */
+	uv_idle_t trim;		/* while tenants are above their limits */
 	uv_timer_t tick;
 	uv_timer_t grace;
 	uv_signal_t signals[3];
@@ -76,6 +80,8 @@ struct server {
 	struct procs procs;
 	struct tenants tenants;
 	struct waiters waiters;
+	struct limits_queue limits_queue; /* being written, in order */
+	unsigned limits_nr_queued;
 	struct client_list clients;	/* READY and BYE, by id */
 	struct client_list greeting;	/* NEW, oldest first */
 	unsigned nr_clients;		/* in both */

@@ -29,6 +29,21 @@ int tenant_name_check(const char *name)
 			    "0123456789-_.") == n ? 0 : -EINVAL;
 }
 
+bool tenant_name_is_user(const char *name, uid_t *ret)
+{
+	char text[TENANT_NAME_BYTES];
+	unsigned long n;
+
+	if (strncmp(name, "uid-", 4) != 0)
+		return false;
+	n = strtoul(name + 4, NULL, 10);
+	if (n >= UINT32_MAX)
+		return false;
+	snprintf(text, sizeof(text), "uid-%lu", n);
+	*ret = (uid_t)n;
+	return strcmp(text, name) == 0;
+}
+
 /* ---- keys ---- */
 
 static int key_read(const char *path, uint8_t key[NAME_KEY_BYTES])
@@ -144,6 +159,7 @@ int tenants_init(struct tenants *ts, struct tenant_list *list,
 		return r;
 	}
 	TAILQ_FOREACH(t, &ts->list, link) {
+		t->limits = t->stored;
 		r = tenant_load_key(ts, t);
 		if (r == 0)
 			continue;
@@ -205,7 +221,8 @@ static int tenants_add(struct tenants *ts, uid_t uid, struct tenant **ret)
 	if (!t)
 		return -ENOMEM;
 	snprintf(t->name, sizeof(t->name), "uid-%u", (unsigned)uid);
-	t->max_bytes = ts->default_max;
+	t->limits.of[LIMIT_MAX] = ts->default_max;
+	t->stored = t->limits;
 	t->uids[t->nr_uids++] = uid;
 	r = tenant_load_key(ts, t);
 	if (r < 0) {
@@ -213,6 +230,29 @@ static int tenants_add(struct tenants *ts, uid_t uid, struct tenant **ret)
 		return r;
 	}
 	TAILQ_INSERT_TAIL(&ts->list, t, link);
+	*ret = t;
+	return 0;
+}
+
+struct tenant *tenants_by_name(struct tenants *ts, const char *name)
+{
+	struct tenant *t;
+
+	TAILQ_FOREACH(t, &ts->list, link)
+		if (strcmp(t->name, name) == 0)
+			return t;
+	return NULL;
+}
+
+int tenants_by_user_name(struct tenants *ts, const char *name,
+			 struct tenant **ret)
+{
+	struct tenant *t = tenants_by_name(ts, name);
+	uid_t uid;
+
+	if (!t)
+		return tenant_name_is_user(name, &uid) ?
+			       tenants_add(ts, uid, ret) : -ENOENT;
 	*ret = t;
 	return 0;
 }

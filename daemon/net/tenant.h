@@ -4,7 +4,8 @@
  *
  * The daemon chooses the tenant from the socket's credentials: the first
  * configured one that lists the user, else the first that lists one of its
- * groups, else one of its own named uid-N. Each tenant has 32 random bytes
+ * groups, else one of its own named uid-N, which a file may give limits but
+ * not others' users. Each tenant has 32 random bytes
  * that key the names of its prefixes, in STATE_DIR/NAME.key: without them
  * cached pages cannot be found again, so they outlive the daemon.
  */
@@ -19,13 +20,31 @@
 #include "proto/name.h"
 
 struct peer;
+struct waiter;
 
 #define TENANT_NAME_BYTES 32	/* with its NUL */
 #define TENANT_MAX_IDS 64	/* users, and groups, of one tenant */
 
+/* Keys of a tenant's section, and bits of a set of them. */
+enum tenant_limit {
+	LIMIT_MIN,
+	LIMIT_HIGH,
+	LIMIT_MAX,
+	NR_LIMITS
+};
+
+/* In bytes; see mem.h for what they mean. 0: none. */
+struct tenant_limits {
+	uint64_t of[NR_LIMITS];
+};
+
 struct tenant {
 	char name[TENANT_NAME_BYTES];
-	uint64_t max_bytes;	/* 0: no limit but the pool's */
+	struct tenant_limits limits; /* in force */
+	struct tenant_limits stored; /* at the next start */
+	unsigned set;		/* bits of those that some file has */
+	unsigned kept;		/* of those in the file that kvd writes */
+	bool known;		/* mem has its limits */
 	uint8_t key[NAME_KEY_BYTES];
 	uid_t uids[TENANT_MAX_IDS];
 	unsigned nr_uids;
@@ -33,8 +52,11 @@ struct tenant {
 	unsigned nr_gids;
 	bool configured;
 	char key_file[256];	/* empty: STATE_DIR/NAME.key */
-	unsigned pass;		/* of the waiters' queue, see wait.c */
+	TAILQ_HEAD(, waiter) waiters; /* see wait.c; unset when there are none */
 	unsigned nr_waiting;	/* in it */
+	TAILQ_ENTRY(tenant) waiting; /* waiters.tenants, when some wait */
+	uint64_t nr_throttled;	/* answers held back, see throttle.h */
+	uint64_t throttled_ms;	/* for how long, together */
 	TAILQ_ENTRY(tenant) link;
 };
 
@@ -68,6 +90,19 @@ void tenants_fini(struct tenants *ts);
  */
 int tenants_find(struct tenants *ts, const struct peer *p,
 		 struct tenant **ret);
+
+/* The tenant @name, or NULL. */
+struct tenant *tenants_by_name(struct tenants *ts, const char *name);
+
+/**
+ * tenants_by_user_name() - the tenant @name, made when it is a user's own
+ * Return: 0; -ENOENT no such, and not uid-N; else as tenants_find().
+ */
+int tenants_by_user_name(struct tenants *ts, const char *name,
+			 struct tenant **ret);
+
+/* Is @name a user's own, uid-N? */
+bool tenant_name_is_user(const char *name, uid_t *ret);
 
 /* Is @name fit to be a tenant's (and a file's)? */
 int tenant_name_check(const char *name);

@@ -4,9 +4,9 @@
  *
  * mem says -EAGAIN while a segment is being made or pages are on their way,
  * -ENOSPC or -EDQUOT when others would have to release some, and calls room()
- * when it is worth trying again. A pass over the queue tries
- * each request, but none behind an older one of its tenant that still waits;
- * so one that leaves the queue for whatever reason is cause for a pass too.
+ * when it is worth trying again. A pass tries the oldest request of each
+ * tenant in turn, until each has one that has to wait still or has none left;
+ * so one that leaves a queue for whatever reason is cause for a pass too.
  * Passes run from the loop, never from inside mem.
  */
 #include <errno.h>
@@ -15,11 +15,12 @@
 #include "daemon/net/dispatch/handlers.h"
 #include "daemon/net/state.h"
 
-/* Of all clients: bounds a pass. */
+/* Of all clients of one tenant. */
 #define WAITERS_MAX 4096
 
 struct waiter {
-	TAILQ_ENTRY(waiter) link;
+	uv_timer_t timer;
+	TAILQ_ENTRY(waiter) link; /* tenant.waiters */
 	LIST_ENTRY(waiter) of_client;
 	struct client *client;
 	struct alloc_args args;
@@ -28,69 +29,71 @@ struct waiter {
 	uint64_t need_bytes;
 };
 
-static void waiter_free(struct server *s, struct waiter *w)
+void waiters_init(struct server *s)
 {
-	TAILQ_REMOVE(&s->waiters.queue, w, link);
-	LIST_REMOVE(w, of_client);
+	TAILQ_INIT(&s->waiters.tenants);
+}
+
+static void waiter_link(struct waiter *w)
+{
+	struct tenant *t = w->client->tenant;
+
+	if (t->nr_waiting++ == 0) {
+		TAILQ_INIT(&t->waiters);
+		TAILQ_INSERT_TAIL(&w->client->server->waiters.tenants, t,
+				  waiting);
+	}
+	TAILQ_INSERT_TAIL(&t->waiters, w, link);
+	LIST_INSERT_HEAD(&w->client->waiters, w, of_client);
+	w->client->nr_waiting++;
+}
+
+static void waiter_on_closed(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void waiter_free(struct waiter *w)
+{
+	struct tenant *t = w->client->tenant;
+
 	w->client->nr_waiting--;
-	w->client->tenant->nr_waiting--;
-	s->waiters.nr--;
-	free(w);
+	LIST_REMOVE(w, of_client);
+	TAILQ_REMOVE(&t->waiters, w, link);
+	if (--t->nr_waiting == 0)
+		TAILQ_REMOVE(&w->client->server->waiters.tenants, t, waiting);
+	uv_close((uv_handle_t *)&w->timer, waiter_on_closed);
 }
 
 /* Answers and forgets @w. */
-static void waiter_reply(struct server *s, struct waiter *w, int err,
-			 struct reply *r)
+static void waiter_reply(struct waiter *w, int err, struct reply *r)
 {
 	reply_send(w->client, WIRE_ALLOC, w->args.frame_id, err, r);
-	waiter_free(s, w);
+	waiter_free(w);
 }
 
-static void waiters_on_timer(uv_timer_t *timer);
-
-/* The timer may be early, when the one it was set for has left; not late. */
-static void waiters_arm(struct server *s, uint64_t deadline_ms)
+/* It got its pages: now, or a little later. */
+static void waiter_serve(struct waiter *w, struct reply *r)
 {
-	uint64_t now = uv_now(&s->loop);
+	uint64_t now = uv_now(&w->client->server->loop);
+	uint64_t left = w->deadline_ms > now ? w->deadline_ms - now : 0;
 
-	if (deadline_ms >= s->waiters.next_ms)
-		return;
-	s->waiters.next_ms = deadline_ms;
-	uv_timer_start(&s->waiters.timer, waiters_on_timer,
-		       deadline_ms > now ? deadline_ms - now : 0, 0);
+	if (alloc_slow(w->client, &w->args, left, r) == REPLY_LATER)
+		waiter_free(w);
+	else
+		waiter_reply(w, 0, r);
 }
 
-static void waiter_expire(struct server *s, struct waiter *w)
+static void waiter_on_timer(uv_timer_t *timer)
 {
+	struct waiter *w = timer->data;
+	struct server *s = w->client->server;
 	struct reply r;
 
 	reply_init(&r, &s->arena);
 	r.need_bytes = w->need_bytes;
-	waiter_reply(s, w, w->err, &r);
+	waiter_reply(w, w->err, &r);
 	waiters_retry(s);
-}
-
-static void waiters_on_timer(uv_timer_t *timer)
-{
-	struct server *s = timer->data;
-	struct waiter *w, *next;
-
-	s->waiters.next_ms = UINT64_MAX;
-	for (w = TAILQ_FIRST(&s->waiters.queue); w; w = next) {
-		next = TAILQ_NEXT(w, link);
-		if (w->deadline_ms <= uv_now(&s->loop))
-			waiter_expire(s, w);
-		else
-			waiters_arm(s, w->deadline_ms);
-	}
-}
-
-int waiters_init(struct server *s)
-{
-	TAILQ_INIT(&s->waiters.queue);
-	s->waiters.next_ms = UINT64_MAX;
-	s->waiters.timer.data = s;
-	return uv_timer_init(&s->loop, &s->waiters.timer);
 }
 
 bool waiters_ahead(const struct client *c)
@@ -107,10 +110,11 @@ int waiter_add(struct client *c, const struct alloc_args *args,
 	       uint64_t deadline_ms, int err, uint64_t need_bytes)
 {
 	struct server *s = c->server;
+	uint64_t now = uv_now(&s->loop);
 	struct waiter *w;
 
 	if (c->nr_waiting >= s->cfg.max_waiting ||
-	    s->waiters.nr >= WAITERS_MAX)
+	    c->tenant->nr_waiting >= WAITERS_MAX)
 		return -EBUSY;
 	w = malloc(sizeof(*w));
 	if (!w)
@@ -120,12 +124,11 @@ int waiter_add(struct client *c, const struct alloc_args *args,
 	w->deadline_ms = deadline_ms;
 	w->err = err;
 	w->need_bytes = need_bytes;
-	c->nr_waiting++;
-	c->tenant->nr_waiting++;
-	s->waiters.nr++;
-	TAILQ_INSERT_TAIL(&s->waiters.queue, w, link);
-	LIST_INSERT_HEAD(&c->waiters, w, of_client);
-	waiters_arm(s, deadline_ms);
+	waiter_link(w);
+	uv_timer_init(&s->loop, &w->timer);
+	w->timer.data = w;
+	uv_timer_start(&w->timer, waiter_on_timer,
+		       deadline_ms > now ? deadline_ms - now : 0, 0);
 	return 0;
 }
 
@@ -134,32 +137,47 @@ void waiters_cancel(struct client *c)
 	struct waiter *w;
 
 	while ((w = LIST_FIRST(&c->waiters))) {
-		waiter_free(c->server, w);
+		waiter_free(w);
 		waiters_retry(c->server);
 	}
 }
 
-static void waiters_pass(struct server *s)
+/* Return: false when it has to wait still. */
+static bool waiter_try(struct server *s, struct waiter *w)
 {
-	unsigned pass = ++s->waiters.pass;
-	struct waiter *w, *next;
 	struct reply r;
 	int err;
 
-	for (w = TAILQ_FIRST(&s->waiters.queue); w; w = next) {
-		next = TAILQ_NEXT(w, link);
-		if (w->client->tenant->pass == pass)
-			continue;
-		reply_init(&r, &s->arena);
-		err = alloc_try(w->client, &w->args, &r);
-		if (waiter_may_wait(err)) {
-			w->client->tenant->pass = pass;
-			w->err = err;
-			w->need_bytes = r.need_bytes;
-		} else {
-			waiter_reply(s, w, err, &r);
-		}
+	reply_init(&r, &s->arena);
+	err = alloc_try(w->client, &w->args, &r);
+	if (waiter_may_wait(err)) {
+		w->err = err;
+		w->need_bytes = r.need_bytes;
+		return false;
 	}
+	if (err == 0)
+		waiter_serve(w, &r);
+	else
+		waiter_reply(w, err, &r);
+	return true;
+}
+
+/* Whoever was served goes to the end; who was not keeps the place. */
+static void waiters_pass(struct server *s)
+{
+	TAILQ_HEAD(, tenant) stuck = TAILQ_HEAD_INITIALIZER(stuck);
+	struct waiters *ws = &s->waiters;
+	struct tenant *t;
+
+	while ((t = TAILQ_FIRST(&ws->tenants))) {
+		TAILQ_REMOVE(&ws->tenants, t, waiting);
+		TAILQ_INSERT_TAIL(&ws->tenants, t, waiting);
+		if (waiter_try(s, TAILQ_FIRST(&t->waiters)))
+			continue;
+		TAILQ_REMOVE(&ws->tenants, t, waiting);
+		TAILQ_INSERT_TAIL(&stuck, t, waiting);
+	}
+	TAILQ_CONCAT(&ws->tenants, &stuck, waiting);
 }
 
 static void waiters_on_idle(uv_idle_t *idle)
@@ -170,6 +188,6 @@ static void waiters_on_idle(uv_idle_t *idle)
 
 void waiters_retry(struct server *s)
 {
-	if (!TAILQ_EMPTY(&s->waiters.queue))
+	if (!TAILQ_EMPTY(&s->waiters.tenants))
 		uv_idle_start(&s->room, waiters_on_idle);
 }

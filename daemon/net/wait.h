@@ -2,9 +2,10 @@
 /*
  * wait.h - allocations that wait for room.
  *
- * One queue, first come first served within a tenant: a request is not tried
- * while an older one of its tenant waits, and a tenant at its limit does not
- * hold up another. Each has a deadline, at which it gets the last refusal.
+ * A queue for each tenant: first come first served within it, and a request
+ * is not tried while an older one of its tenant waits. Tenants take turns, and
+ * none stands before another: neither one at its limit, nor one with many
+ * requests. Each has a deadline, at which it gets the last refusal.
  */
 #ifndef DAEMON_NET_WAIT_H
 #define DAEMON_NET_WAIT_H
@@ -13,6 +14,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <uv.h>
+#include "daemon/net/tenant.h"
 
 struct client;
 struct server;
@@ -27,14 +29,10 @@ struct alloc_args {
 };
 
 struct waiters {
-	TAILQ_HEAD(waiter_queue, waiter) queue;
-	unsigned nr;
-	uv_timer_t timer;
-	uint64_t next_ms;	/* when it fires; UINT64_MAX: never */
-	unsigned pass;
+	TAILQ_HEAD(, tenant) tenants; /* those with some, in turn */
 };
 
-int waiters_init(struct server *s);
+void waiters_init(struct server *s);
 
 /* Is there an older request of the client's tenant? */
 bool waiters_ahead(const struct client *c);
@@ -48,7 +46,7 @@ bool waiter_may_wait(int err);
  * @err:		why it was refused
  * @need_bytes:		what was missing
  *
- * Return: 0, -ENOMEM, -EBUSY too many wait.
+ * Return: 0, -ENOMEM, -EBUSY too many of the client or its tenant wait.
  */
 int waiter_add(struct client *c, const struct alloc_args *args,
 	       uint64_t deadline_ms, int err, uint64_t need_bytes);

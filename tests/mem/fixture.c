@@ -146,6 +146,16 @@ uint64_t fx_pages(struct fx *f, enum page_state s)
 	return st.pages.of[s];
 }
 
+void fx_limit(struct fx *f, const char *tenant, uint64_t min, uint64_t high,
+	      uint64_t max)
+{
+	struct mem_limits l = { min, high, max };
+
+	assert_int_equal(mem_tenant_set(f->m, tenant, &l), 0);
+	while (mem_trim(f->m))
+		;
+}
+
 struct mem_client *fx_client(struct fx *f, pid_t pid, const char *tenant,
 			     uint64_t max)
 {
@@ -154,8 +164,9 @@ struct mem_client *fx_client(struct fx *f, pid_t pid, const char *tenant,
 	struct mem_client *c;
 
 	key[0] = (uint8_t)tenant[0];
-	assert_int_equal(mem_client_new(f->m, &id, tenant, key, max, f, &c),
-			 0);
+	if (max)
+		fx_limit(f, tenant, 0, 0, max);
+	assert_int_equal(mem_client_new(f->m, &id, tenant, key, f, &c), 0);
 	return c;
 }
 

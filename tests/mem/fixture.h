@@ -57,7 +57,11 @@ void fx_forget(struct fx *f); /* what was kept */
 void fx_verify(struct fx *f);
 uint64_t fx_pages(struct fx *f, enum page_state s);
 
-/* A process of number @pid in @tenant, limited to @max bytes. */
+/* Sets what a tenant has, and waits until that is so. */
+void fx_limit(struct fx *f, const char *tenant, uint64_t min, uint64_t high,
+	      uint64_t max);
+
+/* A process of number @pid in @tenant, limited to @max bytes if not 0. */
 struct mem_client *fx_client(struct fx *f, pid_t pid, const char *tenant,
 			     uint64_t max);
 

@@ -149,6 +149,7 @@ static void test_grace(void **state)
 	/* Nothing is reclaimed, not even for the limit: wait. */
 	assert_int_equal(mem_alloc(c, s, 0, 1, h, p, &need), -EAGAIN);
 	mem_client_free(c, MEM_END_DEAD);
+	fx_limit(&f, "t", 0, 0, 0);
 	c = fx_client(&f, 2, "t", 0);
 	s = fx_space(c, 1, one);
 	assert_int_equal(mem_alloc(c, s, 0, 1, h, p, &need), -EAGAIN);

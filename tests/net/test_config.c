@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 #include "daemon/config.h"
@@ -64,7 +65,12 @@ static void test_good(void **state)
 		"users = root, 4242\n"
 		"max = 1G\n"
 		"[tenant batch]\n"
-		"groups = 0\n"), 0);
+		"groups = 0\n"
+		"min = 1G\n"
+		"high = 2G\n"
+		"max = infinity\n"
+		"[tenant uid-77]\n"
+		"high = infinity\n"), 0);
 	assert_string_equal(c.server.device, "cuda-vmm:1");
 	assert_int_equal(c.server.pool_bytes, 3ULL << 30);
 	assert_int_equal(c.server.segment_bytes, 128 << 20);
@@ -76,12 +82,23 @@ static void test_good(void **state)
 	assert_string_equal(t->name, "chat");
 	assert_int_equal(t->nr_uids, 2);
 	assert_int_equal(t->uids[1], 4242);
-	assert_int_equal(t->max_bytes, 1 << 30);
+	assert_int_equal(t->stored.of[LIMIT_MAX], 1 << 30);
+	assert_int_equal(t->set, 1 << LIMIT_MAX);
+	assert_int_equal(t->kept, 0);
 	t = TAILQ_NEXT(t, link);
 	assert_string_equal(t->name, "batch");
 	assert_int_equal(t->nr_gids, 1);
+	assert_int_equal(t->stored.of[LIMIT_MIN], 1 << 30);
+	assert_int_equal(t->stored.of[LIMIT_HIGH], 2ULL << 30);
+	assert_int_equal(t->stored.of[LIMIT_MAX], 0);
+	assert_int_equal(t->set, 7);
+	t = TAILQ_NEXT(t, link);
+	assert_false(t->configured);
+	assert_int_equal(t->uids[0], 77);
+	c.server.tenant_max = 3 << 20;
 	assert_int_equal(config_check(&c), 0);
-	assert_int_equal(t->max_bytes, 0);
+	/* A user's own has the default, where a file says nothing else. */
+	assert_int_equal(t->stored.of[LIMIT_MAX], 3 << 20);
 	config_fini(&c);
 }
 
@@ -107,10 +124,17 @@ static void test_bad_lines(void **state)
 	refused("[kvd]\nwhat is this\n", ":2", "key = value", NULL);
 	refused("[tenant a]\nusers = no-such-user\n", "list of at most 64",
 		NULL);
-	refused("[tenant a]\nmaximum = 1\n", "users, groups, max, key-file",
+	refused("[tenant a]\nmaximum = 1\n",
+		"users, groups, min, high, max, key-file", NULL);
+	refused("[tenant a]\nmin = infinity\n", ":2: min", "K, M, G or T",
 		NULL);
+	refused("[tenant a]\nhigh = lots\n", ":2: high", "or infinity", NULL);
 	refused("[tenant a/b]\nmax = 1\n", "a/b", NULL);
-	refused("[tenant uid-7]\nmax = 1\n", "uid-", NULL);
+	refused("[tenant uid-7]\nusers = root\n", "uid-", NULL);
+	refused("[tenant uid-7]\ngroups = root\n", "uid-", NULL);
+	refused("[tenant uid-07]\nmax = 1\n", "uid-", NULL);
+	refused("[tenant uid-root]\nmax = 1\n", "uid-", NULL);
+	refused("[tenant uid-4294967295]\nmax = 1\n", "uid-", NULL);
 }
 
 static void test_missing(void **state)
@@ -140,6 +164,147 @@ static void test_checks(void **state)
 	assert_int_equal(config_set(&c, "pool", "32M", "--pool"), 0);
 	assert_int_equal(config_check(&c), -EINVAL);
 	assert_int_equal(config_set(&c, "nothing", "1", "--nothing"), -ENOENT);
+}
+
+/* The whole of @text is wrong together. */
+static void inconsistent(const char *text, const char *word)
+{
+	struct config c;
+
+	assert_int_equal(read_text(&c, text), 0);
+	assert_int_equal(config_check(&c), -EINVAL);
+	if (!strstr(c.why, word))
+		fail_msg("'%s' is not in: %s", word, c.why);
+	config_fini(&c);
+}
+
+static void test_limits(void **state)
+{
+	struct config c;
+
+	inconsistent("[tenant a]\nmin = 2M\nmax = 1M\n",
+		     "tenant a: min 2M is above max 1M");
+	inconsistent("[tenant a]\nmin = 2M\nhigh = 1M\n",
+		     "min 2M is above high 1M");
+	inconsistent("[tenant a]\nhigh = 2000\nmax = 1K\n",
+		     "high 2000 is above max 1K");
+	inconsistent("[kvd]\npool = 1G\n[tenant a]\nmin = 600M\n"
+		     "[tenant b]\nmin = 425M\n",
+		     "tenant b: with its min of 425M all tenants together are "
+		     "promised more than the pool's 1G: others have 600M");
+	inconsistent("[kvd]\ntenant-max = 1M\n[tenant uid-5]\nmin = 2M\n",
+		     "tenant uid-5: min 2M is above max 1M");
+	assert_int_equal(read_text(&c, "[kvd]\npool = 1G\n[tenant a]\n"
+				   "min = 600M\n[tenant b]\nmin = 424M\n"),
+			 0);
+	assert_int_equal(config_check(&c), 0);
+	config_fini(&c);
+}
+
+/* ---- drop-ins ---- */
+
+static char dropin_root[] = "/tmp/kvd-conf-d-XXXXXX";
+
+static void write_file(const char *name, const char *text)
+{
+	char file[200];
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/%s", dropin_root, name);
+	f = fopen(file, "w");
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+/* Reads the file conf of the root, and what is beside it. */
+static int read_all(struct config *c)
+{
+	char file[200];
+	int r;
+
+	snprintf(file, sizeof(file), "%s/conf", dropin_root);
+	config_init(c);
+	snprintf(c->server.state_dir, sizeof(c->server.state_dir), "%s/state",
+		 dropin_root);
+	r = config_read(c, file);
+	return r ? r : config_read_dropins(c, file);
+}
+
+static void make_dir(const char *name)
+{
+	char dir[200];
+
+	snprintf(dir, sizeof(dir), "%s/%s", dropin_root, name);
+	assert_int_equal(mkdir(dir, 0700), 0);
+}
+
+static void test_dropins(void **state)
+{
+	char dir[200], cmd[200];
+	struct config c;
+	struct tenant *t;
+
+	assert_non_null(mkdtemp(dropin_root));
+	write_file("conf", "[kvd]\npool = 1G\n[tenant a]\nmax = 1M\n");
+	assert_int_equal(read_all(&c), 0);
+	snprintf(dir, sizeof(dir), "%s/conf.d", dropin_root);
+	assert_string_equal(c.server.dropin_dir, dir);
+	config_fini(&c);
+
+	/* In order of their names, over both directories. */
+	make_dir("conf.d");
+	make_dir("state");
+	make_dir("state/kvd.conf.d");
+	write_file("conf.d/30-x.conf", "[tenant a]\nmax = 3M\n");
+	write_file("state/kvd.conf.d/20-x.conf", "[tenant a]\nmax = 2M\n"
+		   "high = 2M\n");
+	write_file("conf.d/.40-x.conf", "not to be read");
+	write_file("conf.d/40-x.conf.bak", "not to be read");
+	write_file("conf.d/10-x.conf", "[kvd]\npool = 2G\n[tenant a]\n"
+		   "max = 1G\nmin = 1K\nhigh = 1G\n");
+	assert_int_equal(read_all(&c), 0);
+	t = TAILQ_FIRST(&c.server.tenants);
+	assert_int_equal(c.server.pool_bytes, 2ULL << 30);
+	assert_int_equal(t->stored.of[LIMIT_MIN], 1 << 10);
+	assert_int_equal(t->stored.of[LIMIT_HIGH], 2 << 20);
+	assert_int_equal(t->stored.of[LIMIT_MAX], 3 << 20);
+	assert_int_equal(t->kept, 0);
+	config_fini(&c);
+
+	/* Of the same name, the state directory's counts; it is kvd's own. */
+	write_file("conf.d/50-kvctl-a.conf", "[tenant a]\nmax = 5M\n"
+		   "min = 5K\n");
+	write_file("state/kvd.conf.d/50-kvctl-a.conf",
+		   "[tenant a]\nmax = 6M\n");
+	assert_int_equal(read_all(&c), 0);
+	t = TAILQ_FIRST(&c.server.tenants);
+	assert_int_equal(t->stored.of[LIMIT_MAX], 6 << 20);
+	assert_int_equal(t->kept, 1 << LIMIT_MAX | 1 << LIMIT_MIN);
+	config_fini(&c);
+
+	/* What is wrong is told with file, line and key. */
+	write_file("conf.d/60-x.conf", "[tenant a]\n\nhihg = 1G\n");
+	assert_int_equal(read_all(&c), -EINVAL);
+	assert_non_null(strstr(c.why, "conf.d/60-x.conf:3: hihg: no such "
+				      "key"));
+	config_fini(&c);
+	snprintf(cmd, sizeof(cmd), "rm -r %s", dropin_root);
+	assert_int_equal(system(cmd), 0);
+}
+
+/* Nothing is looked for beside a device, or in a state directory of none. */
+static void test_no_dropins(void **state)
+{
+	struct config c;
+
+	config_init(&c);
+	c.server.state_dir[0] = '\0';
+	assert_int_equal(config_read(&c, "/dev/null"), 0);
+	assert_int_equal(config_read_dropins(&c, "/dev/null"), 0);
+	assert_string_equal(c.server.dropin_dir, "");
+	assert_int_equal(config_read_dropins(&c, NULL), 0);
+	config_fini(&c);
 }
 
 static void test_units(void **state)
@@ -218,6 +383,9 @@ int main(void)
 		cmocka_unit_test(test_missing),
 		cmocka_unit_test(test_first_error),
 		cmocka_unit_test(test_checks),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_dropins),
+		cmocka_unit_test(test_no_dropins),
 		cmocka_unit_test(test_units),
 		cmocka_unit_test(test_command_line),
 	};

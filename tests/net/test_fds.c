@@ -74,7 +74,9 @@ static void test_extra(void **state)
 		fds[i] = STDERR_FILENO;
 	assert_int_equal(raw_ping(fd), 0);
 	before = nr_open();
-	for (type = WIRE_OPEN_SPACE; type < WIRE_EVENT; type++) {
+	for (type = WIRE_OPEN_SPACE; type < WIRE_NR_TYPES; type++) {
+		if (type == WIRE_EVENT)
+			continue;
 		assert_int_equal(send_with_fds(fd, type, 2, "", 0, fds,
 					       type == WIRE_PING ? 253 : 1),
 				 0);

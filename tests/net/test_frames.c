@@ -144,7 +144,9 @@ static void test_no_hello(void **state)
 	unsigned type;
 	int fd;
 
-	for (type = WIRE_OPEN_SPACE; type < WIRE_EVENT; type++) {
+	for (type = WIRE_OPEN_SPACE; type < WIRE_NR_TYPES; type++) {
+		if (type == WIRE_EVENT)
+			continue;
 		fd = raw_connect(d.socket);
 		assert_int_equal(raw_send(fd, type, 1, NULL, 0), 0);
 		assert_int_equal(raw_recv(fd, &f), 0);

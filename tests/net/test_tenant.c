@@ -152,6 +152,34 @@ static void test_bad_key_files(void **state)
 	tenants_fini(&ts);
 }
 
+/* What a file says of a user's own is there before the user is. */
+static void test_own_limits(void **state)
+{
+	struct tenant_list list = TAILQ_HEAD_INITIALIZER(list);
+	struct peer p = { .uid = 77 }, q = { .uid = 78 };
+	struct tenants ts;
+	struct tenant *t;
+
+	t = add(&list, "uid-77");
+	t->configured = false;
+	t->uids[t->nr_uids++] = 77;
+	t->stored.of[LIMIT_HIGH] = 5;
+	init(&ts, &list);
+	assert_int_equal(tenants_find(&ts, &p, &t), 0);
+	assert_string_equal(t->name, "uid-77");
+	assert_int_equal(t->limits.of[LIMIT_HIGH], 5);
+	assert_int_equal(t->limits.of[LIMIT_MAX], 0);
+	assert_int_equal(tenants_find(&ts, &q, &t), 0);
+	assert_int_equal(t->limits.of[LIMIT_MAX], 1000);
+	assert_int_equal(t->stored.of[LIMIT_MAX], 1000);
+	assert_ptr_equal(tenants_by_name(&ts, "uid-78"), t);
+	assert_null(tenants_by_name(&ts, "uid-79"));
+	assert_int_equal(tenants_by_user_name(&ts, "uid-79", &t), 0);
+	assert_int_equal(tenants_by_user_name(&ts, "uid-079", &t), -ENOENT);
+	assert_int_equal(tenants_by_user_name(&ts, "other", &t), -ENOENT);
+	tenants_fini(&ts);
+}
+
 static void test_names(void **state)
 {
 	assert_int_equal(tenant_name_check("a-B_9."), 0);
@@ -171,6 +199,7 @@ int main(void)
 		cmocka_unit_test(test_key_stays),
 		cmocka_unit_test(test_key_half_made),
 		cmocka_unit_test(test_bad_key_files),
+		cmocka_unit_test(test_own_limits),
 		cmocka_unit_test(test_names),
 	};
 	char cmd[128];

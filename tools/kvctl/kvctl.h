@@ -25,8 +25,8 @@ struct command {
 	 * Return: 0 or -errno, kvd_error() has the reason. */
 	int (*ask)(struct kvd *k, const struct options *o, json_t **ret);
 	void (*print)(const json_t *answer);
-	/* Instead of the two, where no daemon is asked: all of the command.
-	 * argv is what comes after its name. Return: exit status. */
+	/* Instead of the two, where arguments are of its own: all of the
+	 * command. argv is what comes after its name. Return: exit status. */
 	int (*run)(int argc, char **argv);
 };
 
@@ -34,6 +34,12 @@ extern const struct command command_status;
 extern const struct command command_stat;
 extern const struct command command_clients;
 extern const struct command command_spaces;
+extern const struct command command_tenants;
+extern const struct command command_tenant;
 extern const struct command command_plan;
+
+/* Connects to the daemon. Return: 0, or the exit status after a line on
+ * stderr. */
+int kvctl_connect(const char *socket, struct kvd **ret);
 
 #endif

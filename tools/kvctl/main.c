@@ -19,6 +19,8 @@ static const struct command *const commands[] = {
 	&command_stat,
 	&command_clients,
 	&command_spaces,
+	&command_tenants,
+	&command_tenant,
 	&command_plan,
 };
 
@@ -81,9 +83,9 @@ static int parse(int argc, char **argv, struct options *o,
 	return -EINVAL;
 }
 
-static int report_no_daemon(const struct options *o, int err)
+static int report_no_daemon(const char *socket, int err)
 {
-	const char *path = o->socket ? o->socket : kvd_default_socket();
+	const char *path = socket ? socket : kvd_default_socket();
 
 	if (err == -ENOTCONN)
 		fprintf(stderr,
@@ -93,6 +95,16 @@ static int report_no_daemon(const struct options *o, int err)
 	else
 		fprintf(stderr, "kvctl: %s: %s\n", path, strerror(-err));
 	return FAILED;
+}
+
+int kvctl_connect(const char *socket, struct kvd **ret)
+{
+	struct kvd_connect_opts opts = { .size = sizeof(opts),
+		                         .socket = socket,
+		                         .program = "kvctl" };
+	int err = kvd_connect(&opts, ret);
+
+	return err ? report_no_daemon(socket, err) : 0;
 }
 
 static int show(const struct command *c, const struct options *o, struct kvd *k)
@@ -126,11 +138,9 @@ static int show(const struct command *c, const struct options *o, struct kvd *k)
 int main(int argc, char **argv)
 {
 	struct options o = { 0 };
-	struct kvd_connect_opts opts = { .size = sizeof(opts),
-		                         .program = "kvctl" };
 	const struct command *c = NULL;
 	struct kvd *k;
-	int err, status;
+	int status;
 
 	if (argc == 2 && strcmp(argv[1], "--help") == 0)
 		return usage(stdout, 0);
@@ -144,10 +154,9 @@ int main(int argc, char **argv)
 	c = NULL;
 	if (parse(argc, argv, &o, &c))
 		return USAGE;
-	opts.socket = o.socket;
-	err = kvd_connect(&opts, &k);
-	if (err)
-		return report_no_daemon(&o, err);
+	status = kvctl_connect(o.socket, &k);
+	if (status)
+		return status;
 	status = show(c, &o, k);
 	kvd_close(k);
 	return status;

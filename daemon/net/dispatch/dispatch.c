@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "daemon/net/dispatch/dispatch.h"
@@ -39,6 +40,9 @@ static const struct request_row rows[WIRE_NR_TYPES] = {
 	[WIRE_STAT] = { &kvd__stat_request__descriptor, do_stat },
 	[WIRE_CLIENTS] = { &kvd__clients_request__descriptor, do_clients },
 	[WIRE_SPACES] = { &kvd__spaces_request__descriptor, do_spaces },
+	[WIRE_TENANTS] = { &kvd__tenants_request__descriptor, do_tenants },
+	[WIRE_TENANT_SET] = { &kvd__tenant_set_request__descriptor,
+			      do_tenant_set },
 };
 
 const struct request_row *request_row(unsigned type)
@@ -89,6 +93,24 @@ static void send_payload(struct client *c, struct wire_header *h,
 		  r->nr_fds);
 }
 
+uint8_t *reply_pack(unsigned type, uint32_t id, const struct reply *r,
+		    size_t *ret_size)
+{
+	size_t size = protobuf_c_message_get_packed_size(r->msg);
+	struct wire_header h = { .type = (uint16_t)type,
+				 .id = id,
+				 .length = (uint32_t)size };
+	uint8_t *buf;
+
+	buf = size > PAYLOAD_BYTES ? NULL : malloc(WIRE_HEADER_BYTES + size);
+	if (!buf)
+		return NULL;
+	wire_put(buf, &h);
+	protobuf_c_message_pack(r->msg, buf + WIRE_HEADER_BYTES);
+	*ret_size = WIRE_HEADER_BYTES + size;
+	return buf;
+}
+
 static void send_error(struct client *c, struct wire_header *h, int err,
 		       struct reply *r)
 {
@@ -98,7 +120,8 @@ static void send_error(struct client *c, struct wire_header *h, int err,
 
 	snprintf(text, sizeof(text), "%s", r->why[0] ? r->why : row->text);
 	msg.text = text;
-	msg.need_bytes = row->status == ENOSPC ? r->need_bytes : 0;
+	if (row->status == ENOSPC || row->status == EDQUOT)
+		msg.need_bytes = r->need_bytes;
 	h->status = row->status;
 	reply_close_fds(r);
 	send_payload(c, h, &msg.base, r);

@@ -79,6 +79,13 @@ void reply_init(struct reply *r, struct arena *a);
 int reply_fail(struct reply *r, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/*
+ * The answer to frame @id of @type, without descriptors, as it would be sent
+ * now. Return: malloc'ed, or NULL: there is no memory, or it is too large.
+ */
+uint8_t *reply_pack(unsigned type, uint32_t id, const struct reply *r,
+		    size_t *ret_size);
+
 /* Answers frame @id of @type with @r, or with @err when it is not 0. */
 void reply_send(struct client *c, unsigned type, uint32_t id, int err,
 		struct reply *r);

@@ -8,6 +8,8 @@
 #include "daemon/net/dispatch/dispatch.h"
 
 struct alloc_args;
+struct arena;
+struct mem_counts;
 
 /* session.c */
 int do_hello(struct client *c, const struct request *req, struct reply *r);
@@ -38,6 +40,18 @@ int do_stat(struct client *c, const struct request *req, struct reply *r);
 int do_clients(struct client *c, const struct request *req, struct reply *r);
 int do_spaces(struct client *c, const struct request *req, struct reply *r);
 
+/* tenants.c */
+int do_tenants(struct client *c, const struct request *req, struct reply *r);
+int do_tenant_set(struct client *c, const struct request *req,
+		  struct reply *r);
+
+/* May @c see what is @tenant's? (stats.c) */
+bool may_see(const struct client *c, const char *tenant);
+
+/* In the arena, or NULL. (stats.c) */
+struct Kvd__Counts *put_counts(const struct mem_counts *n,
+			       struct arena *arena);
+
 /**
  * alloc_try() - one attempt at an allocation, new or waiting
  * Return: 0 with the reply filled, -EAGAIN when room is being made, or
@@ -45,5 +59,13 @@ int do_spaces(struct client *c, const struct request *req, struct reply *r);
  */
 int alloc_try(struct client *c, const struct alloc_args *args,
 	      struct reply *r);
+
+/**
+ * alloc_slow() - hold an allocation's answer back, of a tenant above its high
+ * @most_ms:	no longer than that
+ * Return: 0 it may be sent; REPLY_LATER it will be.
+ */
+int alloc_slow(struct client *c, const struct alloc_args *args,
+	       uint64_t most_ms, const struct reply *r);
 
 #endif

@@ -10,6 +10,7 @@
 #include "daemon/mem/mem.h"
 #include "daemon/net/dispatch/handlers.h"
 #include "daemon/net/state.h"
+#include "daemon/net/throttle.h"
 #include "proto/kvd.pb-c.h"
 
 /* What a client may add to the counters of its space at once. */
@@ -88,6 +89,23 @@ int alloc_try(struct client *c, const struct alloc_args *args,
 	return err;
 }
 
+int alloc_slow(struct client *c, const struct alloc_args *args,
+	       uint64_t most_ms, const struct reply *r)
+{
+	uint64_t delay_ms = mem_client_delay_ms(c->mem);
+	uint8_t *frame;
+	size_t size;
+
+	if (delay_ms > most_ms)
+		delay_ms = most_ms;
+	if (delay_ms == 0)
+		return 0;
+	frame = reply_pack(WIRE_ALLOC, args->frame_id, r, &size);
+	if (!frame)
+		return 0;
+	return throttle_send(c, delay_ms, frame, size) < 0 ? 0 : REPLY_LATER;
+}
+
 static int alloc_later(struct client *c, const struct alloc_args *args,
 		       uint64_t wait_ms, int why, struct reply *r)
 {
@@ -120,12 +138,18 @@ int do_alloc(struct client *c, const struct request *req, struct reply *r)
 	if (err < 0)
 		return err;
 	count_tokens(space, m->hit_tokens, m->miss_tokens);
+	if (c->nr_throttled >= c->server->cfg.max_waiting)
+		return -EBUSY;
 	if (waiters_ahead(c))
 		err = -EAGAIN;
 	else
 		err = alloc_try(c, &args, r);
 	if (waiter_may_wait(err))
 		return alloc_later(c, &args, m->deadline_ms, err, r);
+	/* Not to wait for room is not to be spared this. */
+	if (err == 0)
+		err = alloc_slow(c, &args, m->deadline_ms ? m->deadline_ms :
+				 UINT64_MAX, r);
 	return err;
 }
 

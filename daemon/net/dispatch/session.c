@@ -81,8 +81,11 @@ static int make_mem_client(struct client *c, struct reply *r)
 				    .uid = c->peer.uid };
 	int err;
 
+	err = limits_tell(c->server, c->tenant);
+	if (err < 0)
+		return err;
 	err = mem_client_new(c->server->mem, &id, c->tenant->name,
-			     c->tenant->key, c->tenant->max_bytes, c, &c->mem);
+			     c->tenant->key, c, &c->mem);
 	if (err == -ENOSPC)
 		return reply_fail(r, err, "kvd has too many tenants: map users "
 				  "to shared ones in kvd.conf");

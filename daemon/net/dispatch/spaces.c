@@ -137,7 +137,7 @@ static int put_fds(const struct mem_space *space, struct reply *r)
 /* The lesser of 64 pages and 1 % of what the tenant may have. */
 static uint64_t stock_bytes(const struct client *c, uint64_t page_bytes)
 {
-	uint64_t max = c->tenant->max_bytes;
+	uint64_t max = c->tenant->limits.of[LIMIT_MAX];
 
 	if (max == 0 || max > c->server->cfg.pool_bytes)
 		max = c->server->cfg.pool_bytes;

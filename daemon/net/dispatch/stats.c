@@ -55,7 +55,7 @@ int do_status(struct client *c, const struct request *req, struct reply *r)
 
 /* ---- stat ---- */
 
-static Kvd__Counts *put_counts(const struct mem_counts *n, struct arena *arena)
+Kvd__Counts *put_counts(const struct mem_counts *n, struct arena *arena)
 {
 	Kvd__Counts *a = arena_alloc(arena, sizeof(*a));
 
@@ -73,7 +73,7 @@ static Kvd__Counts *put_counts(const struct mem_counts *n, struct arena *arena)
 	return a;
 }
 
-static bool may_see(const struct client *c, const char *tenant)
+bool may_see(const struct client *c, const char *tenant)
 {
 	return c->admin || strcmp(c->tenant->name, tenant) == 0;
 }

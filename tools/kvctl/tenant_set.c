@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * tenant_set.c - kvctl tenant set: a tenant's limits, now and from now on.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "client-lib/call.h"
+#include "proto/kvd.pb-c.h"
+#include "tools/kvctl/json.h"
+#include "tools/kvctl/kvctl.h"
+
+#define FAILED 1
+#define USAGE  2
+
+static const char usage[] =
+	"usage: kvctl tenant set NAME [min=SIZE] [high=SIZE] [max=SIZE]\n"
+	"                        [--runtime] [--json] [--socket PATH]\n"
+	"\n"
+	"Sets a tenant's limits, at once. A user without a section in kvd.conf is\n"
+	"the tenant uid-N. SIZE is a number with K, M, G or T; high and max may be\n"
+	"infinity.\n"
+	"\n"
+	"  min        cached pages up to so much are never given up for others\n"
+	"  high       above it its own cached pages go, and allocations are slowed\n"
+	"  max        it never has more\n"
+	"  --runtime  only until kvd is restarted (also --no-persist); else it is\n"
+	"             kept in a file in kvd.conf.d, and the answer says where\n"
+	"\n"
+	"For root, the daemon's own user and the admin group.\n"
+	"Exit status: 0; 1 refused, or not kept; 2 bad usage.\n";
+
+struct set_args {
+	const char *socket;
+	bool json;
+	Kvd__TenantSetRequest m;
+};
+
+static int bad(const char *what, const char *text)
+{
+	fprintf(stderr, "kvctl: %s%s (kvctl tenant --help)\n", what, text);
+	return -EINVAL;
+}
+
+/* As kvd.conf takes it. */
+static int parse_size(const char *text, bool may_be_none, uint64_t *ret)
+{
+	static const char *const units[] = { "", "K", "M", "G", "T" };
+	unsigned long long n;
+	unsigned unit;
+	char *end;
+
+	if (may_be_none && strcmp(text, "infinity") == 0) {
+		*ret = 0;
+		return 0;
+	}
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || errno)
+		return -EINVAL;
+	for (unit = 0; unit < 5; unit++)
+		if (strcasecmp(end, units[unit]) == 0)
+			break;
+	if (unit == 5 || n > (1ULL << 50) >> (10 * unit))
+		return -EINVAL;
+	*ret = n << (10 * unit);
+	return 0;
+}
+
+/* "max=4G". Return: 0, -EINVAL after a line, -ENOENT it is no such thing. */
+static int parse_limit(const char *arg, Kvd__TenantSetRequest *m)
+{
+	static const char *const names[] = { "min", "high", "max" };
+	uint64_t *to[] = { &m->min, &m->high, &m->max };
+	const char *value = strchr(arg, '=');
+	size_t n = value ? (size_t)(value - arg) : 0;
+	unsigned i;
+
+	for (i = 0; i < 3; i++)
+		if (n == strlen(names[i]) && strncmp(arg, names[i], n) == 0)
+			break;
+	if (!value || i == 3)
+		return -ENOENT;
+	if (m->keys & 1u << i)
+		return bad("twice: ", arg);
+	if (parse_size(value + 1, i > 0, to[i]) < 0)
+		return bad("not a size, with K, M, G or T: ", arg);
+	m->keys |= 1u << i;
+	return 0;
+}
+
+static int parse(int argc, char **argv, struct set_args *a)
+{
+	int i, r;
+
+	if (argc < 1 || strcmp(argv[0], "set") != 0)
+		return bad("what about the tenant? ", "set");
+	for (i = 1; i < argc; i++) {
+		r = parse_limit(argv[i], &a->m);
+		if (r == 0)
+			continue;
+		if (r == -EINVAL)
+			return r;
+		if (strcmp(argv[i], "--json") == 0)
+			a->json = true;
+		else if (strcmp(argv[i], "--runtime") == 0 ||
+			 strcmp(argv[i], "--no-persist") == 0)
+			a->m.runtime = true;
+		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
+			a->socket = argv[++i];
+		else if (argv[i][0] != '-' && !strchr(argv[i], '=') &&
+			 !a->m.name[0])
+			a->m.name = argv[i];
+		else
+			return bad("what is ", argv[i]);
+	}
+	if (!a->m.name[0])
+		return bad("no tenant is named", "");
+	if (!a->m.keys)
+		return bad("nothing to set: min=, high= or max=", "");
+	return 0;
+}
+
+static const char *size_text(uint64_t bytes, char buf[24])
+{
+	static const char units[] = "KMGT";
+	unsigned unit = 0;
+
+	if (!bytes)
+		return "-";
+	while (unit < 4 && bytes % 1024 == 0) {
+		bytes /= 1024;
+		unit++;
+	}
+	snprintf(buf, 24, "%llu%.1s", (unsigned long long)bytes,
+	         unit ? &units[unit - 1] : "");
+	return buf;
+}
+
+static void print(const struct set_args *a, const Kvd__TenantSetReply *r)
+{
+	char min[24], high[24], max[24];
+	json_t *j;
+
+	if (a->json) {
+		j = json_pack("{s:s, s:I, s:I, s:I, s:o}", "name", a->m.name,
+		              "min", (json_int_t)r->min, "high",
+		              (json_int_t)r->high, "max", (json_int_t)r->max,
+		              "path", r->path[0] ? json_safe(r->path) :
+					           json_null());
+		json_dumpf(j, stdout, 0);
+		putchar('\n');
+		json_decref(j);
+		return;
+	}
+	printf("%s: min %s, high %s, max %s\n", a->m.name,
+	       size_text(r->min, min), size_text(r->high, high),
+	       size_text(r->max, max));
+	if (r->path[0])
+		printf("kept in %s\n", r->path);
+	else
+		printf("until kvd is restarted\n");
+}
+
+static int run(int argc, char **argv)
+{
+	struct set_args a = { .m = KVD__TENANT_SET_REQUEST__INIT };
+	struct call c = { .type = WIRE_TENANT_SET,
+		          .want = &kvd__tenant_set_reply__descriptor };
+	struct kvd *k;
+	int err;
+
+	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
+		fputs(usage, stdout);
+		return 0;
+	}
+	if (parse(argc, argv, &a) < 0)
+		return USAGE;
+	err = kvctl_connect(a.socket, &k);
+	if (err)
+		return err;
+	c.request = &a.m.base;
+	err = call(k, &c);
+	if (err)
+		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
+	else
+		print(&a, (const Kvd__TenantSetReply *)c.reply);
+	call_end(&c);
+	kvd_close(k);
+	return err ? FAILED : 0;
+}
+
+const struct command command_tenant = {
+	.name = "tenant", .summary = "set its limits (tenant --help)",
+	.run = run
+};
