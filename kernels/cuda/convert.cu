@@ -235,14 +235,18 @@ DEVICE bool record_convert(const struct convert_params &p, uint32_t i,
 template <bool FAR>
 DEVICE void pages_convert(const struct convert_params &p, float *shared)
 {
+	const uint32_t *const at = p.args.nonfinite_at;
+
 	for (uint32_t i = blockIdx.y; i < p.args.nr_pages; i += gridDim.y) {
+		if (!p.args.pages[i].nr_tokens)
+			continue;
 		const bool bad = record_convert<FAR>(p, i, shared);
 
 		/* With barriers: the next page takes this one's place. */
 		if (block_any(bad, (uint32_t *)shared,
 			      CONVERT_THREADS / WARP) &&
 		    threadIdx.x == 0)
-			p.args.nonfinite[i] = 1;
+			p.args.nonfinite[(at ? *at : 0) + i] = 1;
 		__syncthreads();
 	}
 }
