@@ -77,6 +77,11 @@ int toy_run(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 void toy_check_batch(struct toy *t, uint64_t *seed, size_t tokens,
 		     uint32_t most, struct kvd_seq *(*fresh)(void));
 
+/* Q, K and V of one layer, rows of all items in turn, to @rows. */
+void toy_rows(const struct toy *t, const struct kvd_item *items, size_t nr,
+	      const uint32_t *const *tokens, uint32_t group, uint32_t layer,
+	      float *const *rows);
+
 /* Appends and attends, and commits nothing. */
 int toy_store(struct toy *t, const struct kvd_item *item,
 	      const uint32_t *tokens, float *out);
