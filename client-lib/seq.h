@@ -123,7 +123,7 @@ int seq_room(struct kvd_seq *seq, uint32_t tokens);
 /* Pages of one group for positions below @tokens; as stock_take(). */
 int seq_reserve(struct kvd_seq *seq, uint32_t group, uint32_t tokens);
 
-/* K and V of positions below @end are there, or will be; @sealed: also pages. */
+/* K and V below @end are there, or will be; @sealed: full pages are sealed. */
 void seq_vouch(struct kvd_seq *seq, uint32_t group, uint32_t end, bool sealed);
 
 /* Sets entry @i of the group's table, within nr. NULL: absent. */

@@ -610,7 +610,7 @@ static void batch_make(void)
 	CHECK(!kvd_batch_new(toy.sp, &o, &batch), "%s", kvd_error(toy.k));
 	for (uint32_t l = 0; l < nr_layers(); l++)
 		for (int i = 0; i < 4; i++)
-			rows[l][i] = floats(max_rows * 256);
+			rows[l][i] = toy_floats(max_rows * 256);
 }
 
 static void batch_drop(void)
@@ -621,7 +621,7 @@ static void batch_drop(void)
 	kvd_batch_free(batch);
 	for (uint32_t l = 0; l < nr_layers(); l++)
 		for (int i = 0; i < 4; i++)
-			free(rows[l][i]);
+			toy_floats_free(rows[l][i]);
 }
 
 static void test_kind(void)

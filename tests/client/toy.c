@@ -27,6 +27,25 @@ void toy_on_cuda(const char *spec)
 	      !cuda->cuCtxSetCurrent(ctx), "no context for %s", spec);
 }
 
+float *toy_floats(size_t n)
+{
+	const size_t bytes = n * sizeof(float);
+	void *p = NULL;
+
+	if (!cuda)
+		return calloc(1, bytes);
+	CHECK(!cuda->cuMemHostAlloc(&p, bytes, 0), "out of memory");
+	return memset(p, 0, bytes);
+}
+
+void toy_floats_free(float *p)
+{
+	if (!cuda)
+		free(p);
+	else if (p)
+		CHECK(!cuda->cuMemFreeHost(p), "the device failed");
+}
+
 void toy_sync(struct toy *t)
 {
 	if (!cuda)
@@ -118,7 +137,7 @@ void toy_close(struct toy *t)
 {
 	kvd_close(t->k);
 	for (int i = 0; i < 4; i++)
-		free(t->rows[i]);
+		toy_floats_free(t->rows[i]);
 }
 
 /* Query heads are twice the kv heads. */
@@ -142,8 +161,8 @@ static void room(struct toy *t, size_t rows)
 	if (rows <= t->room)
 		return;
 	for (int i = 0; i < 4; i++) {
-		free(t->rows[i]);
-		t->rows[i] = malloc(rows * 256 * sizeof(float));
+		toy_floats_free(t->rows[i]);
+		t->rows[i] = toy_floats(rows * 256);
 		CHECK(t->rows[i], "out of memory");
 	}
 	t->room = rows;

@@ -31,6 +31,10 @@ struct toy {
  */
 void toy_on_cuda(const char *spec);
 
+/* Zeros that the library may be given as rows; page-locked on CUDA. */
+float *toy_floats(size_t n);
+void toy_floats_free(float *p);
+
 /* Waits; then what depended on the device is done. On the host nothing. */
 void toy_sync(struct toy *t);
 
