@@ -226,7 +226,7 @@ static int host_fixed_convert(struct device *d, struct device_fixed *f,
 			      struct kv_convert_args *a, kvd_stream stream)
 {
 	a->bases = d->writable_at;
-	a->nonfinite += *a->nonfinite_at;
+	a->nonfinite += a->pages[0].word; /* the same of all */
 	host_kernels()->convert(a);
 	return 0;
 }

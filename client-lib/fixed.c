@@ -215,6 +215,8 @@ static int put_converts(struct kvd_batch *b, const struct batch_args *a)
 			return fail(b->sp->k, nr, "out of memory");
 		g->nr_converts += (uint32_t)nr;
 	}
+	for (uint32_t i = 0; i < g->nr_converts; i++)
+		to[i].word = b->step * b->nr_words + g->convert_word;
 	return 0;
 }
 
@@ -390,8 +392,7 @@ static int convert(const struct fixed_call *call,
 		.first_layer = append->layer,
 		.nr_layers = 1,
 		.tables = append->tables,
-		.nonfinite = b->f->flags + g->convert_word,
-		.nonfinite_at = array(b, 0),
+		.nonfinite = b->f->flags,
 		.nr_threads = append->nr_threads,
 	};
 

@@ -119,6 +119,8 @@ struct kv_convert_page {
 	uint32_t nr_tokens;		/* page_tokens; less only where to's
 					 * formats are appended in place. 0 on
 					 * CUDA: there is no such page */
+	uint32_t word;			/* CUDA: added to the page's number, is
+					 * that of its word in nonfinite[] */
 };
 
 /*
@@ -137,7 +139,6 @@ struct kv_convert_args {
 					 * holds NaN or Inf, or what the format
 					 * cannot reach: its bytes are then
 					 * defined but useless. Never cleared */
-	const uint32_t *nonfinite_at;	/* as in struct kv_append_args */
 	uint32_t nr_threads;		/* host only; 0: all */
 };
 

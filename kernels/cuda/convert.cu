@@ -208,7 +208,8 @@ DEVICE bool record_convert(const struct convert_params &p, uint32_t i,
 	const struct codes &c = from.place;
 	struct room r;
 
-	if (FAR == convert_fits(c.tokens, c.dim,
+	if (!page.nr_tokens ||
+	    FAR == convert_fits(c.tokens, c.dim,
 				format_coding(c.format) == CODING_16,
 				p.shared_bytes))
 		return false;
@@ -235,18 +236,14 @@ DEVICE bool record_convert(const struct convert_params &p, uint32_t i,
 template <bool FAR>
 DEVICE void pages_convert(const struct convert_params &p, float *shared)
 {
-	const uint32_t *const at = p.args.nonfinite_at;
-
 	for (uint32_t i = blockIdx.y; i < p.args.nr_pages; i += gridDim.y) {
-		if (!p.args.pages[i].nr_tokens)
-			continue;
 		const bool bad = record_convert<FAR>(p, i, shared);
 
 		/* With barriers: the next page takes this one's place. */
 		if (block_any(bad, (uint32_t *)shared,
 			      CONVERT_THREADS / WARP) &&
 		    threadIdx.x == 0)
-			p.args.nonfinite[(at ? *at : 0) + i] = 1;
+			p.args.nonfinite[p.args.pages[i].word + i] = 1;
 		__syncthreads();
 	}
 }

@@ -431,37 +431,65 @@ static void decode(struct kvd_seq *seq, const uint32_t *tokens, uint32_t from,
 	CHECK(!kvd_process(toy.k), "process");
 }
 
+static size_t found(const uint32_t *tokens)
+{
+	size_t hit;
+
+	kvd_seq_free(toy_match(&toy, tokens, 5 * P - 1, &hit));
+	return hit;
+}
+
 /* What a launch has found is known when its page would be published. */
-static void test_nan(void)
+static void test_nan_at(uint32_t at)
 {
 	uint32_t tokens[5 * P];
 	struct kvd_seq *seq, *child;
-	size_t hit;
 
 	toy_tokens(&seed, tokens, 5 * P);
-	toy_nan_token = tokens[2 * P + 4] = UINT32_MAX - 1;
+	toy_nan_token = tokens[at] = UINT32_MAX - 1;
 	CHECK(!kvd_seq_new(toy.sp, NULL, &seq), "new");
-	decode(seq, tokens, 0, 2 * P + 5);
+	decode(seq, tokens, 0, at + 1);
 	CHECK(!kvd_fork(seq, stream, &child), "fork");
-	decode(seq, tokens, 2 * P + 5, 5 * P);
+	decode(seq, tokens, at + 1, 5 * P);
 	kvd_seq_free(seq);
-	seq = toy_match(&toy, tokens, 5 * P - 1, &hit);
-	CHECK(hit == 2 * P, "%s: %zu tokens found", kind->formats, hit);
-	kvd_seq_free(seq);
-	decode(child, tokens, 2 * P + 5, 5 * P);
+	CHECK(found(tokens) == 2 * P, "%s: %zu tokens found, NaN at %u",
+	      kind->formats, found(tokens), at);
+	decode(child, tokens, at + 1, 5 * P);
 	kvd_seq_free(child);
-	seq = toy_match(&toy, tokens, 5 * P - 1, &hit);
-	CHECK(hit == 2 * P, "%s: %zu tokens found after a fork",
-	      kind->formats, hit);
-	/* The next who has the words is not suspected. */
-	tokens[2 * P + 4] = 7;
-	decode(seq, tokens, 2 * P, 5 * P);
-	kvd_seq_free(seq);
-	seq = toy_match(&toy, tokens, 5 * P - 1, &hit);
-	CHECK(hit == 4 * P, "%s: %zu tokens found without NaN", kind->formats,
-	      hit);
-	kvd_seq_free(seq);
+	CHECK(found(tokens) == 2 * P, "%s: %zu tokens found after a fork",
+	      kind->formats, found(tokens));
 	toy_nan_token = UINT32_MAX;
+}
+
+/* A launch's words are its own: who decodes in between is not suspected. */
+static void test_nan_between(void)
+{
+	uint32_t tokens[2][5 * P];
+	struct kvd_seq *seqs[2];
+
+	for (int i = 0; i < 2; i++) {
+		toy_tokens(&seed, tokens[i], 5 * P);
+		CHECK(!kvd_seq_new(toy.sp, NULL, &seqs[i]), "new");
+	}
+	toy_nan_token = tokens[1][2 * P + 4] = UINT32_MAX - 1;
+	for (uint32_t n = 0; n < 5 * P; n++)
+		for (int i = 0; i < 2; i++)
+			decode(seqs[i], tokens[i], n, n + 1);
+	for (int i = 0; i < 2; i++)
+		kvd_seq_free(seqs[i]);
+	CHECK(found(tokens[1]) == 2 * P && found(tokens[0]) == 4 * P,
+	      "%s: %zu tokens found beside NaN, %zu with it", kind->formats,
+	      found(tokens[0]), found(tokens[1]));
+	toy_nan_token = UINT32_MAX;
+}
+
+static void test_nan(void)
+{
+	test_nan_at(2 * P + 4);
+	test_nan_at(3 * P - 1);
+	test_nan_between();
+	CHECK(!kvd_batch_set(batch, NULL, 0, stream), "an empty set");
+	test_nan_between(); /* its steps are now in other places */
 }
 
 /*
