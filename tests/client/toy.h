@@ -45,6 +45,9 @@ void toy_opts(struct kvd_space_opts *o, uint8_t model);
 void toy_opts_two_groups(struct kvd_space_opts *o, uint8_t model,
 			 uint32_t window);
 
+/* A calibration profile for the first group; kvd_profile_free() it. */
+struct kvd_profile *toy_profile(const struct kvd_geometry *g);
+
 /* Connects and opens; what goes wrong aborts. */
 void toy_open(struct toy *t, const char *socket,
 	      const struct kvd_space_opts *o);
