@@ -522,7 +522,7 @@ static void test_refused(void)
 	uint32_t tokens[N] = { 0 };
 	struct kvd_batch *small;
 	struct kvd_seq *seq = fresh();
-	struct toy first = toy;
+	struct toy first;
 
 	refused(kvd_batch_new(toy.sp, &o, &small), "max_tokens");
 	o.max_tokens = 2 * P;
@@ -563,6 +563,7 @@ static void test_refused(void)
 	refused(kvd_append(toy.sp, &kv), "size");
 	kv.size = sizeof(kv);
 	kv.nr_items = 0;
+	first = toy;
 	kind_open(9);
 	refused(kvd_append(toy.sp, &kv), "another space");
 	toy_close(&toy);
