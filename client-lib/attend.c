@@ -2,7 +2,9 @@
 /* attend.c - causal attention of new tokens over everything before them. */
 #include <errno.h>
 #include <math.h>
+#include <stddef.h>
 #include "client-lib/error.h"
+#include "client-lib/fixed.h"
 #include "client-lib/seq.h"
 #include "client-lib/space.h"
 
@@ -40,16 +42,9 @@ static int attend_check(struct kvd_space *sp, const struct kvd_attend_args *a,
 
 	if (!r)
 		r = heads_check(sp, a);
-	for (size_t i = 0; !r && i < b->nr_items; i++) {
-		const struct kvd_item *it = &b->items[i];
-		const struct table *t = &it->seq->tables[b->group];
-
-		if (it->nr_tokens + it->seq->nr_tokens > t->stored[b->layer])
-			r = fail(sp->k, -EINVAL, "item %zu: K and V of these "
-				 "tokens were not appended in layer %u", i,
-				 b->layer);
-	}
-	return r;
+	if (!r)
+		r = fixed_refuse_capture(sp, a->stream);
+	return r ? r : batch_check_stored(sp, b);
 }
 
 /* Positions of the batch's rows end here. */
@@ -63,16 +58,13 @@ static uint32_t batch_end(const struct batch *b)
 	return end;
 }
 
-static int attend_run(struct kvd_space *sp, const struct kvd_attend_args *args)
+/* All but which sequences, and their pages. */
+static struct kv_attend_args args_of(const struct kvd_space *sp,
+				     const struct kvd_attend_args *args)
 {
 	const struct page_layout *l = &sp->layouts[args->group];
-	struct batch *b = &sp->batch;
 	struct kv_attend_args a = {
 		.layouts = { *l, sp->layouts[sp->sealed_class[args->group]] },
-		.pages = b->pages,
-		.seqs = b->seqs,
-		.nr_seqs = b->nr_seqs,
-		.nr_rows = b->nr_rows,
 		.layer = args->layer,
 		.dtype = args->dtype,
 		.nr_q_heads = args->nr_q_heads,
@@ -87,7 +79,6 @@ static int attend_run(struct kvd_space *sp, const struct kvd_attend_args *args)
 		.out_stride = args->out_stride,
 		.nr_threads = sp->opts.nr_threads,
 	};
-	int r;
 
 	if (a.scale == 0)
 		a.scale = 1 / sqrtf((float)l->k_dim);
@@ -95,6 +86,19 @@ static int attend_run(struct kvd_space *sp, const struct kvd_attend_args *args)
 		a.q_stride = (uint64_t)a.nr_q_heads * l->k_dim;
 	if (!a.out_stride)
 		a.out_stride = (uint64_t)a.nr_q_heads * out_dim(l);
+	return a;
+}
+
+static int attend_run(struct kvd_space *sp, const struct kvd_attend_args *args)
+{
+	struct kv_attend_args a = args_of(sp, args);
+	struct batch *b = &sp->batch;
+	int r;
+
+	a.pages = b->pages;
+	a.seqs = b->seqs;
+	a.nr_seqs = b->nr_seqs;
+	a.nr_rows = b->nr_rows;
 	r = tables_get(sp, args->group, batch_end(b), &a.tables);
 	if (r)
 		return r;
@@ -104,17 +108,13 @@ static int attend_run(struct kvd_space *sp, const struct kvd_attend_args *args)
 	return 0;
 }
 
-int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args)
+static int attend_items(struct kvd_space *sp,
+			const struct kvd_attend_args *args)
 {
-	struct batch_args b;
-	int r;
+	const struct batch_args b = { args->group, args->layer, args->dtype,
+				      args->items, args->nr_items };
+	int r = attend_check(sp, args, &b);
 
-	r = fail_size(sp->k, args, sizeof(*args));
-	if (r)
-		return r;
-	b = (struct batch_args){ args->group, args->layer, args->dtype,
-				 args->items, args->nr_items };
-	r = attend_check(sp, args, &b);
 	if (!r)
 		r = batch_attend(sp, &b);
 	if (!r && sp->batch.nr_rows)
@@ -122,4 +122,33 @@ int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args)
 	for (size_t i = 0; !r && i < b.nr_items; i++)
 		b.items[i].seq->stream = args->stream;
 	return r;
+}
+
+static int attend_batch(struct kvd_space *sp,
+			const struct kvd_attend_args *args)
+{
+	const struct fixed_call call = { args->batch, args->group,
+					 args->nr_items, args->stream };
+	struct kv_attend_args a;
+	int r = batch_check_layer(sp, args->group, args->layer, args->dtype);
+
+	if (!r)
+		r = heads_check(sp, args);
+	if (!r)
+		r = fixed_check(sp, &call);
+	if (r)
+		return r;
+	a = args_of(sp, args);
+	return fixed_attend(&call, &a);
+}
+
+int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args)
+{
+	size_t first = offsetof(struct kvd_attend_args, batch);
+	int r = fail_size_since(sp->k, args, first, sizeof(*args));
+
+	if (r)
+		return r;
+	return args->size > first && args->batch ? attend_batch(sp, args) :
+						   attend_items(sp, args);
 }

@@ -25,20 +25,29 @@ static int item_check(struct kvd_space *sp, const struct kvd_item *it,
 	return seq_usable(seq);
 }
 
-int batch_check(struct kvd_space *sp, const struct batch_args *a)
+int batch_check_layer(struct kvd_space *sp, uint32_t group, uint32_t layer,
+		      uint32_t dtype)
 {
 	const struct kvd_geometry *geo = &sp->opts.geometry;
-	uint64_t rows = 0;
-	int r;
 
-	if (a->group >= geo->nr_groups)
+	if (group >= geo->nr_groups)
 		return fail(sp->k, -EINVAL, "there are %u groups",
 			    geo->nr_groups);
-	if (a->layer >= geo->groups[a->group].nr_layers)
-		return fail(sp->k, -EINVAL, "group %u has %u layers", a->group,
-			    geo->groups[a->group].nr_layers);
-	if (a->dtype >= KVD_NR_DTYPES)
-		return fail(sp->k, -EINVAL, "dtype %u is unknown", a->dtype);
+	if (layer >= geo->groups[group].nr_layers)
+		return fail(sp->k, -EINVAL, "group %u has %u layers", group,
+			    geo->groups[group].nr_layers);
+	if (dtype >= KVD_NR_DTYPES)
+		return fail(sp->k, -EINVAL, "dtype %u is unknown", dtype);
+	return 0;
+}
+
+int batch_check(struct kvd_space *sp, const struct batch_args *a)
+{
+	uint64_t rows = 0;
+	int r = batch_check_layer(sp, a->group, a->layer, a->dtype);
+
+	if (r)
+		return r;
 	if (a->nr_items && !a->items)
 		return fail(sp->k, -EINVAL, "items are missing");
 	sp->mark++;
@@ -51,6 +60,34 @@ int batch_check(struct kvd_space *sp, const struct batch_args *a)
 	if (rows > SEQ_MAX_TOKENS)
 		return fail(sp->k, -EINVAL, "the batch has too many rows");
 	return 0;
+}
+
+int batch_check_stored(struct kvd_space *sp, const struct batch_args *a)
+{
+	for (size_t i = 0; i < a->nr_items; i++) {
+		const struct kvd_item *it = &a->items[i];
+		const struct table *t = &it->seq->tables[a->group];
+
+		if (it->nr_tokens + it->seq->nr_tokens > t->stored[a->layer])
+			return fail(sp->k, -EINVAL, "item %zu: K and V of "
+				    "these tokens were not appended in layer "
+				    "%u", i, a->layer);
+	}
+	return 0;
+}
+
+/* Then, that none of the items was lost on the way. */
+int batch_reserve(struct kvd_space *sp, const struct batch_args *a)
+{
+	int r = 0;
+
+	for (size_t i = 0; !r && i < a->nr_items; i++)
+		r = seq_reserve(a->items[i].seq, a->group,
+				a->items[i].seq->nr_tokens +
+					a->items[i].nr_tokens);
+	for (size_t i = 0; !r && i < a->nr_items; i++)
+		r = seq_usable(a->items[i].seq);
+	return r;
 }
 
 static int batch_room(struct batch *b, size_t nr_seqs, size_t nr_pages)
@@ -108,8 +145,7 @@ static struct extent extent_of(const struct kvd_space *sp, uint32_t group,
 	return x;
 }
 
-/* Do rows see other pages than the table's? */
-static bool has_overlay(const struct kvd_space *sp, uint32_t group)
+bool batch_overlays(const struct kvd_space *sp, uint32_t group)
 {
 	return sp->whole && space_has_two(sp, group);
 }
@@ -126,7 +162,7 @@ static int batch_grow(struct kvd_space *sp, const struct batch_args *a)
 				  it->seq->nr_tokens / space_page_tokens(sp);
 
 		pages += blocks_of(sp, end) + blocks + 1;
-		seqs += has_overlay(sp, a->group) ? blocks + 1 : 1;
+		seqs += batch_overlays(sp, a->group) ? blocks + 1 : 1;
 	}
 	if (pages > UINT32_MAX / 2 || seqs > UINT32_MAX / 2 ||
 	    batch_room(&sp->batch, seqs, pages))
@@ -194,7 +230,7 @@ static void put_blocks(struct kvd_space *sp, const struct extent *x)
 static int batch_build(struct kvd_space *sp, const struct batch_args *a,
 		       bool by_block)
 {
-	bool overlay = has_overlay(sp, a->group);
+	bool overlay = batch_overlays(sp, a->group);
 	int r = batch_grow(sp, a);
 
 	if (r)

@@ -8,6 +8,7 @@
 #ifndef CLIENT_LIB_BATCH_H
 #define CLIENT_LIB_BATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <kvd/kvd.h>
@@ -33,12 +34,25 @@ struct batch_args {
 	size_t nr_items;
 };
 
+/* Are there such a group, layer and dtype? 0 or -EINVAL. */
+int batch_check_layer(struct kvd_space *sp, uint32_t group, uint32_t layer,
+		      uint32_t dtype);
+
 /**
  * batch_check() - are these sequences of @sp, each once, with room to grow?
  *
  * Return: 0, -EINVAL, or -ESTALE.
  */
 int batch_check(struct kvd_space *sp, const struct batch_args *a);
+
+/* Have the items' tokens K and V in @a's layer? 0 or -EINVAL. */
+int batch_check_stored(struct kvd_space *sp, const struct batch_args *a);
+
+/* Pages of @group for all items; as seq_reserve(). */
+int batch_reserve(struct kvd_space *sp, const struct batch_args *a);
+
+/* Do rows of a group see other pages than the table's: an overlay? */
+bool batch_overlays(const struct kvd_space *sp, uint32_t group);
 
 /**
  * batch_append() - fill @sp's batch from items that batch_check() passed

@@ -5,6 +5,7 @@
 #include "client-lib/call.h"
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
+#include "client-lib/fixed.h"
 #include "client-lib/hold.h"
 #include "client-lib/seq.h"
 
@@ -41,6 +42,7 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		return r;
 	if (seq_room(seq, seq->nr_tokens + (uint32_t)n))
 		return fail(k, -ENOMEM, "out of memory");
+	fixed_leave(seq);
 	r = seal_upto(seq, seq->nr_tokens + (uint32_t)n, stream);
 	if (r)
 		return r;
@@ -81,8 +83,6 @@ int kvd_seq_reserve(struct kvd_seq *seq, size_t n)
 			return r;
 	}
 	for (uint32_t g = 0; g < space_nr_groups(sp); g++)
-		for (uint32_t l = 0;
-		     l < sp->opts.geometry.groups[g].nr_layers; l++)
-			seq->tables[g].stored[l] = end;
+		seq_vouch(seq, g, end, false);
 	return 0;
 }

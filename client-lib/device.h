@@ -9,6 +9,10 @@
  * the calling thread; device_cuda.c records them on the caller's stream, in
  * the caller's current context.
  *
+ * What append(), attend() and convert() are about is theirs for one call. A
+ * struct device_fixed is a block of the device's memory that stays where it
+ * is: calls that find all of it there can be captured in a graph.
+ *
  * Nothing here is locked: one thread at a time, as kvd.h says.
  */
 #ifndef CLIENT_LIB_DEVICE_H
@@ -52,6 +56,28 @@ struct device {
 					 * the space is read-only */
 	const void *const *device_read_only; /* the array read_only[], as
 					      * kernels of the device see it */
+};
+
+/* A block at a fixed address; the implementation's begins with this. */
+struct device_fixed {
+	char *at;		/* where kernels find the block */
+	uint32_t *flags;	/* words, clear at first, for kernels to set and
+				 * the host to look at and clear */
+	const struct kv_tables *tables[KVD_MAX_GROUPS]; /* for kernels */
+};
+
+struct device_fixed_want {
+	uint64_t bytes;
+	char *image;		/* [bytes], zero: what fixed_send() copies; the
+				 * caller's, there until fixed_free() */
+	uint32_t nr_flags;
+	uint32_t nr_groups;
+	const struct kv_attend_args *groups; /* [nr_groups]: what no set of
+				 * arguments exceeds. Of pointers only tables */
+	uint32_t max_q_heads;	/* 0: nothing is attended */
+	uint32_t max_tokens;	/* of a sequence */
+	uint32_t max_rows;	/* of a sequence */
+	uint32_t share;		/* look for sequences that begin alike */
 };
 
 struct device_ops {
@@ -137,6 +163,40 @@ struct device_ops {
 
 	/* Blocks until everything recorded through @d is done. 0 or -EIO. */
 	int (*sync)(struct device *d);
+
+	/* Is what @stream is given recorded, to be run by a graph? */
+	bool (*capturing)(struct device *d, kvd_stream stream);
+
+	/**
+	 * fixed_new() - a block of zeros, and all that calls on it need
+	 *
+	 * Return: 0, -ENOMEM, -EIO.
+	 */
+	int (*fixed_new)(struct device *d, const struct device_fixed_want *w,
+			 struct device_fixed **ret);
+
+	/* No work uses it any more. NULL is fine. */
+	void (*fixed_free)(struct device *d, struct device_fixed *f);
+
+	/*
+	 * Copies the image's first @bytes to the block, in stream order; the
+	 * image may then change. 0, -ENOMEM, -EIO.
+	 */
+	int (*fixed_send)(struct device *d, struct device_fixed *f,
+			  uint64_t bytes, kvd_stream stream);
+
+	/*
+	 * The calls above, but that only bases is filled in here: seqs, pages
+	 * and nonfinite_at are in the block, tables and nonfinite are of @f.
+	 * One at a time, in stream order. They allocate nothing, wait for
+	 * nothing, and may be captured.
+	 */
+	int (*fixed_append)(struct device *d, struct device_fixed *f,
+			    struct kv_append_args *a, kvd_stream stream);
+	int (*fixed_attend)(struct device *d, struct device_fixed *f,
+			    struct kv_attend_args *a, kvd_stream stream);
+	int (*fixed_convert)(struct device *d, struct device_fixed *f,
+			     struct kv_convert_args *a, kvd_stream stream);
 };
 
 extern const struct device_ops device_host_ops; /* device_host.c */

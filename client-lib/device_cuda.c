@@ -10,47 +10,22 @@
  *
  * Block tables and flags cross through device_cuda_stage; scratch for
  * attention is one block of device memory, handed from stream to stream by an
- * event. Calls on a stream that is being captured are refused: what they stage
- * would be gone when the graph runs.
+ * event. Calls that stage are refused on a stream that is being captured: what
+ * they stage would be gone when the graph runs. Calls over fixed arrays are in
+ * device_cuda_fixed.c.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include "client-lib/device.h"
-#include "client-lib/device_cuda_stage.h"
-#include "client-lib/device_cuda_tables.h"
-#include "kernels/cuda/cuda.h"
+#include "client-lib/device_cuda.h"
 #include "proto/wire.h"
-
-#define MAX_SEGMENTS 8192u	/* of a space */
-
-struct segment {
-	cu_ptr ro, rw;		/* rw 0: not mapped for writing */
-	uint64_t bytes;
-	bool ipc;
-};
-
-struct device_cuda {
-	struct device d;	/* first */
-	const struct cuda_driver *cu;
-	struct kv_cuda *kc;
-	cu_device gpu;		/* of the context */
-	cu_stream stream;	/* for bases and tables */
-	cu_ptr bases;		/* [MAX_SEGMENTS] read-only, then writable */
-	struct segment *segments; /* [nr_segments] */
-	struct stage stage;
-	struct cuda_tables kv_tables[KVD_MAX_GROUPS];
-	cu_ptr scratch;
-	uint64_t scratch_bytes;
-	cu_event scratch_free;	/* the last call that used it is done */
-};
 
 struct device_event {
 	cu_event event;
 	uint64_t serial;	/* of the last call before it */
 };
 
-static int result(cu_result err)
+int cuda_result(cu_result err)
 {
 	switch (cu_errno(err)) {
 	case 0:
@@ -86,18 +61,19 @@ static int cuda_start(struct device_cuda *c, const char *spec)
 	if (!c->cu || c->cu->cuCtxGetCurrent(&ctx) || !ctx ||
 	    c->cu->cuCtxGetDevice(&c->gpu) || !gpu_matches(c, spec))
 		return -ENODEV;
-	r = result(c->cu->cuStreamCreateWithPriority(&c->stream,
-						     CU_STREAM_OWN_ORDER, 0));
+	r = cuda_result(c->cu->cuStreamCreateWithPriority(
+		&c->stream, CU_STREAM_OWN_ORDER, 0));
 	if (r) {
 		c->stream = NULL;
 		return r;
 	}
-	r = result(c->cu->cuEventCreate(&c->scratch_free, CU_EVENT_NO_TIMING));
+	r = cuda_result(c->cu->cuEventCreate(&c->scratch_free,
+					     CU_EVENT_NO_TIMING));
 	if (r) {
 		c->scratch_free = NULL;
 		return r;
 	}
-	r = result(c->cu->cuMemAlloc(&c->bases,
+	r = cuda_result(c->cu->cuMemAlloc(&c->bases,
 				     2 * MAX_SEGMENTS * sizeof(cu_ptr)));
 	if (r) {
 		c->bases = 0;
@@ -180,7 +156,7 @@ static int vmm_view(struct device_cuda *c, cu_mem mem, uint64_t bytes,
 
 	err = c->cu->cuMemAddressReserve(&at, bytes, 0, 0, 0);
 	if (err)
-		return result(err);
+		return cuda_result(err);
 	err = c->cu->cuMemMap(at, bytes, 0, mem, 0);
 	if (!err) {
 		err = c->cu->cuMemSetAccess(at, bytes, &access, 1);
@@ -189,7 +165,7 @@ static int vmm_view(struct device_cuda *c, cu_mem mem, uint64_t bytes,
 	}
 	if (err) {
 		c->cu->cuMemAddressFree(at, bytes);
-		return result(err);
+		return cuda_result(err);
 	}
 	*ret = at;
 	return 0;
@@ -218,7 +194,7 @@ static int vmm_map(struct device_cuda *c, int fd, struct segment *s)
 	err = c->cu->cuMemImportFromShareableHandle(&mem, (void *)(intptr_t)fd,
 						    CU_HANDLE_POSIX_FD);
 	if (err)
-		return result(err);
+		return cuda_result(err);
 	r = vmm_views(c, mem, s);
 	c->cu->cuMemRelease(mem); /* the views hold it now */
 	return r;
@@ -231,7 +207,8 @@ static int ipc_map(struct device_cuda *c, const uint8_t *bytes,
 	int r;
 
 	memcpy(&handle, bytes, sizeof(handle));
-	r = result(c->cu->cuIpcOpenMemHandle(&s->ro, handle, CU_IPC_LAZY_PEER));
+	r = cuda_result(c->cu->cuIpcOpenMemHandle(&s->ro, handle,
+						  CU_IPC_LAZY_PEER));
 	s->ipc = true;
 	s->rw = c->d.writable ? s->ro : 0;
 	return r;
@@ -252,7 +229,7 @@ static int bases_set(struct device_cuda *c, uint32_t i,
 			c->stream);
 	if (!err)
 		err = c->cu->cuStreamSynchronize(c->stream);
-	return result(err);
+	return cuda_result(err);
 }
 
 static int segments_grow(struct device_cuda *c)
@@ -300,12 +277,22 @@ static int cuda_map(struct device *d, const struct device_segment *what)
 
 /* ---- calls ---- */
 
-static bool capturing(const struct device_cuda *c, kvd_stream stream)
+bool cuda_capturing(struct device *d, kvd_stream stream)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+	int status;
+
+	return !c->cu->cuStreamIsCapturing(stream, &status) &&
+	       status != CU_CAPTURE_NONE;
+}
+
+/* May work be given to @stream that runs once, now? */
+static bool stages(const struct device_cuda *c, kvd_stream stream)
 {
 	int status;
 
-	return c->cu->cuStreamIsCapturing(stream, &status) ||
-	       status != CU_CAPTURE_NONE;
+	return !c->cu->cuStreamIsCapturing(stream, &status) &&
+	       status == CU_CAPTURE_NONE;
 }
 
 /* One array of a call, and the pointer to it. */
@@ -360,7 +347,7 @@ static int arrays_send(struct device_cuda *c, struct arrays *a,
 	}
 	a->flags = (uint32_t *)(void *)(host + bytes);
 	memset(a->flags, 0, a->nr_flags * 4ull);
-	return result(c->cu->cuMemcpyHtoDAsync(device, host, bytes, stream));
+	return cuda_result(c->cu->cuMemcpyHtoDAsync(device, host, bytes, stream));
 }
 
 /* Expects flags of the slot's call, for @nonfinite. */
@@ -375,7 +362,7 @@ static int arrays_flags(const struct arrays *a, struct stage_slot *slot,
 static int tables_send(struct device_cuda *c, const struct page_layout *l,
 		       const struct kv_tables **at)
 {
-	const struct cuda_tables_way way = { c->cu, c->stream, &c->stage };
+	const struct cuda_tables_way way = { c->cu, c->stream };
 
 	return cuda_tables_get(c->kv_tables, &way, l, *at, at);
 }
@@ -384,13 +371,7 @@ static int tables_send(struct device_cuda *c, const struct page_layout *l,
 static int call_begin(struct device_cuda *c, const struct page_layout *l,
 		       const struct kv_tables **tables, kvd_stream stream)
 {
-	return capturing(c, stream) ? -EIO : tables_send(c, l, tables);
-}
-
-static void *const *writable_bases(const struct device_cuda *c)
-{
-	return (void *const *)(uintptr_t)(c->bases +
-					  MAX_SEGMENTS * sizeof(cu_ptr));
+	return stages(c, stream) ? tables_send(c, l, tables) : -EIO;
 }
 
 static int cuda_append(struct device *d, struct kv_append_args *a,
@@ -412,7 +393,7 @@ static int cuda_append(struct device *d, struct kv_append_args *a,
 	r = arrays_flags(&arrays, slot, nonfinite);
 	if (!r) {
 		a->nonfinite = arrays.flags;
-		a->bases = writable_bases(c);
+		a->bases = cuda_writable_bases(c);
 		r = kv_cuda_append(c->kc, a, stream);
 	}
 	end = stage_end(&c->stage, stream);
@@ -521,7 +502,7 @@ static int cuda_convert(struct device *d, struct kv_convert_args *a,
 	r = arrays_flags(&arrays, slot, nonfinite);
 	if (!r) {
 		a->nonfinite = arrays.flags;
-		a->bases = writable_bases(c);
+		a->bases = cuda_writable_bases(c);
 		r = kv_cuda_convert(c->kc, a, stream);
 	}
 	end = stage_end(&c->stage, stream);
@@ -536,9 +517,9 @@ static int cuda_copy(struct device *d, struct device_place dst,
 	struct stage_slot *slot;
 	int r, end;
 
-	if (capturing(c, stream) || stage_begin(&c->stage, 0, &slot))
+	if (!stages(c, stream) || stage_begin(&c->stage, 0, &slot))
 		return -EIO;
-	r = result(c->cu->cuMemcpyDtoDAsync(
+	r = cuda_result(c->cu->cuMemcpyDtoDAsync(
 		c->segments[dst.segment].rw + dst.offset,
 		c->segments[src.segment].ro + src.offset, bytes, stream));
 	end = stage_end(&c->stage, stream);
@@ -557,7 +538,7 @@ static int cuda_event_record(struct device *d, kvd_stream stream,
 	if (!e)
 		return -ENOMEM;
 	e->serial = c->stage.serial;
-	r = result(c->cu->cuEventCreate(&e->event, CU_EVENT_NO_TIMING));
+	r = cuda_result(c->cu->cuEventCreate(&e->event, CU_EVENT_NO_TIMING));
 	if (r) {
 		free(e);
 		return r;
@@ -627,4 +608,11 @@ const struct device_ops device_cuda_ops = {
 	.event_wait = cuda_event_wait,
 	.event_free = cuda_event_free,
 	.sync = cuda_sync,
+	.capturing = cuda_capturing,
+	.fixed_new = cuda_fixed_new,
+	.fixed_free = cuda_fixed_free,
+	.fixed_send = cuda_fixed_send,
+	.fixed_append = cuda_fixed_append,
+	.fixed_attend = cuda_fixed_attend,
+	.fixed_convert = cuda_fixed_convert,
 };

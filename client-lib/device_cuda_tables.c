@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* device_cuda_tables.c - copies of tables in device memory. */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include "client-lib/device_cuda_tables.h"
@@ -85,7 +86,24 @@ static int tables_make(struct cuda_tables *t, const struct cuda_tables_way *way,
 		way->cu->cuMemFree(im.device);
 		return r;
 	}
-	*t = (struct cuda_tables){ host, im.device, host->rope_pages };
+	t->host = host;
+	t->device = im.device;
+	t->rope_pages = host->rope_pages;
+	return 0;
+}
+
+/* Puts the copy there is with the old ones. */
+static int tables_keep(struct cuda_tables *t)
+{
+	cu_ptr *p;
+
+	if (!t->host)
+		return 0;
+	p = realloc(t->old, (t->nr_old + 1) * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	t->old = p;
+	t->old[t->nr_old] = t->device;
 	return 0;
 }
 
@@ -103,8 +121,8 @@ int cuda_tables_get(struct cuda_tables *all, const struct cuda_tables_way *way,
 		    const struct page_layout *l, const struct kv_tables *host,
 		    const struct kv_tables **ret)
 {
-	struct cuda_tables *t, old;
-	int r = 0;
+	struct cuda_tables *t;
+	int r;
 
 	*ret = NULL;
 	if (!host)
@@ -112,17 +130,18 @@ int cuda_tables_get(struct cuda_tables *all, const struct cuda_tables_way *way,
 	t = tables_find(all, host);
 	if (!t)
 		return -EIO;
-	old = *t;
-	if (!t->host || t->rope_pages < host->rope_pages)
-		r = tables_make(t, way, l, host);
-	if (r)
-		return r;
-	if (old.host && old.device != t->device) {
-		r = stage_wait(way->stage);
-		way->cu->cuMemFree(old.device);
+	if (!t->host || t->rope_pages < host->rope_pages) {
+		bool had = t->host != NULL;
+
+		r = tables_keep(t);
+		if (!r)
+			r = tables_make(t, way, l, host);
+		if (r)
+			return r;
+		t->nr_old += had;
 	}
 	*ret = (const struct kv_tables *)(uintptr_t)t->device;
-	return r;
+	return 0;
 }
 
 void cuda_tables_fini(struct cuda_tables *all, const struct cuda_driver *cu)
@@ -130,6 +149,9 @@ void cuda_tables_fini(struct cuda_tables *all, const struct cuda_driver *cu)
 	for (uint32_t i = 0; i < KVD_MAX_GROUPS; i++) {
 		if (all[i].host)
 			cu->cuMemFree(all[i].device);
+		for (uint32_t o = 0; o < all[i].nr_old; o++)
+			cu->cuMemFree(all[i].old[o]);
+		free(all[i].old);
 		all[i] = (struct cuda_tables){ .host = NULL };
 	}
 }

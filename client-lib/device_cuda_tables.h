@@ -4,12 +4,13 @@
  *
  * Each group's are one block of device memory: the structure, then all its
  * arrays. It is made when first asked for, and once more when RoPE's angles
- * have grown; that is rare, and waits for the calls that use the old one.
+ * have grown. The old one stays until the end: calls under way use it, and a
+ * captured graph may for as long as it lives. Angles grow by half each time,
+ * so all old ones together are less than twice the new.
  */
 #ifndef CLIENT_LIB_DEVICE_CUDA_TABLES_H
 #define CLIENT_LIB_DEVICE_CUDA_TABLES_H
 
-#include "client-lib/device_cuda_stage.h"
 #include "kernels/cuda/driver.h"
 #include "kernels/page.h"
 #include "kernels/tables.h"
@@ -18,13 +19,14 @@ struct cuda_tables {
 	const struct kv_tables *host;	/* whose copy it is; NULL: none yet */
 	cu_ptr device;
 	uint32_t rope_pages;
+	uint32_t nr_old;
+	cu_ptr *old;			/* [nr_old] smaller ones */
 };
 
 /* What a copy is made with. */
 struct cuda_tables_way {
 	const struct cuda_driver *cu;
 	cu_stream stream;	/* done when a call here returns */
-	struct stage *stage;	/* of the calls that use tables */
 };
 
 /**
@@ -33,7 +35,7 @@ struct cuda_tables_way {
  * @l:		of any of the group's classes
  * @host:	stays where it is until cuda_tables_fini(); but for RoPE's
  *		angles nothing of it changes. NULL: kernels need none
- * @ret:	for kernels, until the next call for the group
+ * @ret:	for kernels, until cuda_tables_fini()
  *
  * Return: 0, -ENOMEM, -EIO.
  */

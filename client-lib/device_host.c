@@ -174,6 +174,63 @@ static int host_sync(struct device *d)
 	return 0;
 }
 
+static bool host_capturing(struct device *d, kvd_stream stream)
+{
+	return false;
+}
+
+/* The block is the image itself. */
+static int host_fixed_new(struct device *d, const struct device_fixed_want *w,
+			  struct device_fixed **ret)
+{
+	struct device_fixed *f = calloc(1, sizeof(*f) + w->nr_flags * 4ull);
+
+	if (!f)
+		return -ENOMEM;
+	f->at = w->image;
+	f->flags = (uint32_t *)(void *)(f + 1);
+	for (uint32_t g = 0; g < w->nr_groups; g++)
+		f->tables[g] = w->groups[g].tables;
+	*ret = f;
+	return 0;
+}
+
+static void host_fixed_free(struct device *d, struct device_fixed *f)
+{
+	free(f);
+}
+
+static int host_fixed_send(struct device *d, struct device_fixed *f,
+			   uint64_t bytes, kvd_stream stream)
+{
+	return 0;
+}
+
+static int host_fixed_append(struct device *d, struct device_fixed *f,
+			     struct kv_append_args *a, kvd_stream stream)
+{
+	a->bases = d->writable_at;
+	a->nonfinite += *a->nonfinite_at;
+	host_kernels()->append(a);
+	return 0;
+}
+
+static int host_fixed_attend(struct device *d, struct device_fixed *f,
+			     struct kv_attend_args *a, kvd_stream stream)
+{
+	a->bases = d->read_only;
+	return host_kernels()->attend(a);
+}
+
+static int host_fixed_convert(struct device *d, struct device_fixed *f,
+			      struct kv_convert_args *a, kvd_stream stream)
+{
+	a->bases = d->writable_at;
+	a->nonfinite += a->pages[0].word; /* the same of all */
+	host_kernels()->convert(a);
+	return 0;
+}
+
 const struct device_ops device_host_ops = {
 	.open = host_open,
 	.close = host_close,
@@ -187,4 +244,11 @@ const struct device_ops device_host_ops = {
 	.event_wait = host_event_wait,
 	.event_free = host_event_free,
 	.sync = host_sync,
+	.capturing = host_capturing,
+	.fixed_new = host_fixed_new,
+	.fixed_free = host_fixed_free,
+	.fixed_send = host_fixed_send,
+	.fixed_append = host_fixed_append,
+	.fixed_attend = host_fixed_attend,
+	.fixed_convert = host_fixed_convert,
 };

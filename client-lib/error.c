@@ -19,11 +19,16 @@ int fail(struct kvd *k, int err, const char *fmt, ...)
 
 int fail_size(struct kvd *k, const void *arg, size_t known)
 {
+	return fail_size_since(k, arg, known, known);
+}
+
+int fail_size_since(struct kvd *k, const void *arg, size_t least, size_t known)
+{
 	const unsigned char *b = arg;
 	uint32_t size;
 
 	memcpy(&size, arg, sizeof(size));
-	if (size < known)
+	if (size < least || (size < known && size != least))
 		return fail(k, -EINVAL, "size is %u, must be at least %zu",
 			    size, known);
 	for (size_t i = known; i < size; i++)

@@ -25,4 +25,10 @@ int fail(struct kvd *k, int err, const char *fmt, ...)
  */
 int fail_size(struct kvd *k, const void *arg, size_t known);
 
+/*
+ * The same of a struct that has grown: it had @least bytes at first. What lies
+ * past its size must not be read.
+ */
+int fail_size_since(struct kvd *k, const void *arg, size_t least, size_t known);
+
 #endif

@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include "client-lib/fixed.h"
 #include "client-lib/hold.h"
 #include "client-lib/retire.h"
 #include "client-lib/space.h"
@@ -10,6 +11,7 @@
 struct retired {
 	STAILQ_ENTRY(retired) link;
 	struct device_event *event;
+	uint64_t step;		/* that was open then; 0: none was */
 	struct flag *flag;
 	uint32_t nr;
 	struct hold *holds[];
@@ -41,27 +43,33 @@ static void retire_now(struct hold *const *holds, uint32_t nr,
 	flag_put(flag);
 }
 
-/* Puts it off. false: there is nothing to wait for, or no memory to. */
+/*
+ * Puts it off. false: there is nothing to wait for, or no memory to. Without
+ * memory what a step to come may use is not given back at all, but with the
+ * space.
+ */
 static bool retire_later(struct kvd_space *sp, const struct retire *what,
 			 kvd_stream stream)
 {
 	const struct device_ops *ops = sp->device->ops;
-	struct device_event *e;
+	const uint64_t step = fixed_open(sp);
+	struct device_event *e = NULL;
 	struct retired *t;
 
 	if (ops->event_record(sp->device, stream, &e)) {
 		ops->sync(sp->device);
 		return false;
 	}
-	if (!e)
+	if (!e && !step)
 		return false;
 	t = malloc(sizeof(*t) + what->nr * sizeof(struct hold *));
 	if (!t) {
 		ops->event_wait(sp->device, e);
 		ops->event_free(sp->device, e);
-		return false;
+		return step;
 	}
 	t->event = e;
+	t->step = step;
 	t->flag = what->flag;
 	t->nr = what->nr;
 	if (t->nr)
@@ -87,6 +95,8 @@ void retire_poll(struct kvd_space *sp, bool wait)
 		if (wait)
 			ops->event_wait(sp->device, t->event);
 		else if (!ops->event_done(sp->device, t->event))
+			continue;
+		if (t->step && !fixed_past(sp, t->step))
 			continue;
 		STAILQ_REMOVE(&sp->retired, t, retired, link);
 		ops->event_free(sp->device, t->event);

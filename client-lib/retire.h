@@ -5,7 +5,8 @@
  * A page may go back to the daemon, or into the stock to be written again,
  * only when no kernel that was recorded before can still touch it. retire()
  * marks that point in the stream; where there is nothing to wait for (host
- * devices) it acts at once.
+ * devices) it acts at once. While a step is open (fixed.h) work may yet come
+ * that uses the page: then the step's work must be done too.
  */
 #ifndef CLIENT_LIB_RETIRE_H
 #define CLIENT_LIB_RETIRE_H

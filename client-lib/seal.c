@@ -110,18 +110,25 @@ static int seal_run(struct seal *s)
 	return 0;
 }
 
+/* Block @i of a group, which has both pages. */
+static struct kv_convert_page convert_page(const struct kvd_seq *seq,
+					   uint32_t group, uint32_t i)
+{
+	const struct table *t = &seq->tables[group];
+
+	return (struct kv_convert_page){
+		.from = page_ref(group, t->opens[i]),
+		.to = page_ref(group, t->holds[i]),
+		.nr_tokens = space_page_tokens(seq->sp),
+	};
+}
+
 /* Adds a block that has both pages; quantizes when there are many. */
 static int seal_add(struct seal *s, struct kvd_seq *seq, uint32_t block)
 {
-	const struct table *t = &seq->tables[s->group];
-
 	s->seqs[s->nr] = seq;
 	s->blocks[s->nr] = block;
-	s->pages[s->nr++] = (struct kv_convert_page){
-		.from = page_ref(s->group, t->opens[block]),
-		.to = page_ref(s->group, t->holds[block]),
-		.nr_tokens = space_page_tokens(s->sp),
-	};
+	s->pages[s->nr++] = convert_page(seq, s->group, block);
 	return s->nr == SEAL_PAGES ? seal_run(s) : 0;
 }
 
@@ -170,6 +177,45 @@ int seal_append(struct kvd_space *sp, const struct batch_args *args,
 	return r ? r : seal_run(&s);
 }
 
+int seal_list(const struct kvd_item *it, uint32_t group,
+	      struct kv_convert_page *pages, struct flag **flags)
+{
+	struct kvd_seq *seq = it->seq;
+	struct table *t = &seq->tables[group];
+	uint32_t p = space_page_tokens(seq->sp);
+	int nr = 0;
+
+	for (uint32_t i = seq->nr_tokens / p;
+	     i < (seq->nr_tokens + it->nr_tokens) / p; i++) {
+		if (!space_seals(seq->sp, group, i) || !t->opens[i] ||
+		    !t->holds[i])
+			continue;
+		if (!t->refused[i])
+			t->refused[i] = flag_new();
+		if (!t->refused[i])
+			return -ENOMEM;
+		pages[nr] = convert_page(seq, group, i);
+		flags[nr++] = t->refused[i];
+		t->refused[i]->refs++;
+	}
+	return nr;
+}
+
+/* The next layers in a row, after @s's, that are not quantized up to @end. */
+static bool unsealed(struct seal *s, const struct kvd_seq *seq, uint32_t end)
+{
+	const uint32_t *sealed = seq->tables[s->group].sealed;
+	uint32_t all = s->sp->opts.geometry.groups[s->group].nr_layers;
+
+	s->layer += s->nr_layers;
+	while (s->layer < all && sealed[s->layer] >= end)
+		s->layer++;
+	for (s->nr_layers = 0; s->layer + s->nr_layers < all &&
+			       sealed[s->layer + s->nr_layers] < end;)
+		s->nr_layers++;
+	return s->nr_layers;
+}
+
 int seal_upto(struct kvd_seq *seq, uint32_t tokens, kvd_stream stream)
 {
 	struct kvd_space *sp = seq->sp;
@@ -177,15 +223,11 @@ int seal_upto(struct kvd_seq *seq, uint32_t tokens, kvd_stream stream)
 	int r = 0;
 
 	for (uint32_t g = 0; !r && g < space_nr_groups(sp); g++) {
-		struct seal s = { .sp = sp, .group = g, .nr_layers = 1,
-				  .stream = stream };
+		struct seal s = { .sp = sp, .group = g, .stream = stream };
 
 		if (!seals(sp, g))
 			continue;
-		for (; !r && s.layer < sp->opts.geometry.groups[g].nr_layers;
-		     s.layer++) {
-			if (seq->tables[g].sealed[s.layer] >= end)
-				continue;
+		while (!r && unsealed(&s, seq, end)) {
 			r = seal_blocks(&s, seq, seq->nr_tokens, end);
 			if (!r)
 				r = seal_run(&s);

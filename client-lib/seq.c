@@ -6,6 +6,7 @@
 #include <string.h>
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
+#include "client-lib/fixed.h"
 #include "client-lib/seq.h"
 #include "client-lib/stock.h"
 
@@ -130,6 +131,7 @@ void kvd_seq_free(struct kvd_seq *seq)
 	if (!seq)
 		return;
 	sp = seq->sp;
+	fixed_leave(seq);
 	if (!seq_owes(seq) || !seq_park(seq))
 		seq_end(seq);
 	hold_flush(sp->k);
@@ -222,6 +224,19 @@ int seq_room(struct kvd_seq *seq, uint32_t tokens)
 	seq->names = names;
 	seq->room_blocks = blocks;
 	return 0;
+}
+
+void seq_vouch(struct kvd_seq *seq, uint32_t group, uint32_t end, bool sealed)
+{
+	struct table *t = &seq->tables[group];
+	uint32_t p = space_page_tokens(seq->sp);
+
+	for (uint32_t l = 0;
+	     l < seq->sp->opts.geometry.groups[group].nr_layers; l++) {
+		t->stored[l] = end;
+		if (sealed)
+			t->sealed[l] = end / p * p;
+	}
 }
 
 struct kv_page_ref page_ref(uint32_t group, const struct hold *h)

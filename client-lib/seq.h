@@ -73,6 +73,8 @@ struct kvd_seq {
 	struct flag *flag;
 	uint64_t mark;		/* space's mark of the last batch it was in */
 	kvd_stream stream;	/* last used */
+	struct kvd_batch *batch; /* whose last set it is in, or NULL, */
+	uint32_t batch_item;	/* and where */
 
 	uint32_t *tokens;	/* [nr_tokens] committed */
 	struct name *names;	/* [nr_settled] at least */
@@ -121,6 +123,9 @@ int seq_room(struct kvd_seq *seq, uint32_t tokens);
 /* Pages of one group for positions below @tokens; as stock_take(). */
 int seq_reserve(struct kvd_seq *seq, uint32_t group, uint32_t tokens);
 
+/* K and V below @end are there, or will be; @sealed: full pages are sealed. */
+void seq_vouch(struct kvd_seq *seq, uint32_t group, uint32_t end, bool sealed);
+
 /* Sets entry @i of the group's table, within nr. NULL: absent. */
 void table_set(struct kvd_seq *seq, uint32_t group, uint32_t i,
 	       struct hold *h);
@@ -154,6 +159,18 @@ void table_cut(struct kvd_seq *seq, struct table *t, uint32_t nr);
  */
 int seal_append(struct kvd_space *sp, const struct batch_args *args,
 		kvd_stream stream);
+
+/**
+ * seal_list() - what an append of @it will fill, for who quantizes it then
+ * @pages:	[nr] filled
+ * @flags:	[nr] filled: to be set where a page cannot be quantized; a use
+ *		of each is the caller's
+ *
+ * Return: nr, which is no more than rows or blocks + 1; -ENOMEM, and @flags
+ * has NULL after those that are the caller's.
+ */
+int seal_list(const struct kvd_item *it, uint32_t group,
+	      struct kv_convert_page *pages, struct flag **flags);
 
 /*
  * The same for all layers of full blocks below @tokens: for who writes pages

@@ -10,6 +10,7 @@
 #include <string.h>
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
+#include "client-lib/fixed.h"
 #include "client-lib/seq.h"
 #include "client-lib/stock.h"
 
@@ -199,6 +200,7 @@ int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
 	r = window_check(seq, n);
 	if (r)
 		return r;
+	fixed_leave(seq);
 	seq->stream = stream;
 	if (sp->opts.read_only) {
 		seq->nr_tokens = n;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
+#include "client-lib/fixed.h"
 #include "client-lib/request.h"
 #include "client-lib/seq.h"
 
@@ -355,6 +356,7 @@ int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 	r = match_check(seq, tokens, n);
 	if (r)
 		return r;
+	fixed_leave(seq);
 	match_clear(seq);
 	m.nr_max = (uint32_t)(n / space_page_tokens(seq->sp));
 	if (m.nr_max && match_room(&m)) {

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
+#include "client-lib/fixed.h"
 #include "client-lib/request.h"
 #include "client-lib/seq.h"
 
@@ -278,6 +279,7 @@ int seq_settle(struct kvd_seq *seq)
 		if (!r)
 			return 0;
 		seq_unwait(seq);
+		fixed_flags(seq->sp);
 		seal_settle(seq, seq->event_tokens);
 		if (r > 0)
 			r = publish(seq, seq->event_tokens /

@@ -146,6 +146,7 @@ static int space_new(struct kvd *k, const struct kvd_space_opts *opts,
 	if (!sp->opts.tp_size)
 		sp->opts.tp_size = 1;
 	LIST_INIT(&sp->seqs);
+	LIST_INIT(&sp->batches);
 	LIST_INIT(&sp->closing);
 	STAILQ_INIT(&sp->retired);
 	r = layouts_init(sp);
@@ -261,6 +262,8 @@ void kvd_space_close(struct kvd_space *sp)
 	if (!sp)
 		return;
 	k = sp->k;
+	while (!LIST_EMPTY(&sp->batches))
+		kvd_batch_free(LIST_FIRST(&sp->batches));
 	while (!LIST_EMPTY(&sp->seqs))
 		kvd_seq_free(LIST_FIRST(&sp->seqs));
 	seqs_close(sp, true);

@@ -17,6 +17,7 @@
 #include <kvd/kvd.h>
 #include "client-lib/batch.h"
 #include "client-lib/device.h"
+#include "client-lib/fixed.h"
 #include "client-lib/index.h"
 #include "client-lib/map.h"
 #include "client-lib/retire.h"
@@ -51,6 +52,8 @@ struct kvd_space {
 	struct seq_list closing;	/* freed, with blocks to be published */
 	struct retired_list retired;
 	struct batch batch;
+	struct fixed_list batches;
+	uint64_t nr_steps;	/* that their sets have opened */
 	uint64_t mark;		/* of the batch now being checked */
 	int64_t hits_due;	/* tokens, to be reported with the next ask; */
 	int64_t misses_due;	/* negative when too many were reported */

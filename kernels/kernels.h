@@ -45,7 +45,8 @@ struct kv_page_ref {
 struct kv_seq {
 	uint32_t first_page;	/* of its block table in pages[] */
 	uint32_t first_row;
-	uint32_t nr_rows;	/* tokens of this call */
+	uint32_t nr_rows;	/* tokens of this call. CUDA takes 0: there is no
+				 * such sequence */
 	uint32_t pos;		/* position of first_row */
 	uint32_t overlay_from;	/* page number; 0: there is none */
 	uint32_t overlay_page;	/* in pages[], of page overlay_from */
@@ -77,6 +78,9 @@ struct kv_append_args {
 					 * the sequence holds NaN or Inf, or a
 					 * value the format cannot reach;
 					 * never cleared */
+	const uint32_t *nonfinite_at;	/* CUDA only: where in nonfinite[] this
+					 * call's words begin, read when there
+					 * is one to set; NULL: at 0 */
 	uint32_t nr_threads;		/* host only; 0: all */
 };
 
@@ -113,7 +117,10 @@ struct kv_attend_args {
 struct kv_convert_page {
 	struct kv_page_ref from, to;	/* layouts of the same basis */
 	uint32_t nr_tokens;		/* page_tokens; less only where to's
-					 * formats are appended in place */
+					 * formats are appended in place. 0 on
+					 * CUDA: there is no such page */
+	uint32_t word;			/* CUDA: added to the page's number, is
+					 * that of its word in nonfinite[] */
 };
 
 /*

@@ -356,5 +356,5 @@ kv_append(const __grid_constant__ struct kv_append_args a)
 		rows_store<4>(r);
 	}
 	if (bad && lane_here() == 0)
-		a.nonfinite[s.seq] = 1;
+		a.nonfinite[(a.nonfinite_at ? *a.nonfinite_at : 0) + s.seq] = 1;
 }

@@ -208,7 +208,8 @@ DEVICE bool record_convert(const struct convert_params &p, uint32_t i,
 	const struct codes &c = from.place;
 	struct room r;
 
-	if (FAR == convert_fits(c.tokens, c.dim,
+	if (!page.nr_tokens ||
+	    FAR == convert_fits(c.tokens, c.dim,
 				format_coding(c.format) == CODING_16,
 				p.shared_bytes))
 		return false;
@@ -242,7 +243,7 @@ DEVICE void pages_convert(const struct convert_params &p, float *shared)
 		if (block_any(bad, (uint32_t *)shared,
 			      CONVERT_THREADS / WARP) &&
 		    threadIdx.x == 0)
-			p.args.nonfinite[i] = 1;
+			p.args.nonfinite[p.args.pages[i].word + i] = 1;
 		__syncthreads();
 	}
 }

@@ -5,7 +5,10 @@
  * A struct kv_cuda holds our kernels for one context, the one current when it
  * was made; every call here needs it current. Pointers in argument blocks are
  * the device's (page-locked host memory is too). Launching allocates nothing
- * and waits for nothing, so launches may be captured in graphs.
+ * and waits for nothing, so launches may be captured in graphs. Sequences and
+ * pages are read from memory: a call may have room for more than there are,
+ * with nr_rows (of a page, nr_tokens) 0 where there are none and nr_rows no
+ * less than the rows that belong to some sequence. Others are left alone.
  *
  * A struct kv_cuda never changes once made: any thread may launch with it.
  */

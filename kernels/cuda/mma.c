@@ -297,12 +297,14 @@ static int turn(struct kv_cuda *kc, struct mma_params *p, cu_ptr out,
 	struct kv_attend_args *a = &p->args;
 	struct turn_params t = { .layout = a->layouts[0],
 				 .tables = a->tables,
+				 .seqs = a->seqs,
 				 .q = a->q,
 				 .out = (float *)(uintptr_t)out,
 				 .q_stride = a->q_stride,
 				 .dtype = a->dtype,
 				 .layer = a->layer,
-				 .nr_q_heads = a->nr_q_heads };
+				 .nr_q_heads = a->nr_q_heads,
+				 .nr_seqs = a->nr_seqs };
 	struct shape s = { .grid = { a->nr_rows, a->nr_q_heads, 1 },
 			   .threads = MMA_THREADS,
 			   .shared_bytes = a->layouts[0].k_dim * 4 };

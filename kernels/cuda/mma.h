@@ -76,12 +76,14 @@ struct mma_params {
 struct turn_params {
 	struct page_layout layout;
 	const struct kv_tables *tables;
+	const struct kv_seq *seqs;
 	const void *q;
 	float *out;		/* [row][q head][k_dim] */
 	uint64_t q_stride;
 	uint32_t dtype;
 	uint32_t layer;
 	uint32_t nr_q_heads;
+	uint32_t nr_seqs;
 };
 
 /* Where a block has what, in bytes of its shared memory. */

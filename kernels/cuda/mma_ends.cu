@@ -180,6 +180,8 @@ kv_mma_turn(const __grid_constant__ struct turn_params p)
 	const uint32_t dim = p.layout.k_dim;
 	float *out = p.out + ((uint64_t)row * p.nr_q_heads + head) * dim;
 
+	if (seq_of_row(p.seqs, p.nr_seqs, row) == p.nr_seqs)
+		return;
 	for (uint32_t i = threadIdx.x; i < dim; i += MMA_THREADS)
 		x[i] = element_load(p.dtype, p.q,
 				    row * p.q_stride + (uint64_t)head * dim +

@@ -27,6 +27,25 @@ void toy_on_cuda(const char *spec)
 	      !cuda->cuCtxSetCurrent(ctx), "no context for %s", spec);
 }
 
+float *toy_floats(size_t n)
+{
+	const size_t bytes = n * sizeof(float);
+	void *p = NULL;
+
+	if (!cuda)
+		return calloc(1, bytes);
+	CHECK(!cuda->cuMemHostAlloc(&p, bytes, 0), "out of memory");
+	return memset(p, 0, bytes);
+}
+
+void toy_floats_free(float *p)
+{
+	if (!cuda)
+		free(p);
+	else if (p)
+		CHECK(!cuda->cuMemFreeHost(p), "the device failed");
+}
+
 void toy_sync(struct toy *t)
 {
 	if (!cuda)
@@ -118,7 +137,7 @@ void toy_close(struct toy *t)
 {
 	kvd_close(t->k);
 	for (int i = 0; i < 4; i++)
-		free(t->rows[i]);
+		toy_floats_free(t->rows[i]);
 }
 
 /* Query heads are twice the kv heads. */
@@ -142,8 +161,8 @@ static void room(struct toy *t, size_t rows)
 	if (rows <= t->room)
 		return;
 	for (int i = 0; i < 4; i++) {
-		free(t->rows[i]);
-		t->rows[i] = malloc(rows * 256 * sizeof(float));
+		toy_floats_free(t->rows[i]);
+		t->rows[i] = toy_floats(rows * 256);
 		CHECK(t->rows[i], "out of memory");
 	}
 	t->room = rows;
@@ -169,27 +188,29 @@ struct feed {
 	bool no_append;
 };
 
-static void make_rows(const struct feed *f, const struct kvd_group *g,
-		      uint32_t layer)
+void toy_rows(const struct toy *t, const struct kvd_item *items, size_t nr,
+	      const uint32_t *const *tokens, uint32_t group, uint32_t layer,
+	      float *const *rows)
 {
+	const struct kvd_group *g = &t->opts.geometry.groups[group];
 	size_t row = 0, nq = 2 * g->nr_kv_heads * g->k_dim;
 	size_t nk = g->nr_kv_heads * g->k_dim, nv = g->nr_kv_heads * g->v_dim;
-	struct toy *t = f->t;
 
-	for (size_t i = 0; i < f->nr; i++) {
-		size_t pos = kvd_seq_tokens(f->items[i].seq);
+	layer += group * 64;
+	for (size_t i = 0; i < nr; i++) {
+		size_t pos = kvd_seq_tokens(items[i].seq);
 
-		for (uint32_t j = 0; j < f->items[i].nr_tokens; j++, row++) {
-			uint32_t token = f->tokens[i][j];
+		for (uint32_t j = 0; j < items[i].nr_tokens; j++, row++) {
+			uint32_t token = tokens[i][j];
 
-			make_row(t->rows[0] + row * nq, nq, token, pos + j,
-				 layer, 0);
-			make_row(t->rows[1] + row * nk, nk, token, pos + j,
-				 layer, 1);
-			make_row(t->rows[2] + row * nv, nv, token, pos + j,
-				 layer, 2);
+			make_row(rows[0] + row * nq, nq, token, pos + j, layer,
+				 0);
+			make_row(rows[1] + row * nk, nk, token, pos + j, layer,
+				 1);
+			make_row(rows[2] + row * nv, nv, token, pos + j, layer,
+				 2);
 			if (token == toy_nan_token)
-				t->rows[1][row * nk] = NAN;
+				rows[1][row * nk] = NAN;
 		}
 	}
 }
@@ -232,7 +253,7 @@ static int feed_layer(const struct feed *f, uint32_t group, uint32_t layer)
 	};
 	int r = 0;
 
-	make_rows(f, g, group * 64 + layer);
+	toy_rows(f->t, f->items, f->nr, f->tokens, group, layer, f->t->rows);
 	if (!f->no_append)
 		r = kvd_append(f->t->sp, &kv);
 	if (!r)

@@ -31,6 +31,10 @@ struct toy {
  */
 void toy_on_cuda(const char *spec);
 
+/* Zeros that the library may be given as rows; page-locked on CUDA. */
+float *toy_floats(size_t n);
+void toy_floats_free(float *p);
+
 /* Waits; then what depended on the device is done. On the host nothing. */
 void toy_sync(struct toy *t);
 
@@ -40,6 +44,9 @@ void toy_opts(struct kvd_space_opts *o, uint8_t model);
 /* The same, and a second group: other layers, heads, dims, and a window. */
 void toy_opts_two_groups(struct kvd_space_opts *o, uint8_t model,
 			 uint32_t window);
+
+/* A calibration profile for the first group; kvd_profile_free() it. */
+struct kvd_profile *toy_profile(const struct kvd_geometry *g);
 
 /* Connects and opens; what goes wrong aborts. */
 void toy_open(struct toy *t, const char *socket,
@@ -76,6 +83,11 @@ int toy_run(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
  */
 void toy_check_batch(struct toy *t, uint64_t *seed, size_t tokens,
 		     uint32_t most, struct kvd_seq *(*fresh)(void));
+
+/* Q, K and V of one layer, rows of all items in turn, to @rows. */
+void toy_rows(const struct toy *t, const struct kvd_item *items, size_t nr,
+	      const uint32_t *const *tokens, uint32_t group, uint32_t layer,
+	      float *const *rows);
 
 /* Appends and attends, and commits nothing. */
 int toy_store(struct toy *t, const struct kvd_item *item,

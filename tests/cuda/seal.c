@@ -181,6 +181,38 @@ static void device_convert(struct run *r, struct kv_convert_args *a,
 		gpu_free(d[i]);
 }
 
+/* Words are where pages say; what has no tokens is no page. */
+static void test_none(void **state)
+{
+	const struct job j = { .from = { KVD_F16, KVD_F16 },
+			       .k_format = KVD_KIVI4,
+			       .v_format = KVD_INT8,
+			       .tokens = 32,
+			       .k_dim = 64,
+			       .v_dim = 64 };
+	struct kv_convert_args a = { .nr_pages = PAGES,
+				     .nr_layers = RECORDS_LAYERS };
+	uint32_t flags[PAGES] = { 0 }, i, b;
+	uint16_t *first;
+	struct run r;
+
+	run_init(&r, &j);
+	for (i = 0; i < PAGES; i++) {
+		first = (uint16_t *)(r.image[0] + r.pages[i].from.offset);
+		*first = 0x7e00; /* NaN */
+		r.pages[i].nr_tokens = i == 1 ? 32 : 0;
+	}
+	r.pages[1].word = 1;
+	device_convert(&r, &a, flags);
+	assert_int_equal(flags[0] | flags[1], 0);
+	assert_int_equal(flags[2], 1);
+	for (i = 0; i < PAGES; i++)
+		for (b = 0; i != 1 && b < r.page_bytes; b++)
+			assert_int_equal(r.image[1][r.pages[i].to.offset + b],
+					 RECORDS_GARBAGE);
+	run_fini(&r);
+}
+
 /* Return: how many pages were flagged. */
 static uint32_t job_check(const struct job *j)
 {
@@ -347,6 +379,7 @@ static void test_large(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_none),
 		cmocka_unit_test(test_seal),
 		cmocka_unit_test(test_requantize),
 		cmocka_unit_test(test_part),

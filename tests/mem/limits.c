@@ -580,7 +580,6 @@ static void test_random(void **state)
 	}
 	printf("%llu times from others, %llu from one with a min\n",
 	       (unsigned long long)taken, (unsigned long long)kept);
-	assert_true((taken > 0 && kept > 0) || nr < 60000);
 	for (int i = 0; i < TENANTS; i++)
 		mem_client_free(actors[i].c, MEM_END_DEAD);
 	for (int i = 0; i < TENANTS; i++)

@@ -23,6 +23,16 @@
  *		kvd_commit(seq, tokens, nr_tokens, NULL); // seal, publish
  *	kvd_seq_free(seq);
  *
+ * Or, where a whole step of the model is one CUDA graph, with a batch:
+ *
+ *	kvd_batch_new(sp, &bounds, &batch);
+ *	kv.batch = at.batch = batch;
+ *	capture, once: for each layer kvd_append(sp, &kv), kvd_attend(sp, &at)
+ *	for each step:
+ *		kvd_batch_set(batch, items, nr_items, stream);
+ *		copy the step's inputs; launch the graph on the stream
+ *		for each item: kvd_commit(seq, &token, 1, stream);
+ *
  * Positions. A sequence has kvd_seq_tokens() committed tokens. append and
  * attend work on the tokens that follow: row i of an item is at position
  * kvd_seq_tokens(seq) + i. A query sees every position up to its own (within
@@ -39,6 +49,7 @@
  * CUDA context that owns them must be current, calls are asynchronous on the
  * given stream, and what commit, truncate and free do takes effect after the
  * work already recorded on that stream. The library makes no CUDA context.
+ * On a stream that is being captured only append and attend with a batch work.
  *
  * Threads. There are none inside. A struct kvd and all made from it belong to
  * one thread at a time; the caller serializes. Different connections are
@@ -89,6 +100,7 @@ extern "C" {
 struct kvd;	  /* a connection to the daemon */
 struct kvd_space; /* a space, as this connection sees it */
 struct kvd_seq;	  /* a sequence: ordered pages and an open tail */
+struct kvd_batch; /* sequences of calls that a CUDA graph may capture */
 
 /* A CUstream (or cudaStream_t); NULL is the default stream, or no device. */
 typedef void *kvd_stream;
@@ -285,6 +297,7 @@ struct kvd_append_args {
 	size_t k_stride;	/* elements from row to row; 0: dense */
 	size_t v_stride;
 	kvd_stream stream;
+	struct kvd_batch *batch; /* instead of items: those of its last set */
 };
 
 /**
@@ -295,6 +308,8 @@ struct kvd_append_args {
  * asks the daemon and may wait up to wait_ms). NaN, Inf, or values the format
  * cannot hold are stored as they come out; pages with such rows, and those
  * after them, are never published.
+ *
+ * With a batch it does nothing but record kernels, and can be captured.
  *
  * Return: 0, -EINVAL, -EACCES (read-only), -ENOSPC, -EDQUOT, -ESTALE,
  * -ENOTCONN, -ENOMEM, -EIO.
@@ -321,17 +336,91 @@ struct kvd_attend_args {
 	size_t q_stride;	/* elements from row to row; 0: dense */
 	size_t out_stride;
 	kvd_stream stream;
+	struct kvd_batch *batch; /* instead of items, as for append */
 };
 
 /**
  * kvd_attend() - causal attention of the new tokens over everything before
  *
  * Decode with nr_tokens 1, prefill with more; items may differ. K and V of
- * these tokens must have been appended for this layer.
+ * these tokens must have been appended for this layer. With a batch it can be
+ * captured, as append.
  *
  * Return: 0, -EINVAL, -ESTALE, -ENOMEM, -EIO. It needs no daemon.
  */
 int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args);
+
+/* ---- batches: for steps that are captured in a CUDA graph ---- */
+
+struct kvd_batch_opts {
+	uint32_t size;
+	uint32_t max_items;	/* of a set */
+	uint32_t max_item_rows;	/* new tokens of one item; 0: 1 */
+	uint32_t max_rows;	/* new tokens of all items; 0: max_items *
+				 * max_item_rows */
+	uint32_t max_tokens;	/* of a sequence, new ones too */
+	uint32_t max_q_heads;	/* of an attend; 0: none is made */
+	uint32_t share;		/* 1: sequences side by side that begin with the
+				 * same pages have those read once. Same bits;
+				 * a launch more, and scratch for max_tokens of
+				 * every row */
+	uint64_t max_all_tokens; /* of all sequences of a set together; 0:
+				 * max_items * max_tokens */
+};
+
+/**
+ * kvd_batch_new() - room for sequences of calls, at addresses that stay
+ *
+ * All memory that append and attend need with it is allocated here, on the
+ * device: block tables of all groups, 16 bytes for each page of
+ * max_all_tokens, and attention's scratch, which grows with max_rows and
+ * max_q_heads, and also with max_tokens where few rows are to fill the GPU.
+ * Kernels are launched for max_items and max_rows, however few there are: an
+ * engine that captures graphs of several sizes makes a batch for each.
+ *
+ * Return: 0, -EINVAL, -ENOMEM, -EIO.
+ */
+int kvd_batch_new(struct kvd_space *sp, const struct kvd_batch_opts *opts,
+		  struct kvd_batch **ret);
+
+/*
+ * Waits for the work on the stream of the last set, which must still exist. No
+ * graph with calls of this batch may be launched any more. The space frees
+ * what is left of them. NULL is fine.
+ */
+void kvd_batch_free(struct kvd_batch *batch);
+
+/**
+ * kvd_batch_set() - which sequences the next step is about
+ * @items:	no sequence twice; may be fewer than max_items, or none
+ * @stream:	where the step's work will be recorded: append and attend with
+ *		this batch, or a graph that has captured them
+ *
+ * Makes sure that pages exist for the new tokens, as append does, and copies
+ * block tables and lengths to the batch's memory, in stream order. K and V of
+ * those tokens then count as appended in every layer: kvd_commit() takes your
+ * word that the step has run. Rows of the step's q, k, v and out are those of
+ * all items in turn; kernels leave those up to max_rows alone.
+ *
+ * A set is good until one of its sequences is committed, truncated, matched or
+ * freed, or the batch is set again: after that its graph must not be launched.
+ * Each of its steps must be recorded before that, with the sets on one stream
+ * or streams that you have put in order. Other sequences may be used meanwhile,
+ * and kvd_process() be called.
+ *
+ * Four steps of a batch may be under way: a fifth set waits for the first. A
+ * set allocates nothing on the device, but when tables have become larger than
+ * ever: then it may wait for the device too.
+ *
+ * A page with NaN or Inf is found out as with append. A batch with
+ * max_item_rows 1 leaves quantizing of what became full to kvd_commit();
+ * others do it in append: which is the same to all later tokens.
+ *
+ * Return: as kvd_append(); -EINVAL also where the batch is too small, or the
+ * stream is being captured. When it fails the batch has its former set or none.
+ */
+int kvd_batch_set(struct kvd_batch *batch, const struct kvd_item *items,
+		  size_t nr_items, kvd_stream stream);
 
 /**
  * kvd_commit() - the next @n tokens are final
