@@ -24,17 +24,17 @@ static const char description[] =
 	"sequence freed.\n\n"
 	"hit_rate        input tokens found, of all\n"
 	"hit_rate_model  the same of an LRU that never holds a page, in a "
-        "pool\n"
+	"pool\n"
 	"                of as many tokens, given the same requests in turn\n"
 	"pinned          tokens that requests in progress hold when one is at\n"
 	"                its longest, the mean as a part of the pool: those\n"
 	"                cannot be evicted. What several hold counts for each\n"
 	"waste           part of the bytes in use that hold no token: pages "
-        "in\n"
+	"in\n"
 	"                clients' stocks, open pages as far as they are "
-        "empty,\n"
+	"empty,\n"
 	"                exact copies of sealed pages. Mean and worst of "
-        "while\n"
+	"while\n"
 	"                half of the pool or more is in use";
 
 #define MAX_POLICIES 8
@@ -107,8 +107,11 @@ static int fit(const struct opts *o, unsigned tokens, struct trace_pool *pool)
 
 	if (err)
 		fprintf(stderr,
-		        "kvbench trace: no geometry of %s fits %u tokens\n",
+		        "kvbench trace: no geometry of %s fits %u tokens "
+		        "(formats that need a profile have none here)\n",
 		        o->format_text, tokens);
+	else if (pool->tokens < 2ull * o->trace.chunk)
+		err = usage("--pool-tokens is less than two chunks");
 	return err;
 }
 

@@ -123,6 +123,12 @@ static int expect_sealed(struct client *c, const uint8_t *open,
 	return err;
 }
 
+/* What a page has that is somebody's: behind it is what was there before. */
+static size_t record_bytes(const struct page_layout *l)
+{
+	return (size_t)l->nr_layers * l->nr_heads * l->record_bytes;
+}
+
 /* No room to see what a page is sealed to is no error: it goes unchecked. */
 static int check_page(struct client *c, uint32_t block)
 {
@@ -147,7 +153,7 @@ static int check_page(struct client *c, uint32_t block)
 		memcmp(c->expected,
 	               (const uint8_t *)bases.read_only[matched.segment] +
 	                       matched.offset,
-	               pool->sealed.page_bytes) != 0;
+	               record_bytes(&pool->sealed)) != 0;
 	return 0;
 }
 
