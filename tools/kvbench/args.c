@@ -16,6 +16,16 @@ static int complain(const char *bench, const char *arg, const char *what)
 	return -EINVAL;
 }
 
+/* Where an argument that is no option goes; NULL: none is taken. */
+static const struct arg *find_name(const struct arg *a)
+{
+	for (; a->name; a++) {
+		if (a->kind == ARG_NAME)
+			return a;
+	}
+	return NULL;
+}
+
 static void help(const char *bench, const struct arg *a, const char *summary)
 {
 	static const char *const of_kind[] = {
@@ -23,19 +33,25 @@ static void help(const char *bench, const struct arg *a, const char *summary)
 		[ARG_COUNT] = " N",
 		[ARG_TEXT] = " TEXT",
 		[ARG_LIST] = " N,...",
+		[ARG_NAME] = "",
 	};
+	const struct arg *name = find_name(a);
 
-	printf("usage: kvbench %s [options]\n\n%s\n\n", bench, summary);
+	printf("usage: kvbench %s %s%s[options]\n\n%s\n\n", bench,
+	       name ? name->name : "", name ? " " : "", summary);
+	if (name)
+		printf("  %-18s %s\n", name->name, name->help);
 	for (; a->name; a++)
-		printf("  --%s%-*s %s\n", a->name, (int)(16 - strlen(a->name)),
-		       of_kind[a->kind], a->help);
+		if (a->kind != ARG_NAME)
+			printf("  --%s%-*s %s\n", a->name, (int)(16 - strlen(a->name)),
+			       of_kind[a->kind], a->help);
 	printf("  --%-16s %s\n", "help", "this");
 }
 
 static const struct arg *find(const struct arg *a, const char *name)
 {
 	for (; a->name; a++) {
-		if (strcmp(a->name, name) == 0)
+		if (a->kind != ARG_NAME && strcmp(a->name, name) == 0)
 			return a;
 	}
 	return NULL;
@@ -94,8 +110,14 @@ int args_parse(int argc, char **argv, const struct arg *args,
 			help(bench, args, summary);
 			return 1;
 		}
-		if (strncmp(argv[i], "--", 2) != 0)
-			return complain(bench, argv[i], "not an option");
+		if (strncmp(argv[i], "--", 2) != 0) {
+			a = find_name(args);
+			if (!a || *(const char **)a->value)
+				return complain(bench, argv[i],
+				                "not an option");
+			*(const char **)a->value = argv[i];
+			continue;
+		}
 		a = find(args, argv[i] + 2);
 		if (!a)
 			return complain(bench, argv[i], "no such option");

@@ -10,6 +10,7 @@ enum arg_kind {
 	ARG_COUNT, /* value is an unsigned, at least 1 */
 	ARG_TEXT,  /* value is a const char *, points into argv */
 	ARG_LIST,  /* value is a struct arg_list: counts with commas between */
+	ARG_NAME,  /* as ARG_TEXT, but the argument itself: not an option */
 };
 
 #define ARG_LIST_MAX 16

@@ -12,7 +12,8 @@ static void print_line(const char *key, const json_t *value)
 	if (json_is_string(value))
 		printf("%s\n", json_string_value(value));
 	else if (json_is_real(value))
-		printf("%.3f\n", json_real_value(value));
+		printf("%.*f\n", json_real_value(value) < 1 ? 4 : 3,
+		       json_real_value(value));
 	else if (json_is_integer(value))
 		printf("%" JSON_INTEGER_FORMAT "\n", json_integer_value(value));
 	else

@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * trace_client.c - one client of a replay: what a worker does, less the model.
+ *
+ * A request is matched up to its last token but one; what was not found is
+ * reserved, written and committed in chunks, as prefill does it; then the
+ * sequence is freed. Pages are written through their addresses: a worker's
+ * kernels would. Of each hit some pages are read, and must be as written.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "tools/kvbench/daemon.h"
+#include "tools/kvbench/stats.h"
+#include "tools/kvbench/trace_kv.h"
+#include "tools/kvbench/trace_run.h"
+
+#define NR_WATCHES 100 /* over a run */
+#define NR_CHECKS  3   /* pages of a hit */
+
+struct client {
+	struct trace_run *run;
+	struct trace_counts *counts;
+	struct kvd *kvd;
+	struct kvd_space *space;
+	struct trace_request request;
+	uint32_t *tokens; /* [total.longest] */
+	struct kvd_page *pages;
+	size_t max_pages;
+	uint8_t *expected; /* a page */
+	struct kvd_seq *seq;
+	uint32_t nr_tokens; /* of the request that are to be stored */
+	int64_t held;       /* what it has in the run's counts */
+	int64_t in_open;
+};
+
+static void count_held(struct client *c, uint32_t stored)
+{
+	uint32_t full = (uint32_t)kvd_seq_tokens(c->seq);
+	int64_t in_open = stored - full / c->run->pool->open.page_tokens *
+	                                   c->run->pool->open.page_tokens;
+
+	atomic_fetch_add(&c->run->held, stored - c->held);
+	atomic_fetch_add(&c->run->in_open, in_open - c->in_open);
+	c->held = stored;
+	c->in_open = in_open;
+}
+
+static void count_none(struct client *c)
+{
+	atomic_fetch_sub(&c->run->held, c->held);
+	atomic_fetch_sub(&c->run->in_open, c->in_open);
+	c->held = 0;
+	c->in_open = 0;
+}
+
+/* ---- pages ---- */
+
+static int get_pages(struct client *c, struct kvd_seq *seq,
+                     struct kvd_bases *bases)
+{
+	size_t nr;
+	int err;
+
+	bases->size = sizeof(*bases);
+	err = kvd_space_bases(c->space, bases);
+	return err ? err : kvd_seq_pages(seq, 0, c->pages, c->max_pages, &nr);
+}
+
+/* Tokens [from, from + nr) of the request, into the pages of @seq. */
+static int write_tokens(struct client *c, uint32_t from, uint32_t nr)
+{
+	const struct page_layout *l = &c->run->pool->open;
+	struct kvd_bases bases;
+	int err = get_pages(c, c->seq, &bases);
+
+	while (nr && !err) {
+		const struct kvd_page *p = &c->pages[from / l->page_tokens];
+		uint32_t first = from % l->page_tokens;
+		uint32_t n = l->page_tokens - first;
+		uint8_t *to = bases.writable[p->segment];
+
+		if (n > nr)
+			n = nr;
+		trace_kv_write(l, to + p->offset, c->tokens + from, first, n,
+		               from - first);
+		from += n;
+		nr -= n;
+	}
+	return err;
+}
+
+/* @open, sealed by a sequence of its own, into c->expected. */
+static int expect_sealed(struct client *c, const uint8_t *open,
+                         const uint32_t *tokens)
+{
+	static const struct kvd_seq_opts opts = { .size = sizeof(opts),
+		                                  .no_publish = 1 };
+	const struct trace_pool *pool = c->run->pool;
+	struct kvd_seq *seq = NULL;
+	struct kvd_bases bases;
+	int err = kvd_seq_new(c->space, &opts, &seq);
+
+	if (!err)
+		err = kvd_seq_reserve(seq, pool->open.page_tokens);
+	if (!err)
+		err = get_pages(c, seq, &bases);
+	if (!err) {
+		memcpy((uint8_t *)bases.writable[c->pages[0].segment] +
+		               c->pages[0].offset,
+		       open, pool->open.page_bytes);
+		err = kvd_commit(seq, tokens, pool->open.page_tokens, NULL);
+	}
+	if (!err)
+		err = get_pages(c, seq, &bases);
+	if (!err)
+		memcpy(c->expected,
+		       (const uint8_t *)bases.read_only[c->pages[0].segment] +
+		               c->pages[0].offset,
+		       pool->sealed.page_bytes);
+	kvd_seq_free(seq);
+	return err;
+}
+
+/* What a page has that is somebody's: behind it is what was there before. */
+static size_t record_bytes(const struct page_layout *l)
+{
+	return (size_t)l->nr_layers * l->nr_heads * l->record_bytes;
+}
+
+/* No room to see what a page is sealed to is no error: it goes unchecked. */
+static int check_page(struct client *c, uint32_t block)
+{
+	const struct trace_pool *pool = c->run->pool;
+	uint32_t at = block * pool->open.page_tokens;
+	const struct kvd_page *p = &c->pages[block];
+	struct kvd_bases bases = { .size = sizeof(bases) };
+	struct kvd_page matched = *p;
+	int err = 0;
+
+	trace_kv_write(&pool->open, c->expected, c->tokens + at, 0,
+	               pool->open.page_tokens, at);
+	if (matched.page_class != 0)
+		err = expect_sealed(c, c->expected, c->tokens + at);
+	if (err)
+		return err == -ENOSPC || err == -EDQUOT ? 0 : err;
+	err = kvd_space_bases(c->space, &bases);
+	if (err)
+		return err;
+	c->counts->checked++;
+	c->counts->bad +=
+		memcmp(c->expected,
+	               (const uint8_t *)bases.read_only[matched.segment] +
+	                       matched.offset,
+	               record_bytes(&pool->sealed)) != 0;
+	return 0;
+}
+
+/* The first page of a hit, the last, and one between. */
+static int check_hit(struct client *c, size_t hit)
+{
+	uint32_t nr = (uint32_t)hit / c->run->pool->open.page_tokens, last = 0;
+	struct kvd_bases bases;
+	int i, err = 0;
+
+	for (i = 0; i < NR_CHECKS && nr && !err; i++) {
+		uint32_t block = i == 0   ? 0
+		                 : i == 1 ? nr - 1
+		                          : c->request.nr * 2654435761u % nr;
+
+		if (i && block == last)
+			continue;
+		last = block;
+		err = get_pages(c, c->seq, &bases);
+		if (!err)
+			err = check_page(c, block);
+	}
+	return err;
+}
+
+/* ---- a request ---- */
+
+static void took(struct client *c, enum trace_op op, uint64_t start_ns)
+{
+	hist_add(&c->counts->ns[op], stats_now_ns() - start_ns);
+}
+
+static int match(struct client *c)
+{
+	uint64_t start_ns = stats_now_ns();
+	size_t hit = 0;
+	int err = kvd_seq_match(c->seq, c->tokens, c->request.input - 1, &hit);
+
+	took(c, TRACE_MATCH, start_ns);
+	if (err)
+		return err;
+	count_held(c, (uint32_t)hit);
+	c->counts->hit_tokens += hit;
+	atomic_fetch_add(&c->run->hit, hit);
+	return check_hit(c, hit);
+}
+
+/* Tokens [at, at + nr): pages for them, their contents, their names. */
+static int store_chunk(struct client *c, uint32_t at, uint32_t nr)
+{
+	uint64_t start_ns = stats_now_ns();
+	int err = kvd_seq_reserve(c->seq, nr);
+
+	took(c, TRACE_RESERVE, start_ns);
+	if (err)
+		return err;
+	err = write_tokens(c, at, nr);
+	if (err)
+		return err;
+	start_ns = stats_now_ns();
+	err = kvd_commit(c->seq, c->tokens + at, nr, NULL);
+	took(c, TRACE_COMMIT, start_ns);
+	if (err)
+		return err;
+	count_held(c, at + nr);
+	c->counts->stored_tokens += nr;
+	return 0;
+}
+
+/* Input in chunks that end where pages do; output page by page. */
+static uint32_t next_chunk(const struct client *c, uint32_t at)
+{
+	uint32_t page = c->run->pool->open.page_tokens, chunk, end;
+
+	chunk = at < c->request.input ? c->run->o->chunk : page;
+	end = (at + chunk) / page * page;
+	if (at < c->request.input && end > c->request.input)
+		end = c->request.input;
+	return (end < c->nr_tokens ? end : c->nr_tokens) - at;
+}
+
+static int store(struct client *c)
+{
+	uint32_t at = (uint32_t)kvd_seq_tokens(c->seq), nr;
+	int err = 0;
+
+	for (; at < c->nr_tokens && !err; at += nr) {
+		nr = next_chunk(c, at);
+		err = store_chunk(c, at, nr);
+	}
+	c->counts->no_space += err == -ENOSPC;
+	c->counts->no_quota += err == -EDQUOT;
+	return err == -ENOSPC || err == -EDQUOT ? 0 : err;
+}
+
+/* Its sequence is as long as it will be. */
+static int fullest(struct client *c)
+{
+	uint32_t every = c->run->o->total.requests / NR_WATCHES + 1;
+	uint64_t held = (uint64_t)atomic_load(&c->run->held);
+	struct trace_stat stat;
+
+	c->counts->held += held;
+	if (held > c->counts->held_max)
+		c->counts->held_max = held;
+	return c->request.nr % every ? 0 : trace_watch(c->run, false, &stat);
+}
+
+static int replay_request(struct client *c)
+{
+	uint64_t start_ns;
+	int err = kvd_seq_new(c->space, NULL, &c->seq);
+
+	if (err)
+		return err;
+	err = match(c);
+	if (!err)
+		err = store(c);
+	if (!err)
+		err = fullest(c);
+	count_none(c);
+	start_ns = stats_now_ns();
+	kvd_seq_free(c->seq);
+	took(c, TRACE_FREE, start_ns);
+	c->counts->requests++;
+	c->counts->input_tokens += c->request.input;
+	atomic_fetch_add(&c->run->input, c->request.input);
+	atomic_fetch_add(&c->run->done, 1);
+	return err;
+}
+
+/* ---- all of them ---- */
+
+static int open_client(struct client *c)
+{
+	struct kvd_space_opts o = { .size = sizeof(o), .nr_threads = 1 };
+	const struct trace_pool *pool = c->run->pool;
+	uint32_t bytes = pool->open.page_bytes > pool->sealed.page_bytes
+	                         ? pool->open.page_bytes
+	                         : pool->sealed.page_bytes;
+	uint32_t longest = c->run->o->total.longest;
+	int err;
+
+	memcpy(o.model, "kvbench trace", sizeof("kvbench trace"));
+	o.geometry = pool->geometry;
+	c->max_pages = longest / pool->open.page_tokens + 1;
+	c->tokens = calloc(longest, sizeof(*c->tokens));
+	c->pages = calloc(c->max_pages, sizeof(*c->pages));
+	c->expected = malloc(bytes);
+	if (!c->tokens || !c->pages || !c->expected)
+		return -ENOMEM;
+	err = daemon_connect(&c->run->daemon, "kvbench trace", &c->kvd);
+	return err ? err : kvd_space_open(c->kvd, &o, &c->space);
+}
+
+static void complain(const struct client *c, int err)
+{
+	fprintf(stderr, "kvbench trace: request %u: %s: %s\n",
+	        c->request.nr + 1, strerror(-err),
+	        c->kvd ? kvd_error(c->kvd) : "no connection");
+}
+
+/* Return: 1; 0 at the end, or where another client has failed; -errno. */
+static int next_request(struct client *c)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&c->run->file_lock);
+	if (!atomic_load(&c->run->err))
+		r = trace_next(&c->run->file, &c->request);
+	if (!c->run->o->outputs)
+		c->request.output = 0;
+	if (r > 0)
+		trace_model_request(&c->run->model, &c->request);
+	pthread_mutex_unlock(&c->run->file_lock);
+	if (r <= 0)
+		return r;
+	c->nr_tokens = c->request.input + c->request.output;
+	trace_tokens(&c->request, c->tokens);
+	return 1;
+}
+
+void trace_client(struct trace_run *run, struct trace_counts *counts)
+{
+	struct client c = { .run = run, .counts = counts };
+	int r, err = open_client(&c), none = 0;
+
+	if (err)
+		complain(&c, err);
+	while (!err) {
+		r = next_request(&c);
+		if (r <= 0) {
+			err = r;
+			break;
+		}
+		err = replay_request(&c);
+		if (err)
+			complain(&c, err);
+	}
+	if (err)
+		atomic_compare_exchange_strong(&run->err, &none, err);
+	kvd_close(c.kvd);
+	free(c.tokens);
+	free(c.pages);
+	free(c.expected);
+	free(c.request.ids);
+}
