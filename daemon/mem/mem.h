@@ -349,9 +349,9 @@ int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 /* ---- a step at a time ---- */
 
 /*
- * Each of these does a bounded step, well under a millisecond or two, and says
- * where to go on. A cursor is of a space, by its serial: another may have come
- * to its id since.
+ * Each of these does a bounded step, of a hundred odd pages given up or some
+ * thousand blocks looked at, and says where to go on. A cursor is of a space,
+ * by its serial: another may have come to its id since.
  */
 struct mem_given {
 	uint64_t bytes;		/* of pages given up */
