@@ -39,6 +39,9 @@ enum wire_type {
 	WIRE_EVENT = 17,	/* from the daemon, unasked */
 	WIRE_TENANTS = 18,
 	WIRE_TENANT_SET = 19,
+	WIRE_RECLAIM = 20,
+	WIRE_DROP = 21,
+	WIRE_INDEX = 22,
 	WIRE_NR_TYPES
 };
 

@@ -214,6 +214,32 @@ static void index_unlink_up(struct index *ix, uint32_t nr)
 		ix->links[next].before = before;
 }
 
+/* The block after @at in the tree below @top, all below @at left out. */
+static uint32_t index_after(const struct index *ix, uint32_t top, uint32_t at)
+{
+	for (; at && at != top; at = index_parent(ix, at)) {
+		uint32_t next = link_load(&index_block(ix, at)->sibling);
+
+		if (next)
+			return next;
+	}
+	return 0;
+}
+
+uint32_t index_below(const struct index *ix, uint32_t nr, uint32_t max)
+{
+	uint32_t at, child, n = 0;
+
+	if (nr == 0 || nr > ix->nr_touched ||
+	    name_is_none(&index_block(ix, nr)->name))
+		return 0;
+	for (at = link_load(&index_block(ix, nr)->child); at && n < max; n++) {
+		child = link_load(&index_block(ix, at)->child);
+		at = child ? child : index_after(ix, nr, at);
+	}
+	return n;
+}
+
 void index_adopt(struct index *ix)
 {
 	for (uint32_t nr = 1; nr <= ix->nr_touched; nr++) {

@@ -70,6 +70,12 @@ uint32_t index_set_page(struct index *ix, uint32_t nr, uint32_t class,
 /* The parent of block @nr; 0: none that is in the index. */
 uint32_t index_parent(const struct index *ix, uint32_t nr);
 
+/*
+ * Blocks below block @nr, counted up to @max: that many say there may be more.
+ * 0 for one that is not in use.
+ */
+uint32_t index_below(const struct index *ix, uint32_t nr, uint32_t max);
+
 /* Finds the parents of blocks that were added before them. O(blocks). */
 void index_adopt(struct index *ix);
 
@@ -78,6 +84,16 @@ static inline const struct shm_block *index_block(const struct index *ix,
 						  uint32_t nr)
 {
 	return shm_block_at(ix->shm, nr);
+}
+
+/* Do two or more blocks follow block @nr? */
+static inline bool index_is_shared(const struct index *ix, uint32_t nr)
+{
+	uint32_t child = atomic_load_explicit(&index_block(ix, nr)->child,
+					      memory_order_relaxed);
+
+	return child && atomic_load_explicit(&index_block(ix, child)->sibling,
+					     memory_order_relaxed);
 }
 
 /* Does no block follow block @nr? */

@@ -346,6 +346,80 @@ int mem_publish(struct mem_client *c, struct mem_space *s,
 int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 	      uint32_t holds);
 
+/* ---- a step at a time ---- */
+
+/*
+ * Each of these does a bounded step, of a hundred odd pages given up or some
+ * thousand blocks looked at, and says where to go on. A cursor is of a space,
+ * by its serial: another may have come to its id since.
+ */
+struct mem_given {
+	uint64_t bytes;		/* of pages given up */
+	uint64_t pages;
+};
+
+/**
+ * mem_reclaim() - give up cached pages, those first that would go next
+ * @tenant:	whose; NULL: of all tenants, but what their min keeps
+ * @bytes:	until so many are given up, or nothing cached is left
+ * @ret:	in this step
+ * @ret_more:	there is more to be done: call again for the rest
+ *
+ * May call ops.room. Return: 0; -ENOENT there is no record of such a tenant,
+ * so it has nothing; -EAGAIN in the grace time.
+ */
+int mem_reclaim(struct mem *m, const char *tenant, uint64_t bytes,
+		struct mem_given *ret, bool *ret_more);
+
+struct mem_cursor {		/* all 0: the beginning */
+	uint64_t serial;
+	uint32_t block;		/* the next; 0 after a step: that was all */
+};
+
+/* Space @id, or NULL. */
+struct mem_space *mem_space_find(const struct mem *m, uint32_t id);
+
+/**
+ * mem_drop() - give up all that a space has cached
+ * Blocks that come meanwhile may stay. May call ops.room. Return: 0; -ENOENT
+ * @at is of another space; -EAGAIN in the grace time.
+ */
+int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret);
+
+#define MEM_MAX_ROOTS 64
+
+struct mem_survey {
+	uint64_t blocks;
+	uint64_t pages;
+	uint64_t depth_sum;
+	uint32_t depth_max;
+	uint64_t shared;	/* blocks that more than one follows */
+	uint64_t uses;		/* of all pages, each counted up to 255 */
+	uint32_t nr_roots;	/* blocks of depth 0, the most used first */
+	struct {
+		uint32_t block;
+		uint32_t uses;	/* of its most used page */
+	} roots[MEM_MAX_ROOTS];
+};
+
+/**
+ * mem_survey() - what the index of a space looks like
+ * @top:	roots wanted
+ * @ret:	of the blocks looked at in this step
+ * Return: 0, or -ENOENT @at is of another space.
+ */
+int mem_survey(const struct mem_space *s, struct mem_cursor *at, uint32_t top,
+	       struct mem_survey *ret);
+
+/* Blocks that can be counted below one. */
+#define MEM_MAX_BELOW 4096u
+
+/* Blocks below @block, up to MEM_MAX_BELOW. */
+uint32_t mem_survey_below(const struct mem_space *s, uint32_t block);
+
+/* The tokens of @block, which mem_survey() has just named. */
+const uint32_t *mem_survey_tokens(const struct mem_space *s, uint32_t block);
+
 /* ---- figures ---- */
 
 struct mem_counts {

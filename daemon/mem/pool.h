@@ -4,7 +4,8 @@
  *
  * Reading order: table (what survives), tenant (who pays), limits (how much),
  * segment and slab (where bytes come from), page (states), index and space (names), hold (who
- * keeps a page), then alloc, reclaim, publish, restore, verify.
+ * keeps a page), then alloc, reclaim, demand, publish, survey, restore,
+ * verify.
  *
  * What holds between two calls, for every page number ever used:
  *
@@ -61,6 +62,7 @@ struct mem {
 	struct list writers;		/* processes that are waited for */
 	struct list unclaimed;		/* restored, sealed, unnamed */
 	struct mem_space **spaces;	/* [nr_spaces], by record number */
+	uint64_t nr_spaces_ever;	/* made or restored */
 	struct map segments;		/* id -> struct segment */
 	uint64_t segment_total;		/* bytes of segments, made or in making */
 	uint32_t nr_making;

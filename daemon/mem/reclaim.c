@@ -16,6 +16,17 @@
 #define RECLAIM_SCAN	     256
 #define RECLAIM_SEGMENT_PAGES 4096
 
+/*
+ * And of what is asked for from outside: size classes and tenants looked at,
+ * where a page given up costs as much as so many of them; blocks looked at,
+ * pages given up of them. They are few: what a policy remembers of each may
+ * be on memory that was never touched before.
+ */
+#define RECLAIM_LOOKS	    1400
+#define RECLAIM_PAGE_LOOKS  8
+#define RECLAIM_BLOCKS	    2048
+#define RECLAIM_BLOCK_PAGES 128
+
 void page_evict(struct page *p)
 {
 	struct mem_space *s = p->space;
@@ -122,17 +133,77 @@ void reclaim_pages(struct tenant *t, uint64_t nr)
 		page_evict(tenant_next(t).page);
 }
 
+/* What it costs to find the next page of @t, or of all. */
+static uint32_t reclaim_looks(const struct mem *m, const struct tenant *t)
+{
+	uint32_t looks = 0;
+
+	list_for_each(i, &m->tenants) {
+		const struct tenant *one = list_entry(i, struct tenant, link);
+
+		if (t && one != t)
+			continue;
+		looks++;
+		list_for_each(j, &one->classes)
+			looks += 2;
+	}
+	return looks;
+}
+
+bool reclaim_some(struct mem *m, struct tenant *t, uint64_t bytes,
+		  struct mem_given *given)
+{
+	uint32_t budget = 1 + RECLAIM_LOOKS / (RECLAIM_PAGE_LOOKS +
+					       reclaim_looks(m, t));
+	struct page *p;
+
+	while (given->bytes < bytes &&
+	       (p = t ? tenant_next(t).page : pool_next(m))) {
+		if (budget-- == 0)
+			return true;
+		given->bytes += page_bytes(p);
+		given->pages++;
+		page_evict(p);
+	}
+	return false;
+}
+
 /* A copy before its sealed page: one alone would be a copy no more. */
+static void reclaim_block(struct mem_space *s, uint32_t nr,
+			  struct mem_given *given)
+{
+	for (uint32_t i = 0; i < s->nr_classes; i++) {
+		struct page *p = page_get(s->m, index_page(&s->index, nr, i));
+
+		if (!p || p->state != PAGE_CACHED)
+			continue;
+		given->bytes += page_bytes(p);
+		given->pages++;
+		page_evict(p);
+	}
+}
+
+uint32_t reclaim_blocks(struct mem_space *s, uint32_t from,
+			struct mem_given *given)
+{
+	uint64_t most = given->pages + RECLAIM_BLOCK_PAGES;
+	uint32_t left = RECLAIM_BLOCKS, nr = from;
+
+	for (; nr <= s->index.nr_touched && left; left--, nr++) {
+		if (given->pages >= most)
+			break;
+		reclaim_block(s, nr, given);
+	}
+	return nr <= s->index.nr_touched ? nr : 0;
+}
+
 void reclaim_space(struct mem_space *s)
 {
-	for (uint32_t nr = 1; nr <= s->index.nr_touched; nr++)
-		for (uint32_t i = 0; i < s->nr_classes; i++) {
-			struct page *p;
+	struct mem_given given = { .bytes = 0 };
+	uint32_t nr = 1;
 
-			p = page_get(s->m, index_page(&s->index, nr, i));
-			if (p && p->state == PAGE_CACHED)
-				page_evict(p);
-		}
+	while (nr)
+		nr = reclaim_blocks(s, nr, &given);
 }
 
 bool reclaim_numbers(struct tenant *t, uint32_t nr)

@@ -23,7 +23,22 @@ void reclaim_charge(struct tenant *t, uint64_t bytes);
 /* Gives up @nr pages of @t, which has them. */
 void reclaim_pages(struct tenant *t, uint64_t nr);
 
-/* Gives up all that @s has cached. */
+/*
+ * A bounded step of giving up pages, of @t or, where that is NULL, of all but
+ * what their min keeps, until @given->bytes are @bytes. Return: there is more
+ * to give up, and it is wanted.
+ */
+bool reclaim_some(struct mem *m, struct tenant *t, uint64_t bytes,
+		  struct mem_given *given);
+
+/*
+ * A bounded step of giving up what @s has cached, from block @from on; added
+ * to @given. Return: the block to go on from, 0: that was all.
+ */
+uint32_t reclaim_blocks(struct mem_space *s, uint32_t from,
+			struct mem_given *given);
+
+/* Gives up all that @s has cached. Not bounded. */
 void reclaim_space(struct mem_space *s);
 
 /*

@@ -156,6 +156,7 @@ static int space_new(struct mem *m, struct tenant *t, uint32_t nr,
 	s->m = m;
 	s->tenant = t;
 	s->id = nr + 1;
+	s->serial = ++m->nr_spaces_ever;
 	s->key = *key;
 	s->fingerprint = kvd_geometry_fingerprint(&key->geometry);
 	s->index = (struct index)INDEX_NULL;
@@ -386,6 +387,11 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
 	seg->handed = true;
 	*ret = &seg->dev;
 	return 0;
+}
+
+struct mem_space *mem_space_find(const struct mem *m, uint32_t id)
+{
+	return id && id <= m->table.h->nr_spaces ? m->spaces[id - 1] : NULL;
 }
 
 struct mem_space *mem_space_next(const struct mem *m, struct mem_space *prev)

@@ -20,6 +20,7 @@ struct mem_space {
 	struct mem *m;
 	struct tenant *tenant;
 	uint32_t id;			/* record number + 1 */
+	uint64_t serial;		/* of no other space since the start */
 	uint32_t nr_clients;
 	struct mem_space_key key;	/* unused groups zeroed */
 	uint64_t fingerprint;

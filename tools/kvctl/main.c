@@ -21,6 +21,9 @@ static const struct command *const commands[] = {
 	&command_spaces,
 	&command_tenants,
 	&command_tenant,
+	&command_reclaim,
+	&command_drop,
+	&command_index,
 	&command_plan,
 };
 

@@ -4,13 +4,12 @@
  */
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include "client-lib/call.h"
 #include "proto/kvd.pb-c.h"
 #include "tools/kvctl/json.h"
 #include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/size.h"
 
 #define FAILED 1
 #define USAGE  2
@@ -47,26 +46,11 @@ static int bad(const char *what, const char *text)
 /* As kvd.conf takes it. */
 static int parse_size(const char *text, bool may_be_none, uint64_t *ret)
 {
-	static const char *const units[] = { "", "K", "M", "G", "T" };
-	unsigned long long n;
-	unsigned unit;
-	char *end;
-
 	if (may_be_none && strcmp(text, "infinity") == 0) {
 		*ret = 0;
 		return 0;
 	}
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (*text < '0' || *text > '9' || errno)
-		return -EINVAL;
-	for (unit = 0; unit < 5; unit++)
-		if (strcasecmp(end, units[unit]) == 0)
-			break;
-	if (unit == 5 || n > (1ULL << 50) >> (10 * unit))
-		return -EINVAL;
-	*ret = n << (10 * unit);
-	return 0;
+	return size_parse(text, ret);
 }
 
 /* "max=4G". Return: 0, -EINVAL after a line, -ENOENT it is no such thing. */

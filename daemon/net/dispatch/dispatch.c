@@ -43,6 +43,9 @@ static const struct request_row rows[WIRE_NR_TYPES] = {
 	[WIRE_TENANTS] = { &kvd__tenants_request__descriptor, do_tenants },
 	[WIRE_TENANT_SET] = { &kvd__tenant_set_request__descriptor,
 			      do_tenant_set },
+	[WIRE_RECLAIM] = { &kvd__reclaim_request__descriptor, do_reclaim },
+	[WIRE_DROP] = { &kvd__drop_request__descriptor, do_drop },
+	[WIRE_INDEX] = { &kvd__index_request__descriptor, do_index },
 };
 
 const struct request_row *request_row(unsigned type)

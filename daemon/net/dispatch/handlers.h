@@ -45,6 +45,11 @@ int do_tenants(struct client *c, const struct request *req, struct reply *r);
 int do_tenant_set(struct client *c, const struct request *req,
 		  struct reply *r);
 
+/* demand.c */
+int do_reclaim(struct client *c, const struct request *req, struct reply *r);
+int do_drop(struct client *c, const struct request *req, struct reply *r);
+int do_index(struct client *c, const struct request *req, struct reply *r);
+
 /* May @c see what is @tenant's? (stats.c) */
 bool may_see(const struct client *c, const char *tenant);
 

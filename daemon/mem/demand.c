@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * demand.c - cached pages given up because somebody asks for it.
+ */
+#include <errno.h>
+#include <string.h>
+#include "daemon/mem/reclaim.h"
+
+int mem_reclaim(struct mem *m, const char *tenant, uint64_t bytes,
+		struct mem_given *ret, bool *ret_more)
+{
+	struct tenant *t = tenant ? tenant_find(m, tenant) : NULL;
+
+	if (m->in_grace)
+		return -EAGAIN;
+	if (tenant && !t)
+		return -ENOENT;
+	memset(ret, 0, sizeof(*ret));
+	*ret_more = reclaim_some(m, t, bytes, ret);
+	mem_tell_room(m);
+	return 0;
+}
+
+int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
+{
+	struct mem *m = s->m;
+
+	if (m->in_grace)
+		return -EAGAIN;
+	if (at->serial && at->serial != s->serial)
+		return -ENOENT;
+	memset(ret, 0, sizeof(*ret));
+	at->serial = s->serial;
+	at->block = reclaim_blocks(s, at->block ? at->block : 1, ret);
+	mem_tell_room(m);
+	return 0;
+}

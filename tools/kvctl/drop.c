@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * drop.c - kvctl drop: gives up all that a space has cached, of a model that
+ * is not served any more.
+ *
+ * kvd does a step for each request; we ask until it has been through.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include "client-lib/call.h"
+#include "proto/kvd.pb-c.h"
+#include "tools/kvctl/kvctl.h"
+#include "tools/kvctl/size.h"
+
+#define FAILED 1
+#define USAGE  2
+
+static const char usage[] =
+	"usage: kvctl drop SPACE [--json] [--socket PATH]\n"
+	"\n"
+	"Gives up all that a space has cached; kvctl spaces has its number. What\n"
+	"is in use stays, and the space too.\n"
+	"\n"
+	"For root, the daemon's own user and the admin group; of their own tenant\n"
+	"for its users.\n"
+	"Exit status: 0; 1 refused; 2 bad usage.\n";
+
+struct drop_args {
+	const char *socket;
+	uint32_t space;
+	bool json;
+};
+
+struct dropped {
+	uint64_t bytes;
+	uint64_t pages;
+};
+
+static int bad(const char *what, const char *text)
+{
+	fprintf(stderr, "kvctl: %s%s (kvctl drop --help)\n", what, text);
+	return -EINVAL;
+}
+
+static int parse(int argc, char **argv, struct drop_args *a)
+{
+	int i;
+
+	for (i = 0; i < argc; i++) {
+		if (strcmp(argv[i], "--json") == 0)
+			a->json = true;
+		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
+			a->socket = argv[++i];
+		else if (argv[i][0] == '-' || a->space)
+			return bad("what is ", argv[i]);
+		else if (space_parse(argv[i], &a->space) < 0)
+			return bad("not the number of a space: ", argv[i]);
+	}
+	return a->space ? 0 : bad("which space?", "");
+}
+
+/* One step from where @m says, which then says where to go on. Return: 0 or
+ * -errno. */
+static int step(struct kvd *k, Kvd__DropRequest *m, struct dropped *d)
+{
+	struct call c = { .type = WIRE_DROP,
+			  .request = &m->base,
+			  .want = &kvd__drop_reply__descriptor };
+	const Kvd__DropReply *r;
+	int err = call(k, &c);
+
+	if (!err) {
+		r = (const Kvd__DropReply *)c.reply;
+		d->bytes += r->bytes;
+		d->pages += r->pages;
+		m->serial = r->serial;
+		m->from = r->next;
+	}
+	call_end(&c);
+	return err;
+}
+
+static void print(const struct drop_args *a, const struct dropped *d)
+{
+	json_t *j;
+
+	if (!a->json) {
+		printf("freed %llu bytes of %llu pages\n",
+		       (unsigned long long)d->bytes,
+		       (unsigned long long)d->pages);
+		return;
+	}
+	j = json_pack("{s:I, s:I, s:I}", "space", (json_int_t)a->space,
+		      "bytes", (json_int_t)d->bytes, "pages",
+		      (json_int_t)d->pages);
+	json_dumpf(j, stdout, 0);
+	putchar('\n');
+	json_decref(j);
+}
+
+static int run(int argc, char **argv)
+{
+	Kvd__DropRequest m = KVD__DROP_REQUEST__INIT;
+	struct drop_args a = { 0 };
+	struct dropped d = { 0 };
+	struct kvd *k;
+	int err;
+
+	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
+		fputs(usage, stdout);
+		return 0;
+	}
+	if (parse(argc, argv, &a) < 0)
+		return USAGE;
+	err = kvctl_connect(a.socket, &k);
+	if (err)
+		return err;
+	m.space = a.space;
+	do
+		err = step(k, &m, &d);
+	while (!err && m.from);
+	if (err)
+		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
+	else
+		print(&a, &d);
+	kvd_close(k);
+	return err ? FAILED : 0;
+}
+
+const struct command command_drop = {
+	.name = "drop", .summary = "give up a space's cache (drop --help)",
+	.run = run
+};

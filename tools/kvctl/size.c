@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * size.c - numbers as people write them: "4G", the number of a space.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <strings.h>
+#include "tools/kvctl/size.h"
+
+int size_parse(const char *text, uint64_t *ret)
+{
+	static const char *const units[] = { "", "K", "M", "G", "T" };
+	unsigned long long n;
+	unsigned unit;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || errno)
+		return -EINVAL;
+	for (unit = 0; unit < 5; unit++)
+		if (strcasecmp(end, units[unit]) == 0)
+			break;
+	if (unit == 5 || n > (1ULL << 50) >> (10 * unit))
+		return -EINVAL;
+	*ret = n << (10 * unit);
+	return 0;
+}
+
+int space_parse(const char *text, uint32_t *ret)
+{
+	unsigned long n;
+	char *end;
+
+	errno = 0;
+	n = strtoul(text, &end, 10);
+	if (*text < '0' || *text > '9' || *end || errno || !n || n > UINT32_MAX)
+		return -EINVAL;
+	*ret = (uint32_t)n;
+	return 0;
+}

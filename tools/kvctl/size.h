@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * size.h - numbers as people write them: "4G", the number of a space.
+ */
+#ifndef TOOLS_KVCTL_SIZE_H
+#define TOOLS_KVCTL_SIZE_H
+
+#include <stdint.h>
+
+/* A number with K, M, G or T, as kvd.conf takes it; at most 1024T. Return: 0
+ * or -EINVAL. */
+int size_parse(const char *text, uint64_t *ret);
+
+/* The number of a space. Return: 0 or -EINVAL. */
+int space_parse(const char *text, uint32_t *ret);
+
+#endif
