@@ -314,6 +314,26 @@ static void test_two(void **state)
 	end(other);
 }
 
+/* Stopped while some wait, and some are slowed: it ends as it should. */
+static void test_stopped(void **state)
+{
+	const char *const args[] = { "--set", "tenant-max=2M", NULL };
+	struct daemon whole = d;
+	uint32_t space;
+	int fd;
+
+	daemon_start(&d, args);
+	fd = raw_open(d.socket);
+	space = (uint32_t)raw_open_space(fd, 1);
+	set_limit(fd, HIGH, 16);
+	send_alloc(fd, 1, space, PAGES, 5000);
+	send_alloc(fd, 2, space, 1, 5000);
+	assert_int_equal(raw_ping(fd), 0);
+	daemon_stop(&d);
+	close(fd);
+	d = whole;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +342,7 @@ int main(void)
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_slowed),
 		cmocka_unit_test(test_two),
+		cmocka_unit_test(test_stopped),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
