@@ -190,3 +190,27 @@ struct client_space *client_space_find(const struct client *c, uint32_t id)
 			return sp;
 	return NULL;
 }
+
+/* ---- pressure ---- */
+
+/* Finer than uv_now(): a wait is often shorter than its milliseconds. */
+uint64_t stall_now_us(void)
+{
+	return uv_hrtime() / 1000;
+}
+
+void client_stall_begin(struct client *c)
+{
+	uint64_t now_us = stall_now_us();
+
+	pressure_begin(&c->tenant->pressure, now_us);
+	pressure_begin(&c->server->pressure, now_us);
+}
+
+void client_stall_end(struct client *c)
+{
+	uint64_t now_us = stall_now_us();
+
+	pressure_end(&c->tenant->pressure, now_us);
+	pressure_end(&c->server->pressure, now_us);
+}

@@ -15,6 +15,7 @@
 #include "daemon/net/limits.h"
 #include "daemon/net/listen.h"
 #include "daemon/net/peer.h"
+#include "daemon/net/pressure.h"
 #include "daemon/net/proc.h"
 #include "daemon/net/server.h"
 #include "daemon/net/tenant.h"
@@ -80,6 +81,7 @@ struct server {
 	struct procs procs;
 	struct tenants tenants;
 	struct waiters waiters;
+	struct pressure pressure;	/* of all tenants */
 	struct limits_queue limits_queue; /* being written, in order */
 	unsigned limits_nr_queued;
 	struct client_list clients;	/* READY and BYE, by id */
@@ -113,6 +115,15 @@ void client_release(struct client *c, enum mem_end end);
 
 /* Drops those that have connected and said nothing. */
 void clients_expire(struct server *s);
+
+/* A request of @c begins to wait for pages, or its answer to be late. */
+void client_stall_begin(struct client *c);
+
+/* One that did so has been answered, or given up. */
+void client_stall_end(struct client *c);
+
+/* The time that pressure is told. */
+uint64_t stall_now_us(void);
 
 /* At the end of the server: lets go of all, gives nothing back. */
 void clients_abandon(struct server *s);

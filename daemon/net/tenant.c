@@ -7,6 +7,7 @@
  * a machine that loses power before has lost the pages as well. All it can
  * leave is an empty file, which counts as none.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -178,6 +179,7 @@ void tenants_fini(struct tenants *ts)
 
 	while ((t = TAILQ_FIRST(&ts->list))) {
 		TAILQ_REMOVE(&ts->list, t, link);
+		assert(t->pressure.nr_waiting == 0);
 		explicit_bzero(t->key, sizeof(t->key));
 		free(t);
 	}

@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
+#include "daemon/net/pressure.h"
 #include "proto/name.h"
 
 struct peer;
@@ -57,6 +58,7 @@ struct tenant {
 	TAILQ_ENTRY(tenant) waiting; /* waiters.tenants, when some wait */
 	uint64_t nr_throttled;	/* answers held back, see throttle.h */
 	uint64_t throttled_ms;	/* for how long, together */
+	struct pressure pressure; /* of both: requests and answers */
 	TAILQ_ENTRY(tenant) link;
 };
 

@@ -46,6 +46,7 @@ static void waiter_link(struct waiter *w)
 	TAILQ_INSERT_TAIL(&t->waiters, w, link);
 	LIST_INSERT_HEAD(&w->client->waiters, w, of_client);
 	w->client->nr_waiting++;
+	client_stall_begin(w->client);
 }
 
 static void waiter_on_closed(uv_handle_t *handle)
@@ -57,6 +58,7 @@ static void waiter_free(struct waiter *w)
 {
 	struct tenant *t = w->client->tenant;
 
+	client_stall_end(w->client);
 	w->client->nr_waiting--;
 	LIST_REMOVE(w, of_client);
 	TAILQ_REMOVE(&t->waiters, w, link);

@@ -20,6 +20,7 @@ static const struct command *const commands[] = {
 	&command_clients,
 	&command_spaces,
 	&command_tenants,
+	&command_pressure,
 	&command_tenant,
 	&command_reclaim,
 	&command_drop,

@@ -11,6 +11,7 @@
 #include "tools/kvctl/json.h"
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/table.h"
+#include "tools/kvctl/tenants.h"
 
 /* The names are this machine's; a number that has none stays one. */
 static json_t *id_to_json(uint32_t id, bool group)
@@ -50,20 +51,19 @@ static json_t *tenant_to_json(const Kvd__TenantStat *t)
 		(json_int_t)t->throttled_ms);
 }
 
-/* Adds a reply's tenants to @tenants. Return: whether there are more. */
-static bool add(json_t *tenants, const Kvd__TenantsReply *r)
+static void add(json_t *answer, const Kvd__TenantsReply *r)
 {
+	json_t *tenants = json_object_get(answer, "tenants");
 	size_t i;
 
 	for (i = 0; i < r->n_tenants; i++)
 		json_array_append_new(tenants, tenant_to_json(r->tenants[i]));
-	return r->more && i;
 }
 
-static int ask(struct kvd *k, const struct options *o, json_t **ret)
+int tenants_ask(struct kvd *k, json_t *answer,
+                void (*each)(json_t *answer, const Kvd__TenantsReply *r))
 {
 	Kvd__TenantsRequest m = KVD__TENANTS_REQUEST__INIT;
-	json_t *tenants = json_array();
 	bool more;
 	int err;
 
@@ -71,15 +71,24 @@ static int ask(struct kvd *k, const struct options *o, json_t **ret)
 		struct call c = { .type = WIRE_TENANTS,
 				  .request = &m.base,
 				  .want = &kvd__tenants_reply__descriptor };
+		const Kvd__TenantsReply *r;
 
-		m.skip = (uint32_t)json_array_size(tenants);
 		err = call(k, &c);
-		more = !err &&
-		       add(tenants, (const Kvd__TenantsReply *)c.reply);
+		r = err ? NULL : (const Kvd__TenantsReply *)c.reply;
+		more = r && r->more && r->n_tenants;
+		if (r) {
+			each(answer, r);
+			m.skip += (uint32_t)r->n_tenants;
+		}
 		call_end(&c);
 	} while (more);
-	*ret = json_pack("{s:o}", "tenants", tenants);
 	return err;
+}
+
+static int ask(struct kvd *k, const struct options *o, json_t **ret)
+{
+	*ret = json_pack("{s:[]}", "tenants");
+	return tenants_ask(k, *ret, add);
 }
 
 /* "alice,bob,@staff", as much as a cell has room for. */

@@ -43,10 +43,27 @@ static int put_ids(Kvd__TenantStat *a, const struct tenant *t,
 	return 0;
 }
 
-/* @t is NULL where there is but a name. */
+static Kvd__Pressure *put_pressure(const struct pressure *p,
+				   struct arena *arena)
+{
+	struct pressure now = pressure_at(p, stall_now_us());
+	Kvd__Pressure *a = arena_alloc(arena, sizeof(*a));
+
+	if (!a)
+		return NULL;
+	kvd__pressure__init(a);
+	a->avg10 = pressure_hundredths(&now, PRESSURE_10S);
+	a->avg60 = pressure_hundredths(&now, PRESSURE_60S);
+	a->avg300 = pressure_hundredths(&now, PRESSURE_300S);
+	a->total_us = now.total_us;
+	return a;
+}
+
+/* @t is NULL where there is but a name: nobody is left who could wait. */
 static Kvd__TenantStat *put_tenant(const struct server *s, const char *name,
 				   const struct tenant *t, struct arena *arena)
 {
+	static const struct pressure none;
 	Kvd__TenantStat *a = arena_alloc(arena, sizeof(*a));
 	struct mem_tenant_stat st;
 
@@ -61,6 +78,7 @@ static Kvd__TenantStat *put_tenant(const struct server *s, const char *name,
 	a->max = st.limits.max_bytes;
 	a->charged = st.charged;
 	a->bytes = put_counts(&st.bytes, arena);
+	a->pressure = put_pressure(t ? &t->pressure : &none, arena);
 	if (t && put_ids(a, t, arena) < 0)
 		return NULL;
 	if (t) {
@@ -68,7 +86,7 @@ static Kvd__TenantStat *put_tenant(const struct server *s, const char *name,
 		a->throttled = t->nr_throttled;
 		a->throttled_ms = t->throttled_ms;
 	}
-	return a->bytes ? a : NULL;
+	return a->bytes && a->pressure ? a : NULL;
 }
 
 /* Return: 0, or a negative errno; the list may be full then. */
@@ -118,7 +136,8 @@ int do_tenants(struct client *c, const struct request *req, struct reply *r)
 	kvd__tenants_reply__init(l.reply);
 	l.reply->tenants = arena_array(r->arena, MAX_TENANTS,
 				       sizeof(*l.reply->tenants));
-	if (!l.reply->tenants)
+	l.reply->pressure = put_pressure(&c->server->pressure, r->arena);
+	if (!l.reply->tenants || !l.reply->pressure)
 		return -ENOMEM;
 	err = list_all(&l);
 	if (err == 0)
