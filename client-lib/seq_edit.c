@@ -2,9 +2,10 @@
 /*
  * seq_edit.c - truncate and fork.
  *
- * Both, and a match that ends inside a page, end with a last page that is
- * partly filled and that appends will write to. Where that page is sealed, or someone else uses it, it is replaced by a
- * copy. All pages for copies are taken before anything changes.
+ * Both end with a last page that is partly filled and that appends will write
+ * to, and so does a match that ends inside a page. Where that page is sealed,
+ * or someone else uses it, it is replaced by a copy. All pages for copies are
+ * taken before anything changes.
  */
 #include <errno.h>
 #include <string.h>
