@@ -20,6 +20,7 @@
 #include "client-lib/seq.h"
 
 #define MAX_TRIES 8
+#define TAIL_ALONE 8 /* one in so many tokens of a page, or no tail alone */
 
 static const struct name root; /* parent of every first block */
 
@@ -121,7 +122,7 @@ static uint32_t tail_find(struct match *m, bool exact)
 {
 	struct kvd_seq *seq = m->seq;
 	struct kvd_space *sp = seq->sp;
-	uint32_t p = space_page_tokens(sp), from = m->nr * p;
+	uint32_t p = space_page_tokens(sp), from = m->nr * p, found;
 	struct index_run run = {
 		.parent = m->nr ? &seq->names[m->nr - 1] : &root,
 		.extra = &seq->extra,
@@ -135,8 +136,10 @@ static uint32_t tail_find(struct match *m, bool exact)
 		run.nr_tokens = p - 1;
 	for (uint32_t g = 0; g < space_nr_groups(sp); g++)
 		run.classes |= 1u << tail_class(sp, m->nr, g, exact);
-	return index_find_run(&sp->index, &run,
-			      m->pages + (size_t)m->nr * sp->nr_classes);
+	found = index_find_run(&sp->index, &run,
+			       m->pages + (size_t)m->nr * sp->nr_classes);
+	/* All prompts may begin with the same token: that is a miss yet. */
+	return m->nr || found >= p / TAIL_ALONE ? found : 0;
 }
 
 /* Tries the first @nr blocks, and what goes on after them. */

@@ -286,6 +286,9 @@ static void test_cuts(void)
 		      !info.inexact_lag, "%s: info", kind->formats);
 		CHECK(!kvd_seq_pages(seq, 0, NULL, 0, &nr) &&
 		      nr == 2 + (copied != 0), "%zu pages", nr);
+		CHECK(!kvd_commit(seq, NULL, 0, NULL) &&
+		      kvd_commit(seq, tokens, 1, NULL) == -EINVAL,
+		      "what was copied is stored, and no more");
 		finish(&toy, seq, tokens, ref, "a cut page");
 		seq = match(&third, NULL, tokens, N - 1, FULL);
 		finish(&third, seq, tokens, ref, "published after a cut");
@@ -300,15 +303,15 @@ static void test_cuts(void)
 /* The prompt ends, and there is more of the leader's; nothing whole at all. */
 static void test_ends(void)
 {
-	static const uint32_t lengths[] = { 0, 1, P - 1, AT + 1, AT + P - 1,
-					    AT + P };
+	static const uint32_t lengths[] = { 0, 1, P / 8 - 1, P / 8, P - 1,
+					    AT + 1, AT + P - 1, AT + P };
 	float *ref = reference(base);
 
 	for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
 		size_t n = lengths[i];
+		bool whole = n < P / 8 || !kind_copies(n);
 
-		finish(&toy, match(&toy, NULL, base, n,
-				   kind_copies(n) ? n : n / P * P),
+		finish(&toy, match(&toy, NULL, base, n, whole ? n / P * P : n),
 		       base, ref, "a prompt that ends");
 	}
 	finish(&toy, match(&toy, NULL, NULL, 0, 0), base, ref, "no prompt");

@@ -274,8 +274,9 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
  * @ret_hit:	tokens now committed; 0 is a miss
  *
  * After the whole pages it looks for a page that goes on from them with the
- * same tokens, one or more, and then with others. What is common is copied to a
- * page of the sequence's own. This needs a free page, and may wait for it as
+ * same tokens and then with others. What is common is copied to a page of the
+ * sequence's own, be it one token; where no page is whole an eighth of one, or
+ * the token that all prompts begin with would make a hit of each. This needs a free page, and may wait for it as
  * an append does; where there is none, and in read-only spaces, a match ends
  * with a whole page. kvd_seq_opts.no_partial has it always do so.
  *
