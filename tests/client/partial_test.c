@@ -360,6 +360,23 @@ static void test_whole(void)
 	toy_close(&reader);
 }
 
+/* The tail is exact, but the page before it is not any more: it says so. */
+static void test_lag(void)
+{
+	uint32_t tokens[N];
+	struct kvd_seq *seq;
+
+	if (!kind_lags())
+		return;
+	branch(tokens, 9);
+	toy_sync(&toy);
+	lose_back = toy.opts.geometry.nr_groups;
+	seq = match(&toy, NULL, tokens, N - 1, AT + 9);
+	CHECK(!lose_back && info_of(seq).inexact_lag &&
+	      !info_of(seq).requantized, "%s: info", kind->formats);
+	kvd_seq_free(seq);
+}
+
 /* The page goes between lookup and hold, or there is none to copy it to. */
 static void test_losses(void)
 {
@@ -373,6 +390,7 @@ static void test_losses(void)
 	for (uint32_t g = 1; g <= groups; g++) {
 		struct kvd_seq *seq;
 
+		toy_sync(&toy); /* nothing is held from before */
 		lose_back = g + (kind_lags() ? groups : 0);
 		seq = match(&toy, NULL, tokens, N - 1, AT);
 		CHECK(!lose_back, "nothing was asked for");
@@ -488,6 +506,7 @@ static void test_kind(void)
 	test_ends();
 	test_edit();
 	test_whole();
+	test_lag();
 	test_losses();
 	kind_end();
 }

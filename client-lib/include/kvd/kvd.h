@@ -276,9 +276,10 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
  * After the whole pages it looks for a page that goes on from them with the
  * same tokens and then with others. What is common is copied to a page of the
  * sequence's own, be it one token; where no page is whole an eighth of one, or
- * the token that all prompts begin with would make a hit of each. This needs a free page, and may wait for it as
- * an append does; where there is none, and in read-only spaces, a match ends
- * with a whole page. kvd_seq_opts.no_partial has it always do so.
+ * the token that all prompts begin with would make a hit of each. This needs a
+ * free page, and may wait for it as an append does; where there is none, and in
+ * read-only spaces, a match ends with a whole page. kvd_seq_opts.no_partial has
+ * it always do so.
  *
  * The copy is exact: results are what they are without it, and its page is
  * published when it is full. Where the format is sealed whole the tokens have
