@@ -67,57 +67,194 @@ void index_unmap(struct index *x)
 	x->ix = NULL;
 }
 
-static bool block_equal(const struct index *x, const struct shm_block *b,
-			const struct index_key *key)
-{
-	return name_equal(&b->name, key->name) &&
-	       name_equal(&b->parent, key->parent) &&
-	       name_equal(&b->extra, key->extra) &&
-	       !memcmp(b->tokens, key->tokens, 4ULL * x->page_tokens);
-}
+/* ---- looks at a block ---- */
+
+/*
+ * Reads what it wants of a block that may change under its feet: into @ctx,
+ * to be used only when nothing did. Return: is it the one?
+ */
+typedef bool (*read_fn)(const struct index *x, const struct shm_block *b,
+			void *ctx);
 
 enum look { LOOK_FOUND, LOOK_OTHER, LOOK_RACE };
 
-/* One look at a block: is it the one, what does it link to? */
 static enum look block_look(const struct index *x, const struct shm_block *b,
-			    const struct index_key *key, handle_t *pages,
-			    uint32_t *ret_next)
+			    read_fn read, void *ctx)
 {
 	uint32_t seq = atomic_load_explicit(&b->seq, memory_order_acquire);
-	bool equal;
+	bool found;
 
 	if (seq & 1)
 		return LOOK_RACE;
-	*ret_next = atomic_load_explicit(&b->next, memory_order_relaxed);
-	equal = block_equal(x, b, key);
-	for (uint32_t c = 0; equal && c < x->nr_classes; c++)
-		pages[c] = atomic_load_explicit(&b->page[c],
-						memory_order_relaxed);
+	found = read(x, b, ctx);
 	atomic_thread_fence(memory_order_acquire);
 	if (atomic_load_explicit(&b->seq, memory_order_relaxed) != seq)
 		return LOOK_RACE;
-	return equal ? LOOK_FOUND : LOOK_OTHER;
+	return found ? LOOK_FOUND : LOOK_OTHER;
+}
+
+/* Looks at block number @nr till it holds still; LOOK_RACE: it did not. */
+static enum look block_read(const struct index *x, uint32_t nr, read_fn read,
+			    void *ctx)
+{
+	enum look look = LOOK_RACE;
+
+	if (nr > x->ix->nr_blocks)
+		return LOOK_RACE;
+	for (int i = 0; i < MAX_LOOKS && look == LOOK_RACE; i++)
+		look = block_look(x, shm_block_at(x->ix, nr), read, ctx);
+	return look;
+}
+
+static uint32_t link_read(const _Atomic uint32_t *link)
+{
+	return atomic_load_explicit(link, memory_order_relaxed);
+}
+
+static void pages_read(const struct index *x, const struct shm_block *b,
+		       handle_t *pages)
+{
+	for (uint32_t c = 0; c < x->nr_classes; c++)
+		pages[c] = atomic_load_explicit(&b->page[c],
+						memory_order_relaxed);
+}
+
+/* ---- a block by all that it is looked up by ---- */
+
+struct find {
+	const struct index_key *key;
+	handle_t *pages;
+	uint32_t next;
+};
+
+static bool find_read(const struct index *x, const struct shm_block *b,
+		      void *ctx)
+{
+	struct find *f = ctx;
+	const struct index_key *key = f->key;
+
+	f->next = link_read(&b->next);
+	if (!name_equal(&b->name, key->name) ||
+	    !name_equal(&b->parent, key->parent) ||
+	    !name_equal(&b->extra, key->extra) ||
+	    memcmp(b->tokens, key->tokens, 4ULL * x->page_tokens))
+		return false;
+	pages_read(x, b, f->pages);
+	return true;
 }
 
 bool index_find(const struct index *x, const struct index_key *key,
 		handle_t *pages)
 {
-	uint32_t nr, next = 0;
+	struct find f = { .key = key, .pages = pages };
+	uint32_t nr;
 
 	nr = atomic_load_explicit(shm_bucket(x->ix, key->name),
 				  memory_order_acquire);
-	for (int step = 0; step < SHM_MAX_CHAIN && nr; step++, nr = next) {
-		enum look look = LOOK_RACE;
+	for (int step = 0; step < SHM_MAX_CHAIN && nr; step++, nr = f.next) {
+		enum look look = block_read(x, nr, find_read, &f);
 
-		if (nr > x->ix->nr_blocks)
-			return false;
-		for (int i = 0; i < MAX_LOOKS && look == LOOK_RACE; i++)
-			look = block_look(x, shm_block_at(x->ix, nr), key,
-					  pages, &next);
 		if (look != LOOK_OTHER)
 			return look == LOOK_FOUND;
 	}
 	return false;
+}
+
+/* ---- the children of a block ---- */
+
+struct first {
+	const struct name *parent;
+	uint32_t child;
+	uint32_t next;
+};
+
+static bool first_read(const struct index *x, const struct shm_block *b,
+		       void *ctx)
+{
+	struct first *f = ctx;
+
+	(void)x;
+	f->next = link_read(&b->next);
+	f->child = atomic_load_explicit(&b->child, memory_order_acquire);
+	return name_equal(&b->name, f->parent);
+}
+
+/* Number of the newest block after the one named @parent; 0: none. */
+static uint32_t child_first(const struct index *x, const struct name *parent)
+{
+	static const struct name root;
+	struct first f = { .parent = parent };
+	uint32_t nr;
+
+	if (name_equal(parent, &root))
+		return atomic_load_explicit(&x->ix->child,
+					    memory_order_acquire);
+	nr = atomic_load_explicit(shm_bucket(x->ix, parent),
+				  memory_order_acquire);
+	for (int step = 0; step < SHM_MAX_CHAIN && nr; step++, nr = f.next) {
+		enum look look = block_read(x, nr, first_read, &f);
+
+		if (look != LOOK_OTHER)
+			return look == LOOK_FOUND ? f.child : 0;
+	}
+	return 0;
+}
+
+struct child {
+	const struct index_run *run;
+	handle_t pages[SHM_MAX_CLASSES];
+	uint32_t nr_tokens;	/* that it shares */
+	uint32_t sibling;
+};
+
+/* Has it a page of every class that is asked for? */
+static bool child_complete(const struct index *x, const struct child *c)
+{
+	for (uint32_t i = 0; i < x->nr_classes; i++)
+		if (c->run->classes >> i & 1 && !c->pages[i])
+			return false;
+	return true;
+}
+
+static bool child_read(const struct index *x, const struct shm_block *b,
+		       void *ctx)
+{
+	struct child *c = ctx;
+	const struct index_run *run = c->run;
+	uint32_t most = run->nr_tokens < x->page_tokens ? run->nr_tokens :
+							  x->page_tokens;
+
+	c->sibling = link_read(&b->sibling);
+	c->nr_tokens = 0;
+	if (!name_equal(&b->parent, run->parent) ||
+	    !name_equal(&b->extra, run->extra))
+		return false;
+	pages_read(x, b, c->pages);
+	if (!child_complete(x, c))
+		return false;
+	while (c->nr_tokens < most &&
+	       b->tokens[c->nr_tokens] == run->tokens[c->nr_tokens])
+		c->nr_tokens++;
+	return c->nr_tokens != 0;
+}
+
+uint32_t index_find_run(const struct index *x, const struct index_run *run,
+			handle_t *pages)
+{
+	struct child c = { .run = run };
+	uint32_t best = 0, nr = child_first(x, run->parent);
+
+	for (int step = 0; step < SHM_MAX_CHAIN && nr; step++, nr = c.sibling) {
+		enum look look = block_read(x, nr, child_read, &c);
+
+		if (look == LOOK_RACE)
+			break;
+		if (look == LOOK_OTHER || c.nr_tokens <= best)
+			continue;
+		best = c.nr_tokens;
+		memcpy(pages, c.pages, x->nr_classes * sizeof(*pages));
+	}
+	return best;
 }
 
 uint64_t index_used(const struct index *x)

@@ -48,6 +48,26 @@ struct index_key {
 bool index_find(const struct index *x, const struct index_key *key,
 		handle_t *pages);
 
+/* What a block that is in part alike is looked up by. */
+struct index_run {
+	const struct name *parent;	/* all zero: blocks that begin */
+	const struct name *extra;
+	const uint32_t *tokens;	/* that are to follow the parent's */
+	uint32_t nr_tokens;
+	uint32_t classes;	/* bit c: it must have a page of class c */
+};
+
+/**
+ * index_find_run() - the block after a parent that begins most alike
+ * @pages:	[nr_classes] its pages, when there is one
+ *
+ * Looks at the newest SHM_MAX_CHAIN at most; of two the newer. Return: tokens
+ * of @run that it begins with, page_tokens at most; 0: there is none. A race
+ * with the daemon ends the search with what has been found.
+ */
+uint32_t index_find_run(const struct index *x, const struct index_run *run,
+			handle_t *pages);
+
 /* Blocks now in the index. */
 uint64_t index_used(const struct index *x);
 

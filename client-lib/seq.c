@@ -66,6 +66,9 @@ int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 		return fail(sp->k, -ENOMEM, "out of memory");
 	if (opts) {
 		seq->no_publish = opts->no_publish;
+		seq->no_partial = opts->no_partial;
+		seq->partial_inexact = opts->partial_inexact;
+		seq->match_stream = opts->stream;
 		memcpy(seq->extra.b, opts->extra, NAME_BYTES);
 	}
 	LIST_INSERT_HEAD(&sp->seqs, seq, link);
@@ -162,7 +165,10 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info)
 		return r;
 	*info = (struct kvd_seq_info){ .size = info->size,
 				       .inexact_lag = seq->inexact_lag,
-				       .nr_tokens = seq->nr_tokens };
+				       .nr_tokens = seq->nr_tokens,
+				       .copied_tokens = seq->nr_copied,
+				       .requantized = seq->private_block !=
+						      UINT32_MAX };
 	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
 		const struct table *t = &seq->tables[g];
 

@@ -62,6 +62,9 @@ struct kvd_seq {
 	LIST_ENTRY(kvd_seq) link;
 	struct name extra;
 	bool no_publish;
+	bool no_partial;	/* a match ends with a page, */
+	bool partial_inexact;	/* or within one of which only the quantized
+				 * form is there */
 	bool stale;		/* pages were lost */
 	bool closing;		/* freed; all its work is before event */
 	bool poisoned;		/* nothing is published from the block on that
@@ -75,6 +78,8 @@ struct kvd_seq {
 	kvd_stream stream;	/* last used */
 	struct kvd_batch *batch; /* whose last set it is in, or NULL, */
 	uint32_t batch_item;	/* and where */
+	kvd_stream match_stream; /* in which a match copies */
+	uint32_t nr_copied;	/* tokens that it copied */
 
 	uint32_t *tokens;	/* [nr_tokens] committed */
 	struct name *names;	/* [nr_settled] at least */
@@ -196,6 +201,14 @@ bool seal_only(const struct kvd_seq *seq, uint32_t group, uint32_t i);
 
 /* Will the next token see the newest full block other than the law says? */
 bool seal_lag_lost(const struct kvd_seq *seq);
+
+/**
+ * seq_cut() - the committed tokens end at @n, within what the tables have
+ *
+ * A page that @n cuts and the sequence cannot write to is copied: @stream is
+ * then the last it used. Return: as kvd_truncate(); nothing has changed then.
+ */
+int seq_cut(struct kvd_seq *seq, uint32_t n, kvd_stream stream);
 
 /* Rows from @n on are gone in every layer, and with them their NaNs. */
 void seq_forget(struct kvd_seq *seq, uint32_t n);

@@ -3,8 +3,9 @@
  * seq_edit.c - truncate and fork.
  *
  * Both end with a last page that is partly filled and that appends will write
- * to. Where that page is sealed, or someone else uses it, it is replaced by a
- * copy. All pages for copies are taken before anything changes.
+ * to, and so does a match that ends inside a page. Where that page is sealed,
+ * or someone else uses it, it is replaced by a copy. All pages for copies are
+ * taken before anything changes.
  */
 #include <errno.h>
 #include <string.h>
@@ -184,10 +185,30 @@ static void truncate_open(struct kvd_seq *seq, uint32_t g, uint32_t i,
 	       seq->stream);
 }
 
-int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
+int seq_cut(struct kvd_seq *seq, uint32_t n, kvd_stream stream)
 {
 	struct kvd_space *sp = seq->sp;
 	struct hold *copies[KVD_MAX_GROUPS];
+	int r;
+
+	seq->stream = stream;
+	r = copies_make(seq, n, false, stream, copies);
+	if (r)
+		return r;
+	seq_unwait(seq);
+	seq_forget(seq, n);
+	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
+		table_cut(seq, &seq->tables[g], blocks_of(sp, n));
+		truncate_open(seq, g, n / space_page_tokens(sp), copies[g]);
+	}
+	seq->nr_tokens = n;
+	seq->inexact_lag = seal_lag_lost(seq);
+	return 0;
+}
+
+int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
+{
+	struct kvd_space *sp = seq->sp;
 	uint32_t n = (uint32_t)tokens;
 	int r;
 
@@ -201,22 +222,10 @@ int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
 	if (r)
 		return r;
 	fixed_leave(seq);
+	if (!sp->opts.read_only)
+		return seq_cut(seq, n, stream);
 	seq->stream = stream;
-	if (sp->opts.read_only) {
-		seq->nr_tokens = n;
-		return 0;
-	}
-	r = copies_make(seq, n, false, stream, copies);
-	if (r)
-		return r;
-	seq_unwait(seq);
-	seq_forget(seq, n);
-	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
-		table_cut(seq, &seq->tables[g], blocks_of(sp, n));
-		truncate_open(seq, g, n / space_page_tokens(sp), copies[g]);
-	}
 	seq->nr_tokens = n;
-	seq->inexact_lag = seal_lag_lost(seq);
 	return 0;
 }
 
@@ -319,6 +328,9 @@ int kvd_fork(struct kvd_seq *src, kvd_stream stream, struct kvd_seq **ret)
 	if (r)
 		return r;
 	o.no_publish = src->no_publish;
+	o.no_partial = src->no_partial;
+	o.partial_inexact = src->partial_inexact;
+	o.stream = src->match_stream;
 	memcpy(o.extra, src->extra.b, NAME_BYTES);
 	r = kvd_seq_new(sp, &o, &seq);
 	if (r)

@@ -279,6 +279,49 @@ static void test_free(struct toy *t, uint32_t *tokens, const char *socket)
 	CHECK(st.sealed == before.sealed, "not given back");
 }
 
+/*
+ * The copy of a match that ends inside a page is awaited, unless it is in a
+ * stream that the caller named: then that is the last the sequence used. The
+ * page it was made of is held till it is done.
+ */
+static void test_partial(struct toy *t, const uint32_t *tokens)
+{
+	struct kvd_seq_opts o = { .size = sizeof(o) };
+	struct kvd_seq *seq;
+	uint64_t before;
+	size_t hit;
+	int stream;
+
+	t->sp->device->at_once = false;
+	complete();
+	CHECK(!kvd_process(t->k), "process");
+	before = recorded;
+	seq = toy_match(t, tokens, 45, &hit);
+	CHECK(hit == 45, "hit %zu", hit);
+	CHECK(recorded > before && completed == recorded, "not awaited");
+	kvd_seq_free(seq);
+	complete();
+	CHECK(!kvd_process(t->k) && STAILQ_EMPTY(&t->sp->retired), "process");
+
+	o.stream = &stream;
+	before = completed;
+	CHECK(!kvd_seq_new(t->sp, &o, &seq), "seq");
+	CHECK(!kvd_seq_match(seq, tokens, 45, &hit) && hit == 45, "hit %zu",
+	      hit);
+	CHECK(completed == before, "awaited");
+	CHECK(last_stream == &stream && seq->stream == &stream,
+	      "not in the stream named");
+	CHECK(!kvd_process(t->k) && !STAILQ_EMPTY(&t->sp->retired),
+	      "the page copied was given back too early");
+	complete();
+	CHECK(!kvd_process(t->k) && STAILQ_EMPTY(&t->sp->retired), "process");
+	t->sp->device->at_once = true;
+	seq->stream = NULL;
+	kvd_seq_free(seq);
+	complete();
+	CHECK(!kvd_process(t->k), "process");
+}
+
 /* Closing waits for the device, and publishes what that ends. */
 static void test_close(struct toy *t, uint32_t *tokens, const char *socket)
 {
@@ -307,6 +350,7 @@ int main(void)
 	open_late(&t, d.socket);
 	test_publish(&t, tokens);
 	test_release(&t, tokens, d.socket);
+	test_partial(&t, tokens);
 	test_truncate(&t, tokens);
 	test_nan(&t, tokens);
 	test_nan_truncate(&t, tokens);

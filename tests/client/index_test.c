@@ -109,6 +109,147 @@ static void test_races(const struct index *x)
 	b->next = 0;
 }
 
+/* Block @nr begins with @c of the tokens that runs() asks for, and no more. */
+static struct shm_block *child(uint32_t nr, uint32_t c, uint32_t sibling)
+{
+	struct shm_block *b = shm_block_at(ix, nr);
+
+	memset(b, 0, sizeof(*b));
+	memset(&b->name, (int)nr, sizeof(b->name));
+	for (uint32_t i = 0; i < P; i++)
+		b->tokens[i] = i < c ? 500 + i : 7000 + nr + i;
+	b->page[0] = 1000 + nr;
+	b->page[1] = 2000 + nr;
+	b->sibling = sibling;
+	return b;
+}
+
+/* What the blocks after @parent share with 500, 501, ..., @n of them. */
+static uint32_t runs(const struct index *x, const struct name *parent,
+		     uint32_t n, handle_t *pages)
+{
+	uint32_t tokens[P];
+	struct index_run run = { parent, &zero, tokens, n, 1 };
+
+	for (uint32_t i = 0; i < P; i++)
+		tokens[i] = 500 + i;
+	return index_find_run(x, &run, pages);
+}
+
+/* The longest run, of equal ones the newest; what is not of the kind is not. */
+static void test_runs(const struct index *x)
+{
+	struct name other = { .b = { 1 } };
+	handle_t pages[2] = { 7, 7 };
+	struct shm_block *b;
+
+	ix->child = 0;
+	CHECK(!runs(x, &zero, P, pages), "a run of nothing");
+	child(1, 0, 2);
+	child(2, 3, 3);
+	child(3, 9, 4);
+	child(4, 9, 5);
+	child(5, 5, 0);
+	ix->child = 1;
+	CHECK(runs(x, &zero, P, pages) == 9 && pages[0] == 1003 &&
+	      pages[1] == 2003, "the longest, the newest");
+	CHECK(runs(x, &zero, 4, pages) == 4 && pages[0] == 1003, "4 asked for");
+	CHECK(runs(x, &zero, 3, pages) == 3 && pages[0] == 1002, "3 asked for");
+	CHECK(!runs(x, &zero, 0, pages) && pages[0] == 1002, "none asked for");
+	b = child(3, P, 4);
+	CHECK(runs(x, &zero, 2 * P, pages) == P, "a whole page, and no more");
+	b->extra = other;
+	CHECK(runs(x, &zero, P, pages) == 9 && pages[0] == 1004, "extra");
+	b->extra = zero;
+	b->parent = other;
+	CHECK(runs(x, &zero, P, pages) == 9, "another's child");
+	b->parent = zero;
+	b->page[0] = 0;
+	CHECK(runs(x, &zero, P, pages) == 9, "without the page");
+	b->page[0] = 1003;
+	b->page[1] = 0;
+	CHECK(runs(x, &zero, P, pages) == P, "that page is not asked for");
+}
+
+/* The same from a block on, which is found by its name. */
+static void test_children(const struct index *x)
+{
+	handle_t pages[2] = { 7, 7 };
+	struct shm_block *up = child(9, 0, 0);
+	struct name name = up->name;
+
+	for (uint32_t i = 0; i < NR_BUCKETS; i++)
+		((_Atomic uint32_t *)((char *)ix + ix->buckets_off))[i] = 0;
+	CHECK(!runs(x, &name, P, pages), "no such parent");
+	*shm_bucket(ix, &name) = 9;
+	CHECK(!runs(x, &name, P, pages), "no child");
+	up->child = 10;
+	child(10, 6, 0);
+	CHECK(!runs(x, &name, P, pages), "a child of none");
+	shm_block_at(ix, 10)->parent = name;
+	CHECK(runs(x, &name, P, pages) == 6 && pages[0] == 1010, "a child");
+	up->seq = 1;
+	CHECK(!runs(x, &name, P, pages), "a parent that is being written");
+	up->seq = 2;
+	up->child = NR_BLOCKS + 1;
+	CHECK(!runs(x, &name, P, pages), "a child beyond the last block");
+	up->child = UINT32_MAX;
+	CHECK(!runs(x, &name, P, pages), "a child far beyond");
+	up->child = 9;
+	CHECK(!runs(x, &name, P, pages), "its own child");
+	*shm_bucket(ix, &name) = NR_BLOCKS + 1;
+	CHECK(!runs(x, &name, P, pages), "a parent beyond the last block");
+}
+
+/* Lists that are no lists end; what was found till then counts. */
+static void test_bad_children(const struct index *x)
+{
+	handle_t pages[2] = { 7, 7 };
+	struct shm_block *b = child(2, 4, 0);
+
+	child(1, 2, 2);
+	ix->child = 1;
+	b->sibling = 1;
+	CHECK(runs(x, &zero, P, pages) == 4, "a circle");
+	b->sibling = 2;
+	CHECK(runs(x, &zero, P, pages) == 4, "a circle of one");
+	b->sibling = NR_BLOCKS + 1;
+	CHECK(runs(x, &zero, P, pages) == 4, "beyond the last block");
+	b->sibling = UINT32_MAX;
+	CHECK(runs(x, &zero, P, pages) == 4, "far beyond");
+	b->seq = 1;
+	CHECK(runs(x, &zero, P, pages) == 2 && pages[0] == 1001,
+	      "one that is being written");
+	child(SHM_MAX_CHAIN, 5, SHM_MAX_CHAIN + 1);
+	child(SHM_MAX_CHAIN + 1, 6, 0);
+	for (uint32_t i = 1; i < SHM_MAX_CHAIN; i++)
+		child(i, 1, i + 1);
+	CHECK(runs(x, &zero, P, pages) == 5, "one step too few or too many");
+}
+
+/* Links, words and tokens of all kinds: an answer is within bounds, and comes. */
+static void test_noise(const struct index *x)
+{
+	uint32_t *word = (uint32_t *)shm_block_at(ix, 1);
+	uint64_t random = 1;
+	handle_t pages[2];
+
+	for (int round = 0; round < 1000; round++) {
+		struct name name = shm_block_at(ix, 9)->name;
+
+		for (uint64_t i = 0; i < NR_BLOCKS * shm_block_bytes(P) / 4;
+		     i++) {
+			random = random * 6364136223846793005ULL + 1;
+			word[i] = random >> 60 ? word[i] & 127 :
+						 (uint32_t)(random >> 32);
+		}
+		ix->child = (uint32_t)round % 128;
+		*shm_bucket(ix, &name) = (uint32_t)round % 120;
+		CHECK(runs(x, &zero, 2 * P, pages) <= P &&
+		      runs(x, &name, 2 * P, pages) <= P, "too long a run");
+	}
+}
+
 static void bad(uint32_t page_tokens, uint32_t nr_classes, const char *what)
 {
 	struct index x = { NULL };
@@ -154,6 +295,10 @@ int main(void)
 	CHECK(!index_map(&x, fd, P, 2), "a good index");
 	test_find(&x);
 	test_races(&x);
+	test_runs(&x);
+	test_children(&x);
+	test_bad_children(&x);
+	test_noise(&x);
 	index_unmap(&x);
 	munmap(ix, ix->bytes);
 	close(fd);

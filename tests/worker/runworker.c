@@ -13,6 +13,15 @@
 #include "tests/support/daemon.h"
 #include "tests/worker/runworker.h"
 
+size_t run_alike(const char *a, const char *b, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && a[i] == b[i])
+		i++;
+	return i;
+}
+
 void run_fail(const char *fmt, ...)
 {
 	va_list ap;

@@ -55,6 +55,9 @@ const char *run_model(const char *file);
 /* Reads a whole file; ends the program when it cannot. */
 void *run_file(const char *path, size_t *ret_bytes);
 
+/* How many bytes texts @a and @b begin with alike, @n at most. */
+size_t run_alike(const char *a, const char *b, size_t n);
+
 /* Ends the program with a message; tests have no other way to fail. */
 __attribute__((noreturn, format(printf, 1, 2))) void run_fail(const char *fmt,
 							      ...);

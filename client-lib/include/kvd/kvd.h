@@ -14,7 +14,7 @@
  *	kvd_connect(NULL, &k);
  *	kvd_space_open(k, &opts, &sp);
  *	kvd_seq_new(sp, NULL, &seq);
- *	kvd_seq_match(seq, prompt, n - 1, &hit);   // pages of this prefix
+ *	kvd_seq_match(seq, prompt, n - 1, &hit);   // what others computed
  *	for each chunk of prompt[hit..n), then for each new token:
  *		for each layer:
  *			compute q, K, V of the chunk's tokens
@@ -237,6 +237,12 @@ struct kvd_seq_opts {
 	uint32_t no_publish;	/* 1: keep its pages out of the index */
 	uint8_t extra[16];	/* what besides tokens decides K and V (salt,
 				 * adapter, media): part of every name */
+	uint32_t no_partial;	/* 1: kvd_seq_match() ends with a page: for
+				 * block tables that others have fixed */
+	uint32_t partial_inexact; /* 1: it may end inside a page of which only
+				 * a quantized form is there */
+	kvd_stream stream;	/* in which kvd_seq_match() copies a page. NULL:
+				 * the default one, and it waits for that */
 };
 
 int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
@@ -262,6 +268,11 @@ struct kvd_seq_info {
 	uint64_t open_bytes;	/* of its pages in open_format: the tail, and
 				 * those kept exact */
 	uint64_t sealed_bytes;	/* of all others */
+	uint32_t copied_tokens;	/* of those kvd_seq_match() found, the last
+				 * ones: in a page that is a copy */
+	uint32_t requantized;	/* 1: pages from some on are not published: a
+				 * match or truncate went on with quantized
+				 * values, which are quantized again */
 };
 
 int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
@@ -272,9 +283,30 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
  * @tokens:	the prompt
  * @n:		how many may be taken: pass one less than the prompt has, so
  *		that a token is left to compute logits from
- * @ret_hit:	tokens now committed, a multiple of page_tokens; 0 is a miss
+ * @ret_hit:	tokens now committed; 0 is a miss
  *
- * Return: 0 also for a miss; -EINVAL, -ENOTCONN.
+ * After the whole pages it looks for a page that goes on from them with the
+ * same tokens and then with others. What is common is copied to a page of the
+ * sequence's own, be it one token; where no page is whole an eighth of one, or
+ * the token that all prompts begin with would make a hit of each. This needs a
+ * free page, and may wait for it as an append does; where there is none, and in
+ * read-only spaces, a match ends with a whole page. kvd_seq_opts.no_partial has
+ * it always do so.
+ *
+ * The copy is exact: results are what they are without it, and its page is
+ * published when it is full. Where the format is sealed whole the tokens have
+ * to be there as they were appended: with 2 and 3 bits each page is published
+ * with those, and keeps them until memory is short. Where they are not, there
+ * is nothing to copy, unless kvd_seq_opts.partial_inexact is set: then
+ * quantized values go on as after kvd_truncate(), and no page of the sequence
+ * is published from there on. That is worth it for a sequence that nobody
+ * follows.
+ *
+ * On CUDA pools the copy is recorded on kvd_seq_opts.stream, which what uses
+ * the sequence next has to be on, or come after. With NULL there the copy is
+ * done when the call returns.
+ *
+ * Return: 0 also for a miss; -EINVAL, -ENOTCONN, -ESTALE, -ENOMEM, -EIO.
  */
 int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		  size_t *ret_hit);
