@@ -224,59 +224,65 @@ DEVICE void outliers_add(struct outliers &o, uint32_t first, bool is_v,
 
 /* ---- RoPE ---- */
 
-/* Both channels of a register's pairs at @angles, of @n cosines, then sines. */
-struct turn {
-	uint32_t cos, sin;
-};
-
-DEVICE struct turn turn_load(const float *angles, uint32_t n)
+/* Turns the pair (@x, @y). */
+DEVICE void pair_turn(float c, float s, float &x, float &y)
 {
+	const float u = x;
+
+	x = mad(u, c, -y * s);
+	y = mad(u, s, y * c);
+}
+
+/* Two pairs whose halves are two registers, at @angles of @n cosines first. */
+DEVICE void pairs_apart(const float *angles, uint32_t n, uint32_t &a,
+			uint32_t &b)
+{
+	float x[2] = { f16x2_lo(a), f16x2_hi(a) };
+	float y[2] = { f16x2_lo(b), f16x2_hi(b) };
 	uint32_t c[2], s[2];
-	struct turn x;
 
 	load8(c, angles);
 	load8(s, angles + n);
-	x.cos = f16x2_pack(f32_from_bits(c[0]), f32_from_bits(c[1]));
-	x.sin = f16x2_pack(f32_from_bits(s[0]), f32_from_bits(s[1]));
-	return x;
+	UNROLL
+	for (uint32_t i = 0; i < 2; i++)
+		pair_turn(f32_from_bits(c[i]), f32_from_bits(s[i]), x[i], y[i]);
+	a = f16x2_pack(x[0], x[1]);
+	b = f16x2_pack(y[0], y[1]);
 }
 
-/* Keys of channel tiles @kt and @kt + DIM / 32, by angles of token @token on. */
+/* A pair that is a register. */
+DEVICE void pair_within(const float *angle, uint32_t n, uint32_t &a)
+{
+	float x = f16x2_lo(a), y = f16x2_hi(a);
+
+	pair_turn(angle[0], angle[n], x, y);
+	a = f16x2_pack(x, y);
+}
+
+/*
+ * Keys of channel tiles @kt and @kt + DIM / 32, by angles of token @token on:
+ * in f32, for a score should have no more than an f16's rounding of its key.
+ */
 template <uint32_t DIM>
 DEVICE void keys_turn(const struct kv_tables *tb, uint32_t token, uint32_t kt,
 		      uint32_t lane, uint32_t (*a)[4])
 {
-	UNROLL
-	for (uint32_t r = 0; r < 4; r++) {
-		const float *angles = tb->rope_token +
-				      (token + lane / 4 + r % 2 * 8) * DIM;
+	const float *first = tb->rope_token + (token + lane / 4) * DIM;
 
-		if (tb->rope_interleaved) {
-			UNROLL
-			for (uint32_t h = 0; h < 2; h++) {
-				const float *x = angles + kt * 8 +
-						 h * (DIM / 4) + lane % 4 +
-						 r / 2 * 4;
-				const float c = x[0], s = x[DIM / 2];
-				const uint32_t other =
-					permute(a[h][r], 0, 0x1032);
-
-				a[h][r] = f16x2_fma(
-					a[h][r], f16x2_pack(c, c),
-					f16x2_mul(other, f16x2_pack(-s, s)));
-			}
-			continue;
-		}
-		const struct turn t = turn_load(angles + kt * 16 +
-							lane % 4 * 2 +
-							r / 2 * 8,
-						DIM / 2);
-		const uint32_t x = a[0][r], y = a[1][r];
-
-		a[0][r] = f16x2_fma(x, t.cos,
-				    f16x2_mul(y, t.sin ^ 0x80008000u));
-		a[1][r] = f16x2_fma(x, t.sin, f16x2_mul(y, t.cos));
+	if (tb->rope_interleaved) {
+		UNROLL
+		for (uint32_t i = 0; i < 8; i++)
+			pair_within(first + i % 2 * 8 * DIM + kt * 8 +
+					    i / 4 * (DIM / 4) + lane % 4 +
+					    i / 2 % 2 * 4,
+				    DIM / 2, a[i / 4][i % 4]);
+		return;
 	}
+	UNROLL
+	for (uint32_t r = 0; r < 4; r++)
+		pairs_apart(first + r % 2 * 8 * DIM + kt * 16 + lane % 4 * 2 +
+				    r / 2 * 8,
+			    DIM / 2, a[0][r], a[1][r]);
 }
 
 /* A lane's four elements of a query in channel tile @kt, to 16 bits. */
@@ -294,13 +300,9 @@ DEVICE void query_wide(const struct keys &k, uint32_t kt, uint32_t n, float *x)
 		       bf16_to_f32((uint16_t)(rest[i / 2] >> i % 2 * 16));
 }
 
-/* Turns the pair (@x, @y) back. */
 DEVICE void pair_back(const float *angle, uint32_t n, float &x, float &y)
 {
-	const float c = angle[0], s = angle[n], u = x;
-
-	x = u * c + y * s;
-	y = y * c - u * s;
+	pair_turn(angle[0], -angle[n], x, y);
 }
 
 /* The warp's queries, turned back by the angles of page @page. */
