@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include "kernels/format.h"
 #include "kernels/host/half.h"
+#include "kernels/host/side.h"
 #include "tests/cuda/calls.h"
 #include "tests/cuda/gpu.h"
 #include "tests/kernels/random.h"
@@ -370,7 +371,8 @@ static void test_tables(void **state)
 			world_fill(&w);
 			for (n = 0; n < 3; n++)
 				rows_check(&w, KVD_TILE_MMA, KVD_DTYPE_F32,
-					   random_below(s.len[0]), 1);
+					   s.len[0] - 1 -
+						   n * s.page_tokens, 1);
 			world_fini(&w);
 		}
 }
@@ -391,6 +393,57 @@ static void test_tables_not(void **state)
 	assert_true(takes(KVD_INT8, KVD_F16, s));
 }
 
+/*
+ * Both lists of page 0 become full ones that say they have @nr entries. Past
+ * the last, where nothing means anything, is what looks like one more.
+ */
+static void lists_say(struct call *c, uint32_t nr)
+{
+	const struct kv_page_ref *r = &c->pages[c->seqs[0].first_page];
+	const struct page_layout *l = &c->layouts[r->layout];
+	uint32_t v, i;
+
+	for (v = 0; v < 2; v++) {
+		struct side s = side_at(l,
+					c->segments[r->segment] + r->offset,
+					WORLD_LAYER, 0, v);
+		struct sparse_head *h = side_sparse(&s);
+		struct sparse_entry *e = (struct sparse_entry *)(h + 1);
+		const uint32_t most = sparse_max(s.tokens, s.dim);
+
+		h->nr = (uint16_t)nr;
+		for (i = 0; i <= most; i++)
+			e[i] = (struct sparse_entry){
+				.at = (uint16_t)i,
+				.value = f16_from_f32(i < most ? 1 : 90),
+			};
+	}
+}
+
+/* A list that says it is longer than there is room for is as long as that. */
+static void test_long_list(void **state)
+{
+	struct shape s = shape_of(KVD_KVQUANT4, 64);
+	struct answer full, more;
+	struct world w;
+	struct call c;
+
+	s.nr_heads = s.nr_seqs = 1;
+	s.page_tokens = s.len[0] = 128;
+	world_init(&w, &s);
+	world_fill(&w);
+	call_init(&c, &w, KVD_TILE_MMA, KVD_DTYPE_F32, 127, 1);
+	lists_say(&c, sparse_max(128, 64));
+	call_cuda(&c, 1, &full);
+	lists_say(&c, 0xffff);
+	call_cuda(&c, 1, &more);
+	call_same(&c, &full, 0, &more);
+	answer_fini(&full);
+	answer_fini(&more);
+	call_fini(&c);
+	world_fini(&w);
+}
+
 static int setup(void **state)
 {
 	random_seed();
@@ -406,6 +459,7 @@ int main(void)
 		cmocka_unit_test(test_poison),
 		cmocka_unit_test(test_nan_keys),
 		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_long_list),
 		cmocka_unit_test(test_tables_not),
 	};
 
