@@ -413,7 +413,9 @@ static bool begin_alike(const struct kv_attend_args *a, uint32_t i, uint32_t j)
 
 static struct kv_cuda_batch batch_of(const struct kv_attend_args *a)
 {
-	struct kv_cuda_batch b = { 0 };
+	struct kv_cuda_batch b = {
+		.rope_pairs = a->tables ? a->tables->rope_pairs : 0,
+	};
 
 	for (uint32_t i = 0; i < a->nr_seqs; i++) {
 		const struct kv_seq *s = &a->seqs[i];

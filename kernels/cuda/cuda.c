@@ -232,10 +232,17 @@ uint64_t kv_cuda_attend_bytes(const struct kv_cuda *kc,
 			      const struct kv_attend_args *a,
 			      const struct kv_cuda_batch *b)
 {
-	if (mma_knows(kc, a))
+	if (mma_knows(kc, a, b))
 		return mma_bytes(kc, a, b);
 	return sizeof(float) * (2 + page_value_dim(&a->layouts[0])) *
 	       split_count(a, b->max_tokens) * a->nr_rows * a->nr_q_heads;
+}
+
+int kv_cuda_attend_tensor(const struct kv_cuda *kc,
+			  const struct kv_attend_args *a,
+			  const struct kv_cuda_batch *b)
+{
+	return mma_knows(kc, a, b);
 }
 
 int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
@@ -253,7 +260,7 @@ int kv_cuda_attend(struct kv_cuda *kc, const struct kv_attend_args *a,
 
 	if (!a->nr_rows)
 		return 0;
-	if (mma_knows(kc, a))
+	if (mma_knows(kc, a, &scratch->batch))
 		return mma_attend(kc, a, scratch, stream);
 	if (scratch->bytes >= kv_cuda_attend_bytes(kc, a, &scratch->batch)) {
 		p.nr_splits = split_count(a, scratch->batch.max_tokens);

@@ -64,6 +64,9 @@ struct kv_cuda_batch {
 				 * same pages, and read those once. The bits
 				 * are the same; time is wasted if there are
 				 * none */
+	uint32_t rope_pairs;	/* of the tables, which are the device's; 0 is
+				 * right where keys come turned, and slow where
+				 * they do not */
 };
 
 /* What attention may use besides its arguments. */
@@ -84,6 +87,11 @@ struct kv_cuda_scratch {
 uint64_t kv_cuda_attend_bytes(const struct kv_cuda *kc,
 			      const struct kv_attend_args *a,
 			      const struct kv_cuda_batch *b);
+
+/* Does kv_cuda_attend() take these to tensor cores? Else: general kernels. */
+int kv_cuda_attend_tensor(const struct kv_cuda *kc,
+			  const struct kv_attend_args *a,
+			  const struct kv_cuda_batch *b);
 
 /**
  * kv_cuda_attend() - kernels.h's attend

@@ -19,6 +19,9 @@
 	X(mma_64)                                                              \
 	X(mma_128)                                                             \
 	X(mma_256)                                                             \
+	X(mma_table_64)                                                        \
+	X(mma_table_128)                                                       \
+	X(mma_table_256)                                                       \
 	X(mma_ends)
 
 #ifndef __ASSEMBLER__

@@ -14,17 +14,26 @@
 
 #define SHARED_MARGIN 1024u /* the system's, of each block */
 
-/* Kernels by dim and columns. */
+/* Kernels that take codes by mask, or by table: mma_table.cuh. */
+enum family { BY_MASK, BY_TABLE };
+
+/* Kernels by family, dim and columns. */
 static const struct mma_shape {
 	enum kv_cuda_image image;
 	const char *name;
 	uint32_t dim, columns;
+	enum family family;
 } shapes[MMA_SHAPES] = {
 	{ KV_CUDA_mma_64, "kv_mma_64x8", 64, 8 },
 	{ KV_CUDA_mma_64, "kv_mma_64x16", 64, 16 },
 	{ KV_CUDA_mma_128, "kv_mma_128x8", 128, 8 },
 	{ KV_CUDA_mma_128, "kv_mma_128x16", 128, 16 },
 	{ KV_CUDA_mma_256, "kv_mma_256x8", 256, 8 },
+	{ KV_CUDA_mma_table_64, "kv_mma_table_64x8", 64, 8, BY_TABLE },
+	{ KV_CUDA_mma_table_64, "kv_mma_table_64x16", 64, 16, BY_TABLE },
+	{ KV_CUDA_mma_table_128, "kv_mma_table_128x8", 128, 8, BY_TABLE },
+	{ KV_CUDA_mma_table_128, "kv_mma_table_128x16", 128, 16, BY_TABLE },
+	{ KV_CUDA_mma_table_256, "kv_mma_table_256x8", 256, 8, BY_TABLE },
 };
 
 /* One launch of kv_mma. */
@@ -37,6 +46,7 @@ struct form {
 /* How a call is cut up. */
 struct cut {
 	struct mma_stage stages[KV_MAX_LAYOUTS];
+	enum family family;
 	uint32_t stage_bytes;
 	struct form own, bundles;
 	uint32_t nr_slots;
@@ -122,16 +132,30 @@ static struct mma_stage stage_of(const struct page_layout *l)
 	return s;
 }
 
-static int format_knows(uint32_t format)
+static int format_knows(enum family family, uint32_t format)
 {
+	if (family == BY_TABLE)
+		return format_coding(format) == CODING_KVQUANT ||
+		       format_coding(format) == CODING_16;
 	return format_coding(format) != CODING_KVQUANT;
 }
 
-static int layout_knows(const struct page_layout *l)
+/* Pairs of channels must be tiles apart, or neighbours. */
+static int rope_knows(enum family family, const struct page_layout *l,
+		      uint32_t pairs)
+{
+	return l->rope_order != KVD_ROPE_PRE ||
+	       (family == BY_TABLE && l->k_basis == BASIS_PLAIN &&
+		pairs * 2 == l->k_dim);
+}
+
+static int layout_knows(enum family family, const struct page_layout *l,
+			uint32_t pairs)
 {
 	return l->tile_order == KVD_TILE_MMA && l->k_dim == l->v_dim &&
-	       l->rope_order != KVD_ROPE_PRE && format_knows(l->k_format) &&
-	       format_knows(l->v_format) &&
+	       rope_knows(family, l, pairs) &&
+	       format_knows(family, l->k_format) &&
+	       format_knows(family, l->v_format) &&
 	       (format_coding(l->v_format) != CODING_KIVI ||
 		l->v_dim <= l->v_group * MMA_V_GROUPS);
 }
@@ -146,32 +170,46 @@ static uint32_t layouts_count(const struct kv_attend_args *a)
 	return n;
 }
 
+/* Whoever has a page to look up, or keys to turn. */
+static enum family family_of(const struct kv_attend_args *a)
+{
+	for (uint32_t i = 0; i < layouts_count(a); i++) {
+		const struct page_layout *l = &a->layouts[i];
+
+		if (l->rope_order == KVD_ROPE_PRE ||
+		    format_coding(l->k_format) == CODING_KVQUANT ||
+		    format_coding(l->v_format) == CODING_KVQUANT)
+			return BY_TABLE;
+	}
+	return BY_MASK;
+}
+
 /* Kernels of 16 columns where @columns are more than 8, if there are any. */
-static int shape_of(uint32_t dim, uint32_t columns)
+static int shape_of(enum family family, uint32_t dim, uint32_t columns)
 {
 	int found = -1;
 
 	for (uint32_t i = 0; i < MMA_SHAPES; i++)
-		if (shapes[i].dim == dim &&
+		if (shapes[i].family == family && shapes[i].dim == dim &&
 		    (shapes[i].columns == MMA_COLUMNS || columns > MMA_COLUMNS))
 			found = (int)i;
 	return found;
 }
 
 /* The ring: deep enough, and two blocks a multiprocessor where that is so. */
-static int form_make(const struct kv_cuda *kc, uint32_t dim, uint32_t columns,
-		     uint32_t stage_bytes, struct form *f)
+static int form_make(const struct kv_cuda *kc, const struct cut *c,
+		     uint32_t dim, uint32_t columns, struct form *f)
 {
 	const uint32_t half = (kc->shared_bytes - SHARED_MARGIN) / 2;
-	const uint32_t stage = MMA_WARPS * stage_bytes;
-	const int shape = shape_of(dim, columns);
+	const uint32_t stage = MMA_WARPS * c->stage_bytes;
+	const int shape = shape_of(c->family, dim, columns);
 	uint32_t fixed;
 
 	if (shape < 0)
 		return 0;
 	f->shape = (uint32_t)shape;
 	columns = shapes[shape].columns;
-	fixed = mma_shared_of(dim, columns, 0, 0).bytes;
+	fixed = mma_shared_of(c->family, dim, columns, 0, 0).bytes;
 	if (half >= fixed + 2 * stage)
 		f->depth = (half - fixed) / stage;
 	else if (kc->shared_bytes >= fixed + stage)
@@ -180,8 +218,8 @@ static int form_make(const struct kv_cuda *kc, uint32_t dim, uint32_t columns,
 		return 0;
 	if (f->depth > MMA_MAX_DEPTH)
 		f->depth = MMA_MAX_DEPTH;
-	f->shared_bytes =
-		mma_shared_of(dim, columns, f->depth, stage_bytes).bytes;
+	f->shared_bytes = mma_shared_of(c->family, dim, columns, f->depth,
+					c->stage_bytes).bytes;
 	return 1;
 }
 
@@ -192,10 +230,12 @@ static uint32_t form_blocks(const struct kv_cuda *kc, const struct form *f)
 	       (kc->shared_bytes / (f->shared_bytes + SHARED_MARGIN) + 1);
 }
 
-static int stages_make(const struct kv_attend_args *a, struct cut *c)
+static int stages_make(const struct kv_attend_args *a,
+		       const struct kv_cuda_batch *b, struct cut *c)
 {
+	c->family = family_of(a);
 	for (uint32_t i = 0; i < layouts_count(a); i++) {
-		if (!layout_knows(&a->layouts[i]))
+		if (!layout_knows(c->family, &a->layouts[i], b->rope_pairs))
 			return 0;
 		c->stages[i] = stage_of(&a->layouts[i]);
 		if (c->stages[i].bytes > c->stage_bytes)
@@ -204,14 +244,15 @@ static int stages_make(const struct kv_attend_args *a, struct cut *c)
 	return 1;
 }
 
-int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a)
+int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a,
+	      const struct kv_cuda_batch *b)
 {
 	const uint32_t dim = a->layouts[0].k_dim;
 	struct cut c = { 0 };
 
-	return stages_make(a, &c) &&
-	       form_make(kc, dim, MMA_COLUMNS, c.stage_bytes, &c.own) &&
-	       form_make(kc, dim, 2 * MMA_COLUMNS, c.stage_bytes, &c.bundles);
+	return stages_make(a, b, &c) &&
+	       form_make(kc, &c, dim, MMA_COLUMNS, &c.own) &&
+	       form_make(kc, &c, dim, 2 * MMA_COLUMNS, &c.bundles);
 }
 
 static uint64_t align16(uint64_t n)
@@ -261,9 +302,9 @@ static struct cut cut_make(const struct kv_cuda *kc,
 	const uint64_t rows = (uint64_t)a->nr_rows * a->nr_q_heads;
 	struct cut c = { 0 };
 
-	stages_make(a, &c);
-	form_make(kc, l->k_dim, b->max_rows * group, c.stage_bytes, &c.own);
-	form_make(kc, l->k_dim, 2 * MMA_COLUMNS, c.stage_bytes, &c.bundles);
+	stages_make(a, b, &c);
+	form_make(kc, &c, l->k_dim, b->max_rows * group, &c.own);
+	form_make(kc, &c, l->k_dim, 2 * MMA_COLUMNS, &c.bundles);
 	cut_items(kc, a, b, &c);
 	c.turn = l->k_basis != BASIS_PLAIN;
 	c.q = align16((a->nr_seqs + 1ull) * (c.share ? 16 : 4));

@@ -34,6 +34,7 @@
 				 * memory */
 #define MMA_STATE_BYTES 512u
 #define MMA_PAD 4u		/* floats between columns, against conflicts */
+#define MMA_LUT_BYTES 32u	/* of a side's table of values in f16 */
 
 /*
  * A stage: some tokens of a record in shared memory, K and V, laid out as the
@@ -94,6 +95,9 @@ struct mma_shared {
 	uint32_t total;		/* float [column][dim], then [2][column][2] */
 	uint32_t state;		/* struct state of mma_attend.cuh */
 	uint32_t slots;		/* struct mma_slot [warp][MMA_MAX_DEPTH] */
+	uint32_t table;		/* tables' kernels alone: K's table, V's; range
+				 * and zero of the head, f16 [2][dim]; of each
+				 * warp, fragments B of turned queries, f16 */
 	uint32_t rings;
 	uint32_t bytes;
 };
@@ -105,8 +109,10 @@ struct mma_slot {
 	uint32_t layout;
 };
 
-KV_INLINE struct mma_shared mma_shared_of(uint32_t dim, uint32_t columns,
-					  uint32_t depth, uint32_t stage_bytes)
+/* @table: of kernels that look values up, mma_table.cuh. */
+KV_INLINE struct mma_shared mma_shared_of(int table, uint32_t dim,
+					  uint32_t columns, uint32_t depth,
+					  uint32_t stage_bytes)
 {
 	struct mma_shared s;
 
@@ -116,8 +122,12 @@ KV_INLINE struct mma_shared mma_shared_of(uint32_t dim, uint32_t columns,
 	s.total = s.sums + 8 * MMA_WARPS * columns;
 	s.state = s.total + 4 * columns * (dim + 4);
 	s.slots = s.state + MMA_STATE_BYTES;
-	s.rings = s.slots +
+	s.table = s.slots +
 		  MMA_WARPS * MMA_MAX_DEPTH * (uint32_t)sizeof(struct mma_slot);
+	s.rings = s.table;
+	if (table)
+		s.rings += 2 * MMA_LUT_BYTES + 4 * dim +
+			   MMA_WARPS * 2 * dim * columns;
 	s.rings = (s.rings + 127) / 128 * 128;
 	s.bytes = s.rings + MMA_WARPS * depth * stage_bytes;
 	return s;

@@ -7,11 +7,11 @@
 extern "C" __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
 kv_mma_128x8(const __grid_constant__ struct mma_params p)
 {
-	mma_attend<128, 1>(p);
+	mma_attend<by_mask, 128, 1>(p);
 }
 
 extern "C" __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
 kv_mma_128x16(const __grid_constant__ struct mma_params p)
 {
-	mma_attend<128, 2>(p);
+	mma_attend<by_mask, 128, 2>(p);
 }

@@ -7,5 +7,5 @@
 extern "C" __global__ void __launch_bounds__(MMA_THREADS, MMA_BLOCKS)
 kv_mma_256x8(const __grid_constant__ struct mma_params p)
 {
-	mma_attend<256, 1>(p);
+	mma_attend<by_mask, 256, 1>(p);
 }

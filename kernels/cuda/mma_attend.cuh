@@ -7,7 +7,7 @@
  * online softmax of its own, and the four runs of a quad are added up through
  * shared memory. What is left for kv_mma_merge() are sums that are relative
  * to a maximum, in powers of 2. mma_64.cu, mma_128.cu and mma_256.cu have the
- * kernels, by dim.
+ * kernels by dim, mma_table_*.cu those of the family that mma_table.cuh is.
  *
  * Bytes: every code and its metadata once per tile and kv head, from memory to
  * shared memory (mma_ring.cuh), from there once to registers.
@@ -17,7 +17,7 @@
 
 #include "kernels/cuda/mma_sum.cuh"
 #include "kernels/cuda/mma_ring.cuh"
-#include "kernels/cuda/mma_values.cuh"
+#include "kernels/cuda/mma_table.cuh"
 
 /* What a block has of its item in shared memory, not in registers. */
 struct state {
@@ -340,6 +340,7 @@ struct view {
 	const struct state *st;
 	float *aside;		/* the lane's, of the warp's part of exchange */
 	uint32_t lane;
+	struct table table;	/* by_table's alone */
 };
 
 /* Leaves the lane's sums at @to. */
@@ -377,7 +378,7 @@ DEVICE void sums_keep(struct product<NT> *o, const float *from, uint32_t lane,
  * Adds weighted values. Where some columns see a value that is no number and
  * others do not, columns go one by one, each past nothing but what it sees.
  */
-template <uint32_t DIM, uint32_t NT>
+template <class FAMILY, uint32_t DIM, uint32_t NT>
 DEVICE void run_values(struct run<DIM, NT> &r, const struct view &w,
 		       struct values &v, bool masked, const struct product<NT> *p)
 {
@@ -391,15 +392,18 @@ DEVICE void run_values(struct run<DIM, NT> &r, const struct view &w,
 			v.seen_end = w.st->end[column];
 			sums_leave<DIM, NT>(r.o, w.aside);
 		}
-		values_add<DIM, NT>(v, p, r.o);
+		if constexpr (FAMILY::TABLE)
+			table_values<DIM, NT>(w.table, v, p, r.o);
+		else
+			values_add<DIM, NT>(v, p, r.o);
 		if (apart)
 			sums_keep<DIM, NT>(r.o, w.aside, w.lane, column);
 	}
 }
 
 /* One stage, in shared memory at @codes, is added to the run. */
-template <uint32_t DIM, uint32_t NT>
-DEVICE void run_add(struct run<DIM, NT> &r, const struct view &w,
+template <class FAMILY, uint32_t DIM, uint32_t NT>
+DEVICE void run_add(struct run<DIM, NT> &r, struct view &w,
 		    const uint8_t *codes, uint32_t pos, uint32_t layout)
 {
 	const struct page_layout *l = &w.a->layouts[layout];
@@ -432,14 +436,17 @@ DEVICE void run_add(struct run<DIM, NT> &r, const struct view &w,
 	v.lane = opaque(w.lane);
 	v.seen_begin = w.st->any_begin;
 	v.seen_end = w.st->any_end;
-	keys_scores<DIM, NT>(k, w.st->q_sum, x);
+	if constexpr (FAMILY::TABLE)
+		table_scores<DIM, NT>(w.table, w.a, l, k, pos, x);
+	else
+		keys_scores<DIM, NT>(k, w.st->q_sum, x);
 	scores_scale<NT>(w.a, x);
 	if (masked)
 		scores_mask<NT>(w.st, pos, k.lane, x);
 	scores_max<NT>(s->tokens, x, max);
 	run_rescale<DIM, NT>(r, max);
 	scores_weigh<DIM, NT>(r, x);
-	run_values<DIM, NT>(r, w, v, masked, x);
+	run_values<FAMILY, DIM, NT>(r, w, v, masked, x);
 }
 
 /* ---- adding up ---- */
@@ -555,25 +562,29 @@ DEVICE void quad_add(const struct mma_params &p, const struct item &x,
 }
 
 /* Makes item @n the block's: all of it is there when this returns. */
-template <uint32_t DIM, uint32_t NT>
+template <class FAMILY, uint32_t DIM, uint32_t NT>
 DEVICE void item_begin(const struct mma_params &p, uint32_t n,
-		       struct state *st, uint8_t *q)
+		       struct state *st, uint8_t *q, struct view &w)
 {
 	if (threadIdx.x == 0)
 		st->x = item_at(p, n);
 	__syncthreads();
 	sight_init(&p.args, st);
 	queries_load<DIM, NT>(p, st->x, q);
+	if constexpr (FAMILY::TABLE) {
+		channels_fill(&p.args, st->x.kv_head, DIM, w.table.channels);
+		w.table.page = UINT32_MAX;
+	}
 	__syncthreads();
 	if (threadIdx.x < WARP)
 		query_sums<DIM, NT>(q, threadIdx.x, st->q_sum);
 	__syncthreads();
 }
 
-template <uint32_t DIM, uint32_t NT>
+template <class FAMILY, uint32_t DIM, uint32_t NT>
 DEVICE void item_run(const struct mma_params &p, const struct item &x,
 		     const struct gathering &b, struct ring &ring,
-		     const struct view &w)
+		     struct view &w)
 {
 	/* By the end of the last quad the block may have another item. */
 	const uint32_t last_quad = x.last_quad;
@@ -587,7 +598,7 @@ DEVICE void item_run(const struct mma_params &p, const struct item &x,
 
 		run_init<DIM, NT>(r);
 		while ((codes = ring_wait(ring, first, pos, layout))) {
-			run_add<DIM, NT>(r, w, codes, pos, layout);
+			run_add<FAMILY, DIM, NT>(r, w, codes, pos, layout);
 			ring_next(ring);
 		}
 		run_leave<DIM, NT>(r, b, ring.warp, w.lane);
@@ -597,14 +608,15 @@ DEVICE void item_run(const struct mma_params &p, const struct item &x,
 	}
 }
 
-template <uint32_t DIM, uint32_t NT>
+template <class FAMILY, uint32_t DIM, uint32_t NT>
 DEVICE void mma_attend(const struct mma_params &p)
 {
 	SHARED_BYTES(memory);
 	uint8_t *const shared = (uint8_t *)memory;
 	const uint32_t columns = MMA_COLUMNS * NT;
 	const struct mma_shared at =
-		mma_shared_of(DIM, columns, p.depth, p.stage_bytes);
+		mma_shared_of(FAMILY::TABLE, DIM, columns, p.depth,
+			      p.stage_bytes);
 	const uint32_t *first =
 		p.bundles ? p.plan.first_shared : p.plan.first_item;
 	const uint32_t nr_items = first[p.args.nr_seqs];
@@ -624,10 +636,14 @@ DEVICE void mma_attend(const struct mma_params &p)
 	w.lane = threadIdx.x % WARP;
 	w.aside = b.exchange +
 		  threadIdx.x / WARP * columns * (DIM + MMA_PAD) + w.lane;
+	if constexpr (FAMILY::TABLE) {
+		table_init(w.table, shared, at, DIM, columns);
+		luts_fill(w.a, w.table.luts);
+	}
 	ring_init(ring, &p, &st->x, shared, at);
 	for (uint32_t i = blockIdx.x; i < nr_items; i += gridDim.x) {
-		item_begin<DIM, NT>(p, i, st, shared + at.q);
-		item_run<DIM, NT>(p, st->x, b, ring, w);
+		item_begin<FAMILY, DIM, NT>(p, i, st, shared + at.q, w);
+		item_run<FAMILY, DIM, NT>(p, st->x, b, ring, w);
 	}
 }
 

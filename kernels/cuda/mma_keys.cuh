@@ -233,6 +233,22 @@ DEVICE void keys_finish(const struct keys &k, const struct product<NT> &bias,
 	}
 }
 
+/* keys_scores() of 16 bits alone. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void keys_scores_16(const struct keys &k, struct product<NT> *s)
+{
+	struct product<NT> bias;
+
+	product_zero(bias);
+	UNROLL
+	for (uint32_t m = 0; m < STAGE_TILES; m++)
+		product_zero(s[m]);
+	if (k.format == KVD_F16)
+		keys_multiply<DIM, NT>(codes_f16(), k, s, bias);
+	else
+		keys_multiply<DIM, NT>(codes_bf16(), k, s, bias);
+}
+
 /* Scores of all tokens of the stage: @s is [STAGE_TILES]. */
 template <uint32_t DIM, uint32_t NT>
 DEVICE void keys_scores(const struct keys &k, const float *q_sum,

@@ -285,24 +285,33 @@ DEVICE void values_add_codes(C c, const struct values &v,
 	}
 }
 
-/* Adds the stage's values, weighted by @p ([STAGE_TILES]), to @o. */
+/* values_add() of 16 bits alone. */
 template <uint32_t DIM, uint32_t NT>
-DEVICE void values_add(const struct values &v, const struct product<NT> *p,
-		       struct product<NT> *o)
+DEVICE void values_add_halves(const struct values &v,
+			      const struct product<NT> *p,
+			      struct product<NT> *o)
 {
 	static const float ones[STAGE_TILES][2] = { { 1, 1 }, { 1, 1 },
 						    { 1, 1 }, { 1, 1 } };
 	struct operand<NT> w;
 
+	if (v.format == KVD_F16) {
+		weights_pack<NT>(p, ones, w);
+		values_add_16<DIM, NT>(codes_f16(), v, w, o);
+	} else {
+		weights_pack_bf16<NT>(p, w);
+		values_add_16<DIM, NT>(codes_bf16(), v, w, o);
+	}
+}
+
+/* Adds the stage's values, weighted by @p ([STAGE_TILES]), to @o. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void values_add(const struct values &v, const struct product<NT> *p,
+		       struct product<NT> *o)
+{
 	switch (format_bits(v.format)) {
 	case 16:
-		if (v.format == KVD_F16) {
-			weights_pack<NT>(p, ones, w);
-			values_add_16<DIM, NT>(codes_f16(), v, w, o);
-		} else {
-			weights_pack_bf16<NT>(p, w);
-			values_add_16<DIM, NT>(codes_bf16(), v, w, o);
-		}
+		values_add_halves<DIM, NT>(v, p, o);
 		break;
 	case 8:
 		values_add_codes<DIM, NT>(codes_8(), v, p, o);

@@ -8,7 +8,7 @@
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/image.h"
 
-#define MMA_SHAPES 5u
+#define MMA_SHAPES 10u
 
 struct kv_cuda {
 	const struct cuda_driver *cu;
@@ -54,8 +54,9 @@ int kv_cuda_launch(struct kv_cuda *kc, cu_function function,
  */
 int mma_prepare(struct kv_cuda *kc, struct cuda_why *why);
 
-/* Can the tensor-core kernels do what @a asks? */
-int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a);
+/* Can the tensor-core kernels do what @a asks, of a batch of bounds @b? */
+int mma_knows(const struct kv_cuda *kc, const struct kv_attend_args *a,
+	      const struct kv_cuda_batch *b);
 
 /* kv_cuda_attend_bytes() and kv_cuda_attend() where they can. */
 uint64_t mma_bytes(const struct kv_cuda *kc, const struct kv_attend_args *a,

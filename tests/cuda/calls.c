@@ -256,6 +256,7 @@ static void bounds_of(const struct call *c, struct kv_cuda_batch *b)
 	uint32_t i;
 
 	b->share = c->share;
+	b->rope_pairs = c->w->tables.rope_pairs;
 	for (i = 0; i < c->w->s.nr_seqs; i++) {
 		const struct kv_seq *s = &c->seqs[i];
 

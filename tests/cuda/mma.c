@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include "kernels/format.h"
 #include "kernels/host/half.h"
+#include "kernels/host/side.h"
 #include "tests/cuda/calls.h"
 #include "tests/cuda/gpu.h"
 #include "tests/kernels/random.h"
@@ -31,6 +33,8 @@ static struct shape shape_of(uint32_t format, uint32_t dim)
 		.nr_seqs = 4,
 		.len = { 530, 20, 600, 513 },
 		.v_group = 64,
+		.rope_order = format_coding(format) == CODING_KVQUANT ?
+				      KVD_ROPE_PRE : KVD_ROPE_NONE,
 	};
 }
 
@@ -79,11 +83,12 @@ static void check_batch(struct world *w)
 
 static void test_batch(void **state)
 {
-	static const uint32_t formats[] = { KVD_F16, KVD_INT8, KVD_KIVI4,
-					    KVD_KVARN2 };
+	static const uint32_t formats[] = { KVD_F16,	  KVD_INT8,
+					    KVD_KIVI4,	  KVD_KVARN2,
+					    KVD_KVQUANT4, KVD_KVQUANT3 };
 	uint32_t i;
 
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < 6; i++) {
 		struct shape s = shape_of(formats[i], i % 2 ? 128 : 64);
 		struct world w;
 
@@ -122,15 +127,16 @@ static void check_share(struct world *w)
 
 static void test_share(void **state)
 {
-	static const uint32_t formats[] = { KVD_BF16, KVD_INT4, KVD_KIVI2 };
+	static const uint32_t formats[] = { KVD_BF16, KVD_INT4, KVD_KIVI2,
+					    KVD_KVQUANT2, KVD_KVQUANT4 };
 	uint32_t i;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 5; i++) {
 		struct shape s = shape_of(formats[i], 64 << i % 2);
 		struct world w;
 
 		s.nr_heads = 2;
-		s.group = 1 + 3 * i;
+		s.group = 1 + 3 * (i % 3);
 		s.len[0] = 1100;
 		s.len[1] = 1030;
 		s.len[2] = 1200;
@@ -317,6 +323,127 @@ static void test_nan_keys(void **state)
 	world_fini(&w);
 }
 
+/* Is a call over pages of @format, then of @open, the tensor cores' own? */
+static int takes(uint32_t format, uint32_t open, struct shape s)
+{
+	struct on_device d;
+	struct world w;
+	struct call c;
+	int takes;
+
+	s.format[0][0] = s.format[0][1] = format;
+	s.format[1][0] = s.format[1][1] = open;
+	world_init(&w, &s);
+	world_fill(&w);
+	call_init(&c, &w, KVD_TILE_MMA, KVD_DTYPE_F32, s.len[0] - 1, 1);
+	call_prepare(&c, 1, &d);
+	takes = kv_cuda_attend_tensor(gpu_kernels, &d.args, &d.scratch.batch);
+	call_release(&c, &d);
+	call_fini(&c);
+	world_fini(&w);
+	return takes;
+}
+
+/*
+ * What tensor cores take of kvquant, right in all of it; and a page past whose
+ * open tail nothing is written.
+ */
+static void test_tables(void **state)
+{
+	static const uint32_t dims[] = { 64, 128, 256 };
+	uint32_t f, i, n;
+
+	for (f = KVD_KVQUANT4; f <= KVD_KVQUANT2; f++)
+		for (i = 0; i < 36; i++) {
+			struct shape s = shape_of(f, dims[i % 3]);
+			const uint32_t open = i / 3 % 2 ? KVD_BF16 : KVD_F16;
+			struct world w;
+
+			s.nr_heads = s.nr_seqs = 1;
+			s.group = 1 + i % 5;
+			s.page_tokens = 32u << i / 6 % 3;
+			s.interleaved = (int)(i & 1);
+			s.rope_order = i / 18 ? KVD_ROPE_NONE : KVD_ROPE_PRE;
+			s.len[0] = s.page_tokens * 3 + 1 + random_below(31);
+			s.format[1][0] = s.format[1][1] = open;
+			assert_true(takes(f, open, s));
+			world_init(&w, &s);
+			world_fill(&w);
+			for (n = 0; n < 3; n++)
+				rows_check(&w, KVD_TILE_MMA, KVD_DTYPE_F32,
+					   s.len[0] - 1 -
+						   n * s.page_tokens, 1);
+			world_fini(&w);
+		}
+}
+
+/* What goes to the general kernel: mixtures, and other pairs. */
+static void test_tables_not(void **state)
+{
+	struct shape s = shape_of(KVD_KVQUANT4, 64);
+
+	s.nr_heads = s.nr_seqs = 1;
+	s.len[0] = 70;
+	assert_true(takes(KVD_KVQUANT4, KVD_BF16, s));
+	assert_false(takes(KVD_KVQUANT4, KVD_INT8, s));
+	assert_false(takes(KVD_INT8, KVD_INT8, s));
+	s.rope_pairs = 16;
+	assert_false(takes(KVD_KVQUANT4, KVD_BF16, s));
+	s.rope_order = KVD_ROPE_NONE;
+	assert_true(takes(KVD_INT8, KVD_F16, s));
+}
+
+/*
+ * Both lists of page 0 become full ones that say they have @nr entries. Past
+ * the last, where nothing means anything, is what looks like one more.
+ */
+static void lists_say(struct call *c, uint32_t nr)
+{
+	const struct kv_page_ref *r = &c->pages[c->seqs[0].first_page];
+	const struct page_layout *l = &c->layouts[r->layout];
+	uint32_t v, i;
+
+	for (v = 0; v < 2; v++) {
+		struct side s = side_at(l,
+					c->segments[r->segment] + r->offset,
+					WORLD_LAYER, 0, v);
+		struct sparse_head *h = side_sparse(&s);
+		struct sparse_entry *e = (struct sparse_entry *)(h + 1);
+		const uint32_t most = sparse_max(s.tokens, s.dim);
+
+		h->nr = (uint16_t)nr;
+		for (i = 0; i <= most; i++)
+			e[i] = (struct sparse_entry){
+				.at = (uint16_t)i,
+				.value = f16_from_f32(i < most ? 1 : 90),
+			};
+	}
+}
+
+/* A list that says it is longer than there is room for is as long as that. */
+static void test_long_list(void **state)
+{
+	struct shape s = shape_of(KVD_KVQUANT4, 64);
+	struct answer full, more;
+	struct world w;
+	struct call c;
+
+	s.nr_heads = s.nr_seqs = 1;
+	s.page_tokens = s.len[0] = 128;
+	world_init(&w, &s);
+	world_fill(&w);
+	call_init(&c, &w, KVD_TILE_MMA, KVD_DTYPE_F32, 127, 1);
+	lists_say(&c, sparse_max(128, 64));
+	call_cuda(&c, 1, &full);
+	lists_say(&c, 0xffff);
+	call_cuda(&c, 1, &more);
+	call_same(&c, &full, 0, &more);
+	answer_fini(&full);
+	answer_fini(&more);
+	call_fini(&c);
+	world_fini(&w);
+}
+
 static int setup(void **state)
 {
 	random_seed();
@@ -331,6 +458,9 @@ int main(void)
 		cmocka_unit_test(test_graph),
 		cmocka_unit_test(test_poison),
 		cmocka_unit_test(test_nan_keys),
+		cmocka_unit_test(test_tables),
+		cmocka_unit_test(test_long_list),
+		cmocka_unit_test(test_tables_not),
 	};
 
 	return cmocka_run_group_tests(tests, setup, gpu_teardown);

@@ -33,6 +33,11 @@ DECLARE(kv_mma_64x16, mma_params);
 DECLARE(kv_mma_128x8, mma_params);
 DECLARE(kv_mma_128x16, mma_params);
 DECLARE(kv_mma_256x8, mma_params);
+DECLARE(kv_mma_table_64x8, mma_params);
+DECLARE(kv_mma_table_64x16, mma_params);
+DECLARE(kv_mma_table_128x8, mma_params);
+DECLARE(kv_mma_table_128x16, mma_params);
+DECLARE(kv_mma_table_256x8, mma_params);
 DECLARE(worker_embed, embed_params);
 DECLARE(worker_normalize, normalize_params);
 DECLARE(worker_rotate, rotate_params);
@@ -90,6 +95,11 @@ static const CUfunc_st kernels[] = {
 	entry<kv_mma_128x8>::make("kv_mma_128x8"),
 	entry<kv_mma_128x16>::make("kv_mma_128x16"),
 	entry<kv_mma_256x8>::make("kv_mma_256x8"),
+	entry<kv_mma_table_64x8>::make("kv_mma_table_64x8"),
+	entry<kv_mma_table_64x16>::make("kv_mma_table_64x16"),
+	entry<kv_mma_table_128x8>::make("kv_mma_table_128x8"),
+	entry<kv_mma_table_128x16>::make("kv_mma_table_128x16"),
+	entry<kv_mma_table_256x8>::make("kv_mma_table_256x8"),
 	entry<kv_dequant>::make("kv_dequant"),
 	entry<kv_gather>::make("kv_gather"),
 	entry<kv_scatter>::make("kv_scatter"),

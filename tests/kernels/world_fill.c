@@ -76,12 +76,13 @@ static float *codebooks(void)
 	return p;
 }
 
+/* Exact in f16. */
 static float *uniforms(size_t n, float lo, float hi)
 {
 	float *p = array(n);
 
 	while (n)
-		p[--n] = uniform(lo, hi);
+		p[--n] = f16_to_f32(uniform16(lo, hi));
 	return p;
 }
 

@@ -68,8 +68,11 @@ static void args_init(struct gpu_step *s)
 		.q_stride = (uint64_t)s->heads * s->dim,
 		.out_stride = (uint64_t)s->heads * s->dim,
 	};
-	s->scratch.batch =
-		(struct kv_cuda_batch){ .max_tokens = s->ctx, .max_rows = 1 };
+	s->scratch.batch = (struct kv_cuda_batch){
+		.max_tokens = s->ctx,
+		.max_rows = 1,
+		.rope_pairs = s->dim / 2, /* as synth.c has them */
+	};
 	s->scratch.bytes =
 		kv_cuda_attend_bytes(s->g->kernels, &s->a, &s->scratch.batch);
 }

@@ -152,7 +152,17 @@ DEVICE float exp2_fast(float x)
 	return y;
 }
 
-/* ---- loads, from memory of any kind, aligned as they are wide ---- */
+/* ---- loads and stores, of any memory, aligned as they are wide ---- */
+
+DEVICE void store16(void *p, const uint32_t *w)
+{
+	*(uint4 *)p = make_uint4(w[0], w[1], w[2], w[3]);
+}
+
+DEVICE void store8(void *p, const uint32_t *w)
+{
+	*(uint2 *)p = make_uint2(w[0], w[1]);
+}
 
 DEVICE void load16(uint32_t *w, const void *p)
 {

@@ -206,7 +206,7 @@ DEVICE uint32_t transpose8(uint32_t x)
 	       (words[from + 4] >> shift & 0xffffu) << 16;
 }
 
-/* ---- loads ---- */
+/* ---- loads and stores ---- */
 
 DEVICE void load_words(uint32_t *w, const void *p, size_t bytes)
 {
@@ -228,6 +228,23 @@ DEVICE void load8(uint32_t *w, const void *p)
 DEVICE void load4(uint32_t *w, const void *p)
 {
 	load_words(w, p, 4);
+}
+
+DEVICE void store_words(void *p, const uint32_t *w, size_t bytes)
+{
+	if ((uintptr_t)p % bytes)
+		simt_die("store of %zu bytes at %p: misaligned", bytes, p);
+	memcpy(p, w, bytes);
+}
+
+DEVICE void store16(void *p, const uint32_t *w)
+{
+	store_words(p, w, 16);
+}
+
+DEVICE void store8(void *p, const uint32_t *w)
+{
+	store_words(p, w, 8);
 }
 
 /* ---- copies ---- */
