@@ -11,9 +11,9 @@
  * each being narrow beside its age, so there are never many: putting and
  * taking a page is O(1), finding the next is bounded by the spans.
  *
- * Of pages that are given up the names are remembered, twice as many as the
- * pool has pages. One that is published again had been worth keeping: its wait
- * ends then, and it counts as used.
+ * Of pages that are given up the names are remembered, four times as many as
+ * the pool has pages. One that is published again had been worth keeping: its
+ * wait ends then, and it counts as used.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@
 #define SPANS	   96u	 /* of a kind, at most */
 #define SPAN_STEPS 16u	 /* one such part of the pool's pages is a step */
 #define SPAN_WIDTH 8u	 /* spans are joined up to this part of their age */
-#define GHOSTS	   2u	 /* names for each page of the pool */
+#define GHOSTS	   4u	 /* names for each page of the pool */
 #define MAX_GHOSTS (1u << 26)
 
 struct span {
