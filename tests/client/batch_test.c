@@ -389,11 +389,17 @@ static void decode(struct kvd_seq *seq, const uint32_t *tokens, uint32_t from,
 	CHECK(!kvd_process(toy.k), "process");
 }
 
+/* In whole pages. */
 static size_t found(const uint32_t *tokens)
 {
+	struct kvd_seq_opts whole = { .size = sizeof(whole), .no_partial = 1 };
+	struct kvd_seq *seq;
 	size_t hit;
 
-	kvd_seq_free(toy_match(&toy, tokens, 5 * P - 1, &hit));
+	CHECK(!kvd_seq_new(toy.sp, &whole, &seq) &&
+		      !kvd_seq_match(seq, tokens, 5 * P - 1, &hit),
+	      "%s", kvd_error(toy.k));
+	kvd_seq_free(seq);
 	return hit;
 }
 

@@ -266,6 +266,21 @@ static void test_cold(void)
 	run_free(&r);
 }
 
+/* What kinds of device that differ in how memory is mapped have in common. */
+static void test_all(bool cuda)
+{
+	test_reference("f16", 2e-2);
+	test_reference("int8", 0.3);
+	test_chunks("f16");
+	test_chunks("int8");
+	test_share("f16", "64", true);
+	test_share("bf16", "128", false);
+	test_share("int8", "32", false);
+	test_conversation();
+	if (cuda)
+		test_share("kivi4", "64", false);
+}
+
 int main(int argc, char **argv)
 {
 	static const char *const files[] = { "logits", "window", "chunks",
@@ -283,18 +298,10 @@ int main(int argc, char **argv)
 	valid = run_file(run_model("/valid.txt"), &bytes);
 	daemon_start(&d, device);
 	setenv("KVD_SOCKET", d.socket, 1);
-	test_reference("f16", 2e-2);
-	test_reference("int8", 0.3);
-	test_chunks("f16");
-	test_chunks("int8");
-	test_share("f16", "64", true);
 	test_share("int8", "64", true);
-	test_share("bf16", "128", false);
-	test_share("int8", "32", false);
-	test_conversation();
 	test_cold();
-	if (!strncmp(argv[1], "cuda", 4))
-		test_share("kivi4", "64", false);
+	if (strncmp(argv[1], "cuda-ipc", 8) != 0)
+		test_all(!strncmp(argv[1], "cuda", 4));
 	daemon_assert_idle(&d);
 	daemon_stop(&d);
 	free(valid);

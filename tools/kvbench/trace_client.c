@@ -188,15 +188,19 @@ static void took(struct client *c, enum trace_op op, uint64_t start_ns)
 
 static int match(struct client *c)
 {
+	struct kvd_seq_info info = { .size = sizeof(info) };
 	uint64_t start_ns = stats_now_ns();
 	size_t hit = 0;
 	int err = kvd_seq_match(c->seq, c->tokens, c->request.input - 1, &hit);
 
 	took(c, TRACE_MATCH, start_ns);
+	if (!err)
+		err = kvd_seq_info(c->seq, &info);
 	if (err)
 		return err;
 	count_held(c, (uint32_t)hit);
 	c->counts->hit_tokens += hit;
+	c->counts->copied_tokens += info.copied_tokens;
 	atomic_fetch_add(&c->run->hit, hit);
 	return check_hit(c, hit);
 }

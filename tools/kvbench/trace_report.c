@@ -37,11 +37,12 @@ static json_t *what_it_hit(const struct trace_pool *p,
 	double held = (double)c->held / (double)c->requests;
 
 	return json_pack(
-		"{s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:I, s:f, s:I, s:I, s:I, "
-	        "s:I}",
+		"{s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:I, s:f, s:I, s:I, "
+	        "s:I, s:I}",
 		"requests", (json_int_t)c->requests, "input_tokens",
 		(json_int_t)c->input_tokens, "hit_tokens",
-		(json_int_t)c->hit_tokens, "hit_rate",
+		(json_int_t)c->hit_tokens, "copied_tokens",
+		(json_int_t)c->copied_tokens, "hit_rate",
 		share(c->hit_tokens, c->input_tokens), "hit_tokens_model",
 		(json_int_t)r->model_hit_tokens, "hit_rate_model",
 		share(r->model_hit_tokens, c->input_tokens), "pinned",

@@ -92,6 +92,7 @@ static void merge(struct trace_counts *to, const struct trace_counts *from)
 	to->requests += from->requests;
 	to->input_tokens += from->input_tokens;
 	to->hit_tokens += from->hit_tokens;
+	to->copied_tokens += from->copied_tokens;
 	to->stored_tokens += from->stored_tokens;
 	to->no_space += from->no_space;
 	to->no_quota += from->no_quota;

@@ -44,6 +44,7 @@ struct trace_counts {
 	uint64_t requests;
 	uint64_t input_tokens;
 	uint64_t hit_tokens;
+	uint64_t copied_tokens; /* of them, where a hit ended inside a page */
 	uint64_t stored_tokens;
 	uint64_t no_space; /* requests cut short */
 	uint64_t no_quota;
