@@ -46,6 +46,8 @@ struct conn_ops {
 	/* No more frames. @hung_up: every descriptor of the peer's end is
 	 * closed; false when it was we who ended it. */
 	void (*gone)(struct conn *c, bool hung_up);
+	/* What conn_try() could not send may be tried again. */
+	void (*writable)(struct conn *c);
 	/* The loop has let go of it: its memory may be freed. */
 	void (*closed)(struct conn *c);
 };
@@ -68,6 +70,7 @@ struct conn {
 	TAILQ_HEAD(conn_queue, conn_msg) queue;
 	unsigned nr_queued;
 	size_t queued_bytes;
+	bool wants;		/* writable() is to be called */
 	bool dropped;
 };
 
@@ -87,6 +90,20 @@ int conn_init(struct conn *c, uv_loop_t *loop, int fd, struct conn_io *io,
  */
 void conn_send(struct conn *c, const uint8_t *buf, size_t size, const int *fds,
 	       unsigned nr_fds);
+
+/**
+ * conn_try() - send a frame at once, or not at all
+ *
+ * Never before what is queued. Return: 0; -EAGAIN: not now, writable() will
+ * say when; another negative errno: the peer is gone.
+ */
+int conn_try(struct conn *c, const uint8_t *buf, size_t size);
+
+/* Is it no use to conn_try() before writable() is called, or ever? */
+static inline bool conn_is_full(const struct conn *c)
+{
+	return c->wants || c->dropped;
+}
 
 /* Ends the connection from our side; gone() is called from the loop. */
 void conn_drop(struct conn *c);

@@ -94,6 +94,7 @@ static void waiter_on_timer(uv_timer_t *timer)
 
 	reply_init(&r, &s->arena);
 	r.need_bytes = w->need_bytes;
+	events_short(w->client, w->err);
 	waiter_reply(w, w->err, &r);
 	waiters_retry(s);
 }
@@ -155,6 +156,7 @@ static bool waiter_try(struct server *s, struct waiter *w)
 	if (waiter_may_wait(err)) {
 		w->err = err;
 		w->need_bytes = r.need_bytes;
+		events_short(w->client, err);
 		return false;
 	}
 	if (err == 0)
