@@ -273,7 +273,8 @@ void events_on_change(void *ctx, void *watch, const struct mem_change *what)
 
 /* ---- what clients want ---- */
 
-int events_want_blocks(struct client *c, struct mem_space *s, bool tokens)
+int events_want_blocks(struct client *c, struct mem_space *s, bool tokens,
+		       uint64_t *ret_next)
 {
 	struct subscription *sub;
 	int r;
@@ -292,7 +293,7 @@ int events_want_blocks(struct client *c, struct mem_space *s, bool tokens)
 	sub->client = c;
 	sub->id = mem_space_id(s);
 	sub->serial = mem_space_serial(s);
-	sub->next = sub->stream->log.next;
+	sub->next = *ret_next = sub->stream->log.next;
 	LIST_INSERT_HEAD(&sub->stream->subs, sub, of_stream);
 	LIST_INSERT_HEAD(&c->events.subscriptions, sub, of_client);
 	c->events.nr_subscriptions++;

@@ -63,10 +63,13 @@ void events_want_levels(struct client *c, bool wants);
 /**
  * events_want_blocks() - what becomes of the blocks of @s, from here on
  * @tokens:	with their token ids
+ * @ret_next:	number of the first that will come
+ *
  * In place of what @c wanted of it before. Return: 0; -EBUSY it wants too many
  * spaces'; -ENOMEM.
  */
-int events_want_blocks(struct client *c, struct mem_space *s, bool tokens);
+int events_want_blocks(struct client *c, struct mem_space *s, bool tokens,
+		       uint64_t *ret_next);
 
 /* Those of space @id no more. */
 void events_drop_blocks(struct client *c, uint32_t id);

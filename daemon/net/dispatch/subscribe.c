@@ -43,7 +43,8 @@ static int want_blocks(struct client *c, const Kvd__SubscribeRequest *m,
 	if (!s)
 		return -ENOENT;
 	a->serial = mem_space_serial(s);
-	err = events_want_blocks(c, s, m->mask & WIRE_SUBSCRIBE_TOKENS);
+	err = events_want_blocks(c, s, m->mask & WIRE_SUBSCRIBE_TOKENS,
+				 &a->next);
 	if (err == -EBUSY)
 		return reply_fail(r, err, "a connection subscribes to %d "
 				  "spaces at most", EVENTS_MAX_SPACES);
