@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/queue.h>
-#include <kvd/kvd.h>
+#include <kvd/events.h>
 
 #define EVENTS_MAX_BYTES (1u << 20)
 

@@ -94,7 +94,9 @@ static void waiter_on_timer(uv_timer_t *timer)
 
 	reply_init(&r, &s->arena);
 	r.need_bytes = w->need_bytes;
-	events_short(w->client, w->err);
+	/* Or room has not come in time, perhaps to one before it: its tenant
+	 * is short of it in any case. */
+	events_short(w->client, w->err == -EAGAIN ? -EDQUOT : w->err);
 	waiter_reply(w, w->err, &r);
 	waiters_retry(s);
 }
