@@ -458,6 +458,98 @@ static void test_goes(void **state)
 	daemon_assert_idle(&d);
 }
 
+static void close_space(int fd, uint32_t space)
+{
+	Kvd__CloseSpaceRequest req = KVD__CLOSE_SPACE_REQUEST__INIT;
+
+	req.space = space;
+	assert_int_equal(raw_call(fd, WIRE_CLOSE_SPACE, &req.base, NULL, NULL,
+				  NULL), 0);
+}
+
+/* Reads to the end of the space. Return: events, those lost among them. */
+static uint64_t read_to_end(int fd, uint32_t space, uint64_t next,
+			    uint64_t *ret_lost)
+{
+	uint64_t first = next;
+	bool gone = false;
+	Kvd__Event *e;
+
+	*ret_lost = 0;
+	while (!gone) {
+		e = next_blocks(fd);
+		assert_int_equal(e->blocks->space, space);
+		assert_int_equal(e->blocks->first, next + e->blocks->lost);
+		next = e->blocks->first + e->blocks->kinds.len;
+		*ret_lost += e->blocks->lost;
+		gone = e->blocks->gone;
+		kvd__event__free_unpacked(e, NULL);
+	}
+	return next - first;
+}
+
+/* A space is not kept for who only watches it. That it goes is the last that
+ * is told of it, also to one that reads only then. */
+static void test_gone(void **state)
+{
+	int fd = raw_open(d.socket), reads = raw_open(d.socket);
+	int slow = raw_open(d.socket);
+	uint32_t space = (uint32_t)raw_open_space(fd, 200), id = 0;
+	uint64_t next, slow_next, lost, all;
+
+	reclaim_all(fd);
+	all = evicted();
+	assert_int_equal(subscribe(slow, space, 6, &slow_next), 0);
+	for (uint32_t i = 0; i < 200; i++)
+		churn(fd, space, i * BATCH);
+	all = 200 * BATCH + (evicted() - all);
+	assert_int_equal(subscribe(reads, space, 2, &next), 0);
+	close_space(fd, space);
+	for (uint8_t i = 0; i < 64; i++) { /* a tenant has no more */
+		int other = raw_open_space(fd, 120 + i);
+
+		if ((uint32_t)other == space)
+			id = space;
+	}
+	assert_int_equal(id, space); /* it is another's now */
+	assert_int_equal(read_to_end(reads, space, next, &lost), POOL);
+	assert_int_equal(lost, 0);
+	assert_int_equal(read_to_end(slow, space, slow_next, &lost),
+			 all + POOL);
+	assert_true(lost > 1000);
+	/* Of that other one nothing was asked, but may be. */
+	churn(fd, space, 0);
+	assert_false(readable(reads, 20) || readable(slow, 20));
+	assert_int_equal(subscribe(reads, space, 2, &next), 0);
+	churn(fd, space, 10000);
+	kvd__event__free_unpacked(next_blocks(reads), NULL);
+	end(slow);
+	end(reads);
+	end(fd);
+}
+
+/* So many spaces, and no more, of one connection. */
+static void test_many(void **state)
+{
+	int fd = raw_open(d.socket), other = open_other();
+	uint32_t space = 0;
+
+	if (other < 0) {
+		end(fd);
+		skip();
+	}
+	for (uint8_t i = 0; i < 64; i++) {
+		space = (uint32_t)raw_open_space(fd, 120 + i);
+		assert_int_equal(subscribe(fd, space, 2, NULL), 0);
+	}
+	assert_int_equal(subscribe(fd, space, 6, NULL), 0); /* instead */
+	space = (uint32_t)raw_open_space(other, 1);
+	assert_int_equal(subscribe(fd, space, 2, NULL), -EBUSY);
+	assert_int_equal(subscribe(fd, space, 0, NULL), 0);
+	end(other);
+	end(fd);
+}
+
 /* ---- levels ---- */
 
 static void set_max(int fd, uint64_t bytes)
@@ -531,6 +623,8 @@ int main(void)
 		cmocka_unit_test(test_slow),
 		cmocka_unit_test(test_goes),
 		cmocka_unit_test(test_levels),
+		cmocka_unit_test(test_gone),
+		cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
