@@ -157,8 +157,9 @@ static int publish_after(int fd, uint32_t space, uint64_t handle,
 	return raw_call(fd, WIRE_PUBLISH, &req.base, NULL, NULL, NULL);
 }
 
-/* BATCH pages allocated, at once or not at all, published and released. */
-static void churn(int fd, uint32_t space, uint32_t seed)
+/* BATCH pages allocated, published and released. */
+static void churn_within(int fd, uint32_t space, uint32_t seed,
+			 uint32_t deadline_ms)
 {
 	static uint32_t tokens[BATCH][TOKENS];
 	static uint8_t parent[NAME_BYTES];
@@ -166,7 +167,8 @@ static void churn(int fd, uint32_t space, uint32_t seed)
 	Kvd__Block block[BATCH], *blocks[BATCH];
 	uint64_t h[BATCH];
 
-	assert_int_equal(raw_alloc(fd, space, BATCH, 0, h, NULL), 0);
+	assert_int_equal(raw_alloc(fd, space, BATCH, deadline_ms, h,
+				   NULL), 0);
 	for (uint32_t i = 0; i < BATCH; i++) {
 		kvd__block__init(&block[i]);
 		tokens_of(seed + i, tokens[i]);
@@ -184,6 +186,11 @@ static void churn(int fd, uint32_t space, uint32_t seed)
 	assert_int_equal(raw_call(fd, WIRE_PUBLISH, &req.base, NULL, NULL,
 				  NULL), 0);
 	assert_int_equal(raw_release(fd, h, BATCH), 0);
+}
+
+static void churn(int fd, uint32_t space, uint32_t seed)
+{
+	churn_within(fd, space, seed, 5000);
 }
 
 static void reclaim_all(int fd)
@@ -398,12 +405,14 @@ static void test_slow(void **state)
 	bool answered = false;
 	Kvd__Event *e;
 
+	for (uint32_t i = 0; i < POOL; i += BATCH)
+		churn(fd, space, 2000000 + i); /* all memory is there */
 	reclaim_all(fd);
 	all = evicted();
 	assert_int_equal(subscribe(slow, space, 2, &next), 0);
 	first = next;
 	for (uint32_t i = 0; i < ROUNDS; i++)
-		churn(fd, space, i * BATCH);
+		churn_within(fd, space, i * BATCH, 0); /* or not at all */
 	all = ROUNDS * BATCH + (evicted() - all);
 	assert_true(all > 40000);
 
