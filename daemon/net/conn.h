@@ -6,8 +6,9 @@
  * so that busy clients take turns. Replies are sent at once; what the socket
  * does not take waits in a queue, and until that is empty nothing more is
  * received. So the queue holds, with its descriptors, what one request may
- * answer, and events and late answers besides; it is bounded in number and
- * bytes, and a peer that lets it fill is dropped. One to whom a frame cannot
+ * answer, and recalls and late answers besides; it is bounded in number and
+ * bytes, and a peer that lets it fill is dropped. What it is not owed, events
+ * it has subscribed to, is never queued here: conn_try(). One to whom a frame cannot
  * be sent (the system is out of memory or descriptors in flight) is dropped
  * too: it would wait for ever.
  *
