@@ -7,10 +7,10 @@
  * does not take waits in a queue, and until that is empty nothing more is
  * received. So the queue holds, with its descriptors, what one request may
  * answer, and recalls and late answers besides; it is bounded in number and
- * bytes, and a peer that lets it fill is dropped. What it is not owed, events
- * it has subscribed to, is never queued here: conn_try(). One to whom a frame cannot
- * be sent (the system is out of memory or descriptors in flight) is dropped
- * too: it would wait for ever.
+ * bytes, and a peer that lets it fill is dropped. Events that it has
+ * subscribed to are never in it: conn_try(). One to whom a frame cannot be sent
+ * (the system is out of memory or descriptors in flight) is dropped too: it
+ * would wait for ever.
  *
  * A connection ends in exactly one way: its poll callback finds the socket
  * hung up. conn_drop() therefore only shuts the socket down and may be called

@@ -204,10 +204,12 @@ static void check(struct router *r)
 
 /* ---- a worker ---- */
 
-static void publish(struct kvd_seq *seq, const uint32_t *tokens, size_t n)
+static void publish(struct toy *w, struct kvd_seq *seq,
+		    const uint32_t *tokens, size_t n)
 {
-	CHECK(!kvd_seq_reserve(seq, n), "reserve");
-	CHECK(!kvd_commit(seq, tokens, n, NULL), "commit");
+	CHECK(!kvd_seq_reserve(seq, n), "%s", kvd_error(w->k));
+	CHECK(!kvd_commit(seq, tokens, n, NULL), "%zu: %s", n,
+	      kvd_error(w->k));
 }
 
 /* A prompt of @pages, whose first pages are among few, the rest of it new. */
@@ -233,7 +235,7 @@ static struct kvd_seq *serve(struct toy *w)
 
 	prompt(tokens, pages);
 	seq = toy_match(w, tokens, pages * TOY_PAGE, &hit);
-	publish(seq, tokens + hit, pages * TOY_PAGE - hit);
+	publish(w, seq, tokens + hit, pages * TOY_PAGE - hit);
 	if (toy_random(&seed) % 4 == 0)
 		return seq;
 	kvd_seq_free(seq);
@@ -368,13 +370,13 @@ static void test_missed(const char *socket)
 	router_close(&busy);
 }
 
-static void come_back(struct router *r)
+static void come_back(struct kvd *k)
 {
 	int tries = 0;
 
-	while (kvd_process(r->k) && tries++ < 5000)
+	while (kvd_process(k) && tries++ < 5000)
 		usleep(1000);
-	CHECK(!kvd_process(r->k), "%s", kvd_error(r->k));
+	CHECK(!kvd_process(k), "%s", kvd_error(k));
 }
 
 /* The daemon dies, its pages stay: subscribed again, and said so. */
@@ -399,15 +401,16 @@ static void test_restart(struct manager *m)
 		CHECK(kvd_process(r.k) == -ENOTCONN, "no daemon");
 		CHECK(r.nr_cleared == i - 1, "told without a daemon");
 		manager_again(m, NULL);
-		come_back(&r);
+		come_back(r.k);
 		CHECK(r.nr_cleared == i && r.nr_levels == i + 1, "%llu, %llu",
 		      (unsigned long long)r.nr_cleared,
 		      (unsigned long long)r.nr_levels);
-		come_back(&r);
+		come_back(r.k);
 		CHECK(r.nr && r.nr_cleared == i, "cleared again");
 		catch_up(&r);
 		check(&r);
 		/* Its pages wait for their owners for a while. */
+		come_back(w.k);
 		work(&w, 3, &r);
 		catch_up(&r);
 		check(&r);
@@ -434,7 +437,7 @@ static void test_lost_pool(void)
 	toy_close(&w);
 	daemon_kill(&d);
 	daemon_start_in(&d, NULL);
-	come_back(&r);
+	come_back(r.k);
 	CHECK(r.nr_cleared == 1 && !r.nr, "%u known", r.nr);
 	toy_open(&w, d.socket, &o);
 	work(&w, 5, &r);
