@@ -33,6 +33,7 @@ struct watch {
 	struct server *server;
 	struct mem_space *space;
 	struct stream streams[NR_STREAMS];
+	unsigned nr_readers;
 };
 
 struct subscription {
@@ -116,6 +117,8 @@ static int stream_get(struct server *s, struct mem_space *space, bool tokens,
 
 	if (!st)
 		return -ENOMEM;
+	if (w->nr_readers >= EVENTS_MAX_READERS)
+		return -EBUSY;
 	mem_space_stat(space, &stat);
 	if (!st->log.slots &&
 	    blocklog_init(&st->log, tokens ? stat.key->geometry.page_tokens :
@@ -137,6 +140,7 @@ static void sub_free(struct subscription *sub)
 	sub->client->events.nr_subscriptions--;
 	if (st) {
 		LIST_REMOVE(sub, of_stream);
+		st->watch->nr_readers--;
 		stream_put(st);
 	}
 	free(sub);
@@ -295,6 +299,7 @@ int events_want_blocks(struct client *c, struct mem_space *s, bool tokens,
 	sub->serial = mem_space_serial(s);
 	sub->next = *ret_next = sub->stream->log.next;
 	LIST_INSERT_HEAD(&sub->stream->subs, sub, of_stream);
+	sub->stream->watch->nr_readers++;
 	LIST_INSERT_HEAD(&c->events.subscriptions, sub, of_client);
 	c->events.nr_subscriptions++;
 	return 0;

@@ -559,6 +559,28 @@ static void test_many(void **state)
 	end(fd);
 }
 
+/* So many connections, and no more, of one space. */
+static void test_crowd(void **state)
+{
+	int fd[65];
+	uint32_t space = 0;
+
+	for (int i = 0; i < 65; i++) {
+		fd[i] = raw_open(d.socket);
+		space = (uint32_t)raw_open_space(fd[i], 1);
+		assert_int_equal(subscribe(fd[i], space, i % 2 ? 2 : 6, NULL),
+				 i < 64 ? 0 : -EBUSY);
+	}
+	assert_int_equal(subscribe(fd[3], space, 6, NULL), 0); /* instead */
+	end(fd[5]);
+	assert_int_equal(subscribe(fd[64], space, 2, NULL), 0);
+	churn(fd[64], space, 0);
+	for (int i = 0; i < 65; i++)
+		if (i != 5)
+			end(fd[i]);
+	daemon_assert_idle(&d);
+}
+
 /* ---- levels ---- */
 
 static void set_max(int fd, uint64_t bytes)
@@ -634,6 +656,7 @@ int main(void)
 		cmocka_unit_test(test_levels),
 		cmocka_unit_test(test_gone),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_crowd),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -106,8 +106,8 @@ struct kvd_subscribe_opts {
  * correct it: done in their order, on a set of names, they make it what the
  * index is. After LOST and CLEARED it begins again with the list.
  *
- * Return: 0; -EINVAL bad arguments, or called from @fn; -EBUSY too many
- * spaces; -ENOTCONN, -ETIMEDOUT, -ENOMEM.
+ * Return: 0; -EINVAL bad arguments, or called from @fn; -EBUSY more than 64
+ * spaces of a connection, or connections of a space; -ENOTCONN, -ETIMEDOUT, -ENOMEM.
  */
 int kvd_subscribe(struct kvd *k, const struct kvd_subscribe_opts *opts,
 		  kvd_event_fn fn, void *ctx);

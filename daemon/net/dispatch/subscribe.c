@@ -47,7 +47,9 @@ static int want_blocks(struct client *c, const Kvd__SubscribeRequest *m,
 				 &a->next);
 	if (err == -EBUSY)
 		return reply_fail(r, err, "a connection subscribes to %d "
-				  "spaces at most", EVENTS_MAX_SPACES);
+				  "spaces, and to a space %d connections, at "
+				  "most", EVENTS_MAX_SPACES,
+				  EVENTS_MAX_READERS);
 	return err;
 }
 
