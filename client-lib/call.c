@@ -139,19 +139,85 @@ static int frame_receive(struct kvd *k, int flags, struct wire_header *h,
 	return frame_lost(k, -EPROTO, "not a frame of this protocol");
 }
 
+/* ---- events ---- */
+
+/* Is there as much of everything as there are events? */
+static bool blocks_ok(const Kvd__BlocksEvent *b)
+{
+	size_t nr = b->kinds.len, nr_stored = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		nr_stored += b->kinds.data[i] == WIRE_BLOCK_STORED;
+	return b->names.len == nr * NAME_BYTES &&
+	       b->parents.len == nr_stored * NAME_BYTES &&
+	       b->n_depths == nr_stored && b->n_classes == nr_stored &&
+	       (b->extras.len == 0 ||
+		b->extras.len == nr_stored * NAME_BYTES) &&
+	       (nr_stored ? b->n_tokens % nr_stored == 0 : !b->n_tokens);
+}
+
+void call_event_read(const struct Kvd__Event *e, struct event_frame *ret)
+{
+	const Kvd__BlocksEvent *b = e->blocks;
+
+	*ret = (struct event_frame){
+		.space = b->space,
+		.first = b->first,
+		.gone = b->gone,
+		.nr = (uint32_t)b->kinds.len,
+		.kinds = b->kinds.data,
+		.names = b->names.data,
+		.parents = b->parents.data,
+		.extras = b->extras.len ? b->extras.data : NULL,
+		.depths = b->depths,
+		.classes = b->classes,
+		.tokens = b->n_tokens ? b->tokens : NULL,
+		.nr_tokens = b->n_depths ?
+				     (uint32_t)(b->n_tokens / b->n_depths) :
+				     0,
+	};
+}
+
+void call_event_free(struct Kvd__Event *e)
+{
+	kvd__event__free_unpacked(e, NULL);
+}
+
+/* Return: it is kept for later. */
+static bool event_take(struct kvd *k, Kvd__Event *e, size_t bytes)
+{
+	switch (e->kind) {
+	case KVD__EVENT__KIND__RECALL:
+		k->recalled = true;
+		return false;
+	case KVD__EVENT__KIND__ROOM:
+		k->lean_until_ns = 0;
+		return false;
+	case KVD__EVENT__KIND__PRESSURE:
+		if (e->pressure)
+			events_levels(k, e->pressure->pool,
+				      e->pressure->tenant);
+		return false;
+	case KVD__EVENT__KIND__BLOCKS:
+		return e->blocks && blocks_ok(e->blocks) &&
+		       events_keep(k, e, bytes);
+	default: /* of a newer daemon */
+		return false;
+	}
+}
+
 static void event_note(struct kvd *k, const struct wire_header *h)
 {
 	Kvd__Event *e = kvd__event__unpack(NULL, h->length,
 					   k->frame + WIRE_HEADER_BYTES);
 
 	if (!e)
-		return;
-	if (e->kind == KVD__EVENT__KIND__RECALL)
-		k->recalled = true;
-	else if (e->kind == KVD__EVENT__KIND__ROOM)
-		k->lean_until_ns = 0;
-	kvd__event__free_unpacked(e, NULL);
+		events_missed(k);
+	else if (!event_take(k, e, h->length))
+		kvd__event__free_unpacked(e, NULL);
 }
+
+/* ---- replies ---- */
 
 /* The kernel ends a receive that waits longer than this. */
 static int set_timeout(struct kvd *k, uint32_t ms)
@@ -262,15 +328,18 @@ int call_events(struct kvd *k)
 	int fds[WIRE_MAX_FDS];
 	struct wire_header h;
 	unsigned nr_fds;
-	int r;
+	int r = 0;
 
 	if (k->fd < 0)
 		return -ENOTCONN;
-	while (!(r = frame_receive(k, MSG_DONTWAIT, &h, fds, &nr_fds))) {
+	while (!events_full(k)) {
+		r = frame_receive(k, MSG_DONTWAIT, &h, fds, &nr_fds);
+		if (r)
+			break;
 		close_fds(fds, nr_fds);
 		if (h.id || h.type != WIRE_EVENT)
 			return frame_lost(k, -EPROTO, "a reply nobody awaits");
 		event_note(k, &h);
 	}
-	return r == -EAGAIN || r == -EINTR ? 0 : -ENOTCONN;
+	return !r || r == -EAGAIN || r == -EINTR ? 0 : -ENOTCONN;
 }

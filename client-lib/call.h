@@ -50,7 +50,10 @@ int call(struct kvd *k, struct call *c);
 /* Frees the reply, closes what is left of fds. After every call(). */
 void call_end(struct call *c);
 
-/* Reads the events that have come, without waiting. 0 or -ENOTCONN. */
+/*
+ * Reads the events that have come, without waiting, as far as there is room to
+ * keep them until they are delivered. 0 or -ENOTCONN.
+ */
 int call_events(struct kvd *k);
 
 #endif

@@ -118,7 +118,8 @@ static int conn_resume(struct kvd *k, uint64_t old_epoch)
 		if (r)
 			return r;
 	}
-	return hold_resume(k, kept);
+	r = hold_resume(k, kept);
+	return r ? r : events_resume(k);
 }
 
 static int conn_attempt(struct kvd *k)
@@ -189,6 +190,7 @@ void conn_serve(struct kvd *k)
 
 static void conn_free(struct kvd *k)
 {
+	events_fini(k);
 	holds_fini(&k->holds);
 	free(k->socket);
 	free(k->program);
@@ -208,6 +210,7 @@ static int conn_new(const struct kvd_connect_opts *o, struct kvd **ret)
 	k->backoff_ms = CONN_MIN_BACKOFF_MS;
 	k->jitter = (uint32_t)(getpid() * 2654435761u) ^ (uint32_t)clock_ns();
 	LIST_INIT(&k->spaces);
+	events_init(k);
 	k->socket = strdup(o->socket ? o->socket : kvd_default_socket());
 	k->program = strdup(name);
 	if (!k->socket || !k->program) {
@@ -273,6 +276,7 @@ int kvd_process(struct kvd *k)
 	LIST_FOREACH(sp, &k->spaces, link)
 		space_process(sp);
 	hold_flush(k);
+	events_deliver(k);
 	return r || k->fd < 0 ? -ENOTCONN : 0;
 }
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <kvd/kvd.h>
+#include "client-lib/events.h"
 #include "client-lib/hold.h"
 #include "proto/wire.h"
 
@@ -38,6 +39,7 @@ struct kvd {
 	uint64_t lean_until_ns;	/* keep no stock until then; 0: keep one */
 	struct space_list spaces;
 	struct holds holds;
+	struct events events;
 	char device[32];
 	char error[512];
 	char *socket;

@@ -7,6 +7,7 @@
  * looks at one block by MAX_LOOKS.
  */
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -255,6 +256,52 @@ uint32_t index_find_run(const struct index *x, const struct index_run *run,
 		memcpy(pages, c.pages, x->nr_classes * sizeof(*pages));
 	}
 	return best;
+}
+
+/* ---- all blocks ---- */
+
+/* A block is written for less than a microsecond, but a writer may be made
+ * to wait amid that. */
+#define COPY_LOOKS 1000
+
+uint32_t index_touched(const struct index *x)
+{
+	uint32_t nr = atomic_load_explicit(&x->ix->nr_touched,
+					   memory_order_acquire);
+
+	return nr < x->ix->nr_blocks ? nr : x->ix->nr_blocks;
+}
+
+static bool copy_read(const struct index *x, const struct shm_block *b,
+		      void *ctx)
+{
+	static const struct name none;
+	struct index_copy *c = ctx;
+
+	c->name = b->name;
+	if (name_equal(&c->name, &none))
+		return false;
+	c->parent = b->parent;
+	c->extra = b->extra;
+	c->depth = b->depth;
+	c->classes = 0;
+	for (uint32_t i = 0; i < x->nr_classes; i++)
+		if (atomic_load_explicit(&b->page[i], memory_order_relaxed))
+			c->classes |= 1u << i;
+	memcpy(c->tokens, b->tokens, 4ULL * x->page_tokens);
+	return c->classes;
+}
+
+bool index_copy(const struct index *x, uint32_t nr, struct index_copy *copy)
+{
+	enum look look = LOOK_RACE;
+
+	for (int i = 0; i < COPY_LOOKS && look == LOOK_RACE; i++) {
+		if (i >= MAX_LOOKS)
+			sched_yield();
+		look = block_read(x, nr, copy_read, copy);
+	}
+	return look == LOOK_FOUND;
 }
 
 uint64_t index_used(const struct index *x)

@@ -68,6 +68,21 @@ struct index_run {
 uint32_t index_find_run(const struct index *x, const struct index_run *run,
 			handle_t *pages);
 
+struct index_copy {		/* of a block, or what it is copied to */
+	struct name name;
+	struct name parent;
+	struct name extra;
+	uint32_t depth;
+	uint32_t classes;	/* bit c: it has a page of class c */
+	uint32_t tokens[];	/* page_tokens of them */
+};
+
+/* Numbers up to which there may be blocks; 0 also where a daemon is older. */
+uint32_t index_touched(const struct index *x);
+
+/* Copies block number @nr. Return: is there one? */
+bool index_copy(const struct index *x, uint32_t nr, struct index_copy *copy);
+
 /* Blocks now in the index. */
 uint64_t index_used(const struct index *x);
 

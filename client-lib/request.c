@@ -437,3 +437,28 @@ int request_ping(struct kvd *k)
 	return request_plain(k, WIRE_PING, &m.base,
 			     &kvd__ping_reply__descriptor);
 }
+
+int request_subscribe(struct kvd *k, uint32_t space, uint32_t mask,
+		      struct subscribe_grant *ret)
+{
+	Kvd__SubscribeRequest m = KVD__SUBSCRIBE_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_SUBSCRIBE,
+		.request = &m.base,
+		.want = &kvd__subscribe_reply__descriptor,
+	};
+	const Kvd__SubscribeReply *reply;
+	int r;
+
+	m.space = space;
+	m.mask = mask;
+	r = call(k, &c);
+	if (!r) {
+		reply = (const Kvd__SubscribeReply *)c.reply;
+		ret->pool = reply->pool;
+		ret->tenant = reply->tenant;
+		ret->next = reply->next;
+	}
+	call_end(&c);
+	return r;
+}

@@ -77,6 +77,15 @@ int request_publish(struct kvd_space *sp, struct publish *p);
 /* One hold each of at most WIRE_MAX_PAGES. */
 int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 		  bool *granted);
+
+struct subscribe_grant {
+	uint32_t pool, tenant;	/* enum wire_level */
+	uint64_t next;		/* number of the first event that will come */
+};
+
+/* @mask of enum wire_subscribe; @space 0: of none. */
+int request_subscribe(struct kvd *k, uint32_t space, uint32_t mask,
+		      struct subscribe_grant *ret);
 int request_bye(struct kvd *k);
 int request_ping(struct kvd *k);
 

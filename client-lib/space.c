@@ -262,6 +262,7 @@ void kvd_space_close(struct kvd_space *sp)
 	if (!sp)
 		return;
 	k = sp->k;
+	events_forget(sp);
 	while (!LIST_EMPTY(&sp->batches))
 		kvd_batch_free(LIST_FIRST(&sp->batches));
 	while (!LIST_EMPTY(&sp->seqs))

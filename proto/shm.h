@@ -81,7 +81,7 @@ struct shm_index {
 	uint64_t bytes;		/* of the whole memfd */
 	_Atomic uint64_t nr_used; /* blocks now in the index */
 	_Atomic uint32_t child;	/* newest block that has no parent */
-	uint32_t reserved;
+	_Atomic uint32_t nr_touched; /* blocks beyond were never used */
 };
 
 struct shm_block {

@@ -42,7 +42,26 @@ enum wire_type {
 	WIRE_RECLAIM = 20,
 	WIRE_DROP = 21,
 	WIRE_INDEX = 22,
+	WIRE_SUBSCRIBE = 26,
 	WIRE_NR_TYPES
+};
+
+/* What SubscribeRequest.mask is made of. */
+enum wire_subscribe {
+	WIRE_SUBSCRIBE_PRESSURE = 1, /* of no space */
+	WIRE_SUBSCRIBE_BLOCKS = 2,   /* of one */
+	WIRE_SUBSCRIBE_TOKENS = 4    /* and their token ids */
+};
+
+enum wire_level {
+	WIRE_LEVEL_NONE = 0,
+	WIRE_LEVEL_LOW = 1,
+	WIRE_LEVEL_CRITICAL = 2
+};
+
+enum wire_block_kind {
+	WIRE_BLOCK_STORED = 0,
+	WIRE_BLOCK_REMOVED = 1
 };
 
 enum wire_segment_kind {

@@ -144,7 +144,9 @@ static uint32_t index_take_number(struct index *ix)
 		return nr;
 	}
 	assert(ix->nr_touched < ix->shm->nr_blocks);
-	return ++ix->nr_touched;
+	atomic_store_explicit(&ix->shm->nr_touched, ++ix->nr_touched,
+			      memory_order_release);
+	return ix->nr_touched;
 }
 
 /* ---- parents and children ---- */

@@ -41,6 +41,24 @@ enum page_state {
 	PAGE_NR_STATES
 };
 
+enum mem_change_kind {
+	MEM_BLOCK_STORED = 0,	/* it has come into the index; or it was there,
+				 * and has pages of other classes now */
+	MEM_BLOCK_REMOVED,	/* none of its pages is there any more */
+	MEM_SPACE_GONE		/* the space is; nobody watches it now */
+};
+
+struct mem_change {
+	enum mem_change_kind kind;
+	const struct name *name;
+	/* STORED alone: */
+	const struct name *parent;
+	const struct name *extra;
+	const uint32_t *tokens;	/* page_tokens of them */
+	uint32_t depth;
+	uint32_t classes;	/* bit i: it has a page of class i */
+};
+
 struct mem_ops {
 	/*
 	 * Room was made, or will not come: retry allocations that were
@@ -56,6 +74,12 @@ struct mem_ops {
 	void (*drop_fd)(void *ctx, const char *name);
 	/* Ask @client for its free stock; must not call mem/. May be NULL. */
 	void (*recall)(void *ctx, struct mem_client *client);
+	/*
+	 * What has become of a space that @watch was set for. Called amid
+	 * changes, pages by the hundred: it must not call mem/, nor wait. May
+	 * be NULL where no space is watched.
+	 */
+	void (*changed)(void *ctx, void *watch, const struct mem_change *what);
 };
 
 struct mem_config {
@@ -263,6 +287,14 @@ const struct mem_class *mem_space_class(const struct mem_space *s, uint32_t i);
 /* Descriptors to dup and send, O_RDONLY; owned by the space. */
 int mem_space_index_fd(const struct mem_space *s);
 int mem_space_stats_fd(const struct mem_space *s);
+/*
+ * Who is told what becomes of its blocks, by mem_ops.changed; NULL: nobody.
+ * Told in the order in which it happens: who begins with what the index has
+ * now, and does all that is told, has what it will have.
+ */
+void mem_space_watch(struct mem_space *s, void *watch);
+void *mem_space_watcher(const struct mem_space *s);
+uint64_t mem_space_serial(const struct mem_space *s);
 /* Adds to the space's hit and miss counters. */
 void mem_space_count(struct mem_space *s, uint64_t hit_tokens,
 		     uint64_t miss_tokens, uint64_t nonfinite);

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include "daemon/mem/hold.h"
 #include "daemon/mem/segment.h"
+#include "daemon/mem/watch.h"
 
 /* ---- who it is ---- */
 
@@ -319,6 +320,20 @@ static void page_let_go(struct page *p)
 	m->nr_free++;
 }
 
+/* @block has no page of @class any more. */
+static void page_unindex(struct mem_space *s, uint32_t block, uint32_t class)
+{
+	struct name name;
+
+	if (!s->watch) {
+		page_index(s, block, class, 0);
+		return;
+	}
+	name = index_block(&s->index, block)->name;
+	page_index(s, block, class, 0);
+	watch_taken(s, block, &name);
+}
+
 void page_free(struct page *p)
 {
 	struct mem_space *s = p->space;
@@ -332,7 +347,7 @@ void page_free(struct page *p)
 	page_write(p, PAGE_FREE, NULL);
 	page_let_go(p);
 	if (block)
-		page_index(s, block, p->class, 0);
+		page_unindex(s, block, p->class);
 	s->m->freed = true;
 }
 

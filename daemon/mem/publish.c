@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/watch.h"
 
 /* The block's page of @class, checked; NULL with *err 0: absent. */
 static struct page *publish_page(const struct mem_client *c,
@@ -121,6 +122,7 @@ static int publish_named(struct mem_client *c, struct mem_space *s,
 {
 	struct prefix prefix = publish_prefix(s, b);
 	uint32_t block = index_find(&s->index, &prefix.name);
+	uint32_t had = s->watch && block ? watch_classes(s, block) : 0;
 
 	if (block ? !index_same(&s->index, block, &prefix) :
 		    index_is_crowded(&s->index, &prefix.name))
@@ -135,6 +137,8 @@ static int publish_named(struct mem_client *c, struct mem_space *s,
 		if (pages[i])
 			pages[i] = publish_one(c, pages[i], &prefix, block,
 					       b->depth);
+	if (s->watch && block)
+		watch_given(s, block, had);
 	return 0;
 }
 

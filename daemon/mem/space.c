@@ -13,6 +13,7 @@
 #include "daemon/mem/hold.h"
 #include "daemon/mem/reclaim.h"
 #include "daemon/mem/segment.h"
+#include "daemon/mem/watch.h"
 #include "daemon/util/memfd.h"
 #include "kernels/page.h"
 
@@ -118,6 +119,8 @@ void space_free(struct mem_space *s)
 	}
 	s->m->spaces[s->id - 1] = NULL;
 	s->tenant->nr_spaces--;
+	if (s->watch)
+		watch_gone(s);
 	free(s);
 }
 
@@ -349,6 +352,11 @@ uint64_t mem_space_fingerprint(const struct mem_space *s)
 const uint8_t *mem_space_name_key(const struct mem_space *s)
 {
 	return s->tenant->key;
+}
+
+uint64_t mem_space_serial(const struct mem_space *s)
+{
+	return s->serial;
 }
 
 const struct mem_class *mem_space_class(const struct mem_space *s, uint32_t i)

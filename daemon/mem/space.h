@@ -33,6 +33,7 @@ struct mem_space {
 	int stats_fd;			/* read-only, for clients */
 	struct tally tally;		/* FREE is always 0 */
 	uint64_t class_pages[MEM_MAX_CLASSES][PAGE_NR_STATES];
+	void *watch;			/* told of blocks, see watch.h; or NULL */
 };
 
 /* From record @nr of an adopted table. Return: 0, -EINVAL, or -errno. */

@@ -44,6 +44,7 @@ void client_release(struct client *c, enum mem_end end)
 
 	waiters_cancel(c);
 	throttle_cancel(c);
+	events_forget(c);
 	client_spaces_free(c);
 	mem_client_free(c->mem, end);
 	c->mem = NULL;
@@ -76,6 +77,11 @@ static void client_on_gone(struct conn *conn, bool hung_up)
 						   MEM_END_UNKNOWN);
 }
 
+static void client_on_writable(struct conn *conn)
+{
+	events_writable((struct client *)conn);
+}
+
 static void client_on_closed(struct conn *conn)
 {
 	free((struct client *)conn);
@@ -84,6 +90,7 @@ static void client_on_closed(struct conn *conn)
 static const struct conn_ops client_conn_ops = {
 	.frame = client_on_frame,
 	.gone = client_on_gone,
+	.writable = client_on_writable,
 	.closed = client_on_closed,
 };
 
@@ -141,6 +148,7 @@ void client_on_accept(void *ctx, int fd)
 	LIST_INIT(&c->spaces);
 	LIST_INIT(&c->waiters);
 	LIST_INIT(&c->throttled);
+	LIST_INIT(&c->events.subscriptions);
 	TAILQ_INSERT_TAIL(&s->greeting, c, link);
 	s->nr_clients++;
 	s->nr_refused += c->refused != 0;
@@ -175,6 +183,7 @@ void clients_abandon(struct server *s)
 			client_unlink(c);
 			waiters_cancel(c);
 			throttle_cancel(c);
+			events_forget(c);
 			client_spaces_free(c);
 			conn_close(&c->conn);
 		}

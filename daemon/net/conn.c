@@ -74,8 +74,11 @@ static void conn_on_poll(uv_poll_t *poll, int status, int events);
 /* While it does not read, it is not read from either. */
 static void conn_listen(struct conn *c)
 {
-	uv_poll_start(&c->poll, c->nr_queued > 0 ? UV_WRITABLE : UV_READABLE,
-		      conn_on_poll);
+	int events = c->nr_queued > 0 ? UV_WRITABLE : UV_READABLE;
+
+	if (c->wants)
+		events |= UV_WRITABLE;
+	uv_poll_start(&c->poll, events, conn_on_poll);
 }
 
 /*
@@ -129,6 +132,24 @@ void conn_send(struct conn *c, const uint8_t *buf, size_t size, const int *fds,
 	conn_sent(c, r);
 out:
 	close_fds(fds, nr_fds);
+}
+
+int conn_try(struct conn *c, const uint8_t *buf, size_t size)
+{
+	int r = c->nr_queued > 0 ? -EAGAIN : 0;
+
+	assert(size <= WIRE_MAX_FRAME);
+	if (c->dropped)
+		return -EPIPE;
+	if (r == 0)
+		r = send_frame(c->fd, buf, size, NULL, 0);
+	if (r == -EAGAIN && !c->wants) {
+		c->wants = true;
+		conn_listen(c);
+	}
+	if (r < 0 && r != -EAGAIN)
+		conn_sent(c, r);
+	return r;
 }
 
 static void conn_flush(struct conn *c)
@@ -229,6 +250,11 @@ static void conn_on_poll(uv_poll_t *poll, int status, int events)
 	}
 	if (events & UV_WRITABLE)
 		conn_flush(c);
+	if (events & UV_WRITABLE && c->wants && c->nr_queued == 0) {
+		c->wants = false;
+		conn_listen(c);
+		c->ops->writable(c);
+	}
 	if (events & UV_READABLE)
 		conn_receive(c);
 }
@@ -245,6 +271,7 @@ int conn_init(struct conn *c, uv_loop_t *loop, int fd, struct conn_io *io,
 	c->io = io;
 	c->nr_queued = 0;
 	c->queued_bytes = 0;
+	c->wants = false;
 	c->dropped = false;
 	TAILQ_INIT(&c->queue);
 	r = uv_poll_init(loop, &c->poll, fd);

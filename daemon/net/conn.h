@@ -6,10 +6,11 @@
  * so that busy clients take turns. Replies are sent at once; what the socket
  * does not take waits in a queue, and until that is empty nothing more is
  * received. So the queue holds, with its descriptors, what one request may
- * answer, and events and late answers besides; it is bounded in number and
- * bytes, and a peer that lets it fill is dropped. One to whom a frame cannot
- * be sent (the system is out of memory or descriptors in flight) is dropped
- * too: it would wait for ever.
+ * answer, and recalls and late answers besides; it is bounded in number and
+ * bytes, and a peer that lets it fill is dropped. Events that it has
+ * subscribed to are never in it: conn_try(). One to whom a frame cannot be sent
+ * (the system is out of memory or descriptors in flight) is dropped too: it
+ * would wait for ever.
  *
  * A connection ends in exactly one way: its poll callback finds the socket
  * hung up. conn_drop() therefore only shuts the socket down and may be called
@@ -46,6 +47,8 @@ struct conn_ops {
 	/* No more frames. @hung_up: every descriptor of the peer's end is
 	 * closed; false when it was we who ended it. */
 	void (*gone)(struct conn *c, bool hung_up);
+	/* What conn_try() could not send may be tried again. */
+	void (*writable)(struct conn *c);
 	/* The loop has let go of it: its memory may be freed. */
 	void (*closed)(struct conn *c);
 };
@@ -68,6 +71,7 @@ struct conn {
 	TAILQ_HEAD(conn_queue, conn_msg) queue;
 	unsigned nr_queued;
 	size_t queued_bytes;
+	bool wants;		/* writable() is to be called */
 	bool dropped;
 };
 
@@ -87,6 +91,20 @@ int conn_init(struct conn *c, uv_loop_t *loop, int fd, struct conn_io *io,
  */
 void conn_send(struct conn *c, const uint8_t *buf, size_t size, const int *fds,
 	       unsigned nr_fds);
+
+/**
+ * conn_try() - send a frame at once, or not at all
+ *
+ * Never before what is queued. Return: 0; -EAGAIN: not now, writable() will
+ * say when; another negative errno: the peer is gone.
+ */
+int conn_try(struct conn *c, const uint8_t *buf, size_t size);
+
+/* Is it no use to conn_try() before writable() is called, or ever? */
+static inline bool conn_is_full(const struct conn *c)
+{
+	return c->wants || c->dropped;
+}
 
 /* Ends the connection from our side; gone() is called from the loop. */
 void conn_drop(struct conn *c);

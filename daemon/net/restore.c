@@ -49,6 +49,7 @@ static const struct mem_ops restore_mem_ops = {
 	.keep_fd = on_keep_fd,
 	.drop_fd = on_drop_fd,
 	.recall = on_recall,
+	.changed = events_on_change,
 };
 
 /* ---- the pool ---- */

@@ -86,6 +86,7 @@ static void on_tick(uv_timer_t *timer)
 	clients_expire(s);
 	procs_tick(&s->procs);
 	mem_tick(s->mem);
+	events_tick(s);
 	listener_tick(&s->listener);
 	update_status(s);
 	if (!s->stuck)
@@ -204,6 +205,7 @@ static int init_loop(struct server *s)
 		uv_signal_start(&s->signals[i], on_signal, signums[i]);
 	}
 	waiters_init(s);
+	events_init(s);
 	return 0;
 }
 

@@ -12,6 +12,7 @@
 #include "daemon/mem/mem.h"
 #include "daemon/net/arena.h"
 #include "daemon/net/conn.h"
+#include "daemon/net/events.h"
 #include "daemon/net/limits.h"
 #include "daemon/net/listen.h"
 #include "daemon/net/peer.h"
@@ -60,6 +61,7 @@ struct client {
 	unsigned nr_waiting;
 	LIST_HEAD(, throttled) throttled; /* answers held back */
 	unsigned nr_throttled;
+	struct listener_state events;	/* that it has subscribed to */
 	uint64_t since_ms;	/* uv_now() when it connected */
 	uint64_t nr_requests;
 	char program[CLIENT_PROGRAM_BYTES];
@@ -82,6 +84,7 @@ struct server {
 	struct tenants tenants;
 	struct waiters waiters;
 	struct pressure pressure;	/* of all tenants */
+	struct events events;
 	struct limits_queue limits_queue; /* being written, in order */
 	unsigned limits_nr_queued;
 	struct client_list clients;	/* READY and BYE, by id */

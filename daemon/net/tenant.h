@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 #include <sys/types.h>
+#include "daemon/net/level.h"
 #include "daemon/net/pressure.h"
 #include "proto/name.h"
 
@@ -59,6 +60,7 @@ struct tenant {
 	uint64_t nr_throttled;	/* answers held back, see throttle.h */
 	uint64_t throttled_ms;	/* for how long, together */
 	struct pressure pressure; /* of both: requests and answers */
+	struct level level;	/* made of it, see events.c */
 	TAILQ_ENTRY(tenant) link;
 };
 

@@ -94,6 +94,9 @@ static void waiter_on_timer(uv_timer_t *timer)
 
 	reply_init(&r, &s->arena);
 	r.need_bytes = w->need_bytes;
+	/* Or room has not come in time, perhaps to one before it: its tenant
+	 * is short of it in any case. */
+	events_short(w->client, w->err == -EAGAIN ? -EDQUOT : w->err);
 	waiter_reply(w, w->err, &r);
 	waiters_retry(s);
 }
@@ -155,6 +158,7 @@ static bool waiter_try(struct server *s, struct waiter *w)
 	if (waiter_may_wait(err)) {
 		w->err = err;
 		w->need_bytes = r.need_bytes;
+		events_short(w->client, err);
 		return false;
 	}
 	if (err == 0)

@@ -22,6 +22,7 @@ export PKG_CONFIG_PATH=$lib/pkgconfig LD_LIBRARY_PATH=$lib
 pc="pkg-config --define-variable=prefix=$tmp/usr"
 
 diff <(cd "$tmp/usr/include" && find . -type f | sort) - <<end
+./kvd/events.h
 ./kvd/geometry.h
 ./kvd/kvd.h
 ./kvd/profile.h
@@ -42,6 +43,7 @@ done
 cat >"$tmp/program.c" <<'end'
 #include <stdio.h>
 #include <kvd/kvd.h>
+#include <kvd/events.h>
 #include <kvd/profile.h>
 int main(void)
 {

@@ -56,11 +56,19 @@ static void fx_recall(void *ctx, struct mem_client *client)
 	f->recalled = client;
 }
 
+static void fx_changed(void *ctx, void *watch, const struct mem_change *what)
+{
+	struct fx *f = ctx;
+
+	f->changed(f, watch, what);
+}
+
 static const struct mem_ops fx_ops = {
 	.room = fx_room,
 	.keep_fd = fx_keep,
 	.drop_fd = fx_drop,
 	.recall = fx_recall,
+	.changed = fx_changed,
 };
 
 static void fx_wake(void *ctx)

@@ -38,6 +38,8 @@ struct fx {
 	int rooms;		/* calls of ops.room */
 	int recalls;
 	struct mem_client *recalled; /* the last */
+	/* Told of watched spaces, when it is set. */
+	void (*changed)(void *ctx, void *watch, const struct mem_change *what);
 	char note[200];
 };
 

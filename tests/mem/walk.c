@@ -3,10 +3,11 @@
  * walk.c - random operations of several processes, everything verified.
  *
  * Each fake process knows what it holds; what the pool says of it must agree.
- * In the last space groups have two classes, and blocks exact copies.
+ * In the last space groups have two classes, and blocks exact copies. Every
+ * space has a shadow, made of what is told of it.
  * KVD_SEED repeats a run, KVD_STEPS makes it longer.
  */
-#include "tests/mem/fixture.h"
+#include "tests/mem/shadow.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -66,6 +67,39 @@ static uint32_t below(uint32_t n)
 static bool one_in(uint32_t n)
 {
 	return below(n) == 0;
+}
+
+/* ---- shadows ---- */
+
+static struct shadow *shadows[TENANTS * SPACES];
+static uint64_t told;
+
+/* Every space is as it was told to be, or is watched from here on. */
+static void shadows_check(void)
+{
+	struct mem_space *s = NULL;
+	uint32_t i = 0;
+
+	for (; (s = mem_space_next(f.m, s)); i++) {
+		assert_true(i < TENANTS * SPACES);
+		if (!shadows[i])
+			shadows[i] = shadow_new(s);
+		assert_ptr_equal(shadows[i]->space, s);
+		shadow_check(shadows[i]);
+	}
+}
+
+/* With the pool itself each space goes; nothing can be told before. */
+static void shadows_end(bool gone)
+{
+	for (uint32_t i = 0; i < TENANTS * SPACES; i++) {
+		if (!shadows[i])
+			continue;
+		assert_int_equal(shadows[i]->gone, gone);
+		told += shadows[i]->nr_stored + shadows[i]->nr_removed;
+		shadow_free(shadows[i]);
+		shadows[i] = NULL;
+	}
 }
 
 /* ---- processes ---- */
@@ -387,6 +421,7 @@ static void op_restart(void)
 {
 	count();
 	fx_restart(&f);
+	shadows_end(true);
 	for (int i = 0; i < PROCS; i++) {
 		struct proc *p = &procs[i];
 
@@ -402,6 +437,7 @@ static void op_restart(void)
 			op_alloc(p);
 	}
 	fx_verify(&f);
+	shadows_check();
 	mem_grace_end(f.m, nobody_lives);
 }
 
@@ -461,6 +497,7 @@ static void test_walk(void **state)
 	printf("KVD_SEED=%llu KVD_STEPS=%lu\n", (unsigned long long)rng, nr);
 	fflush(stdout);
 	fx_init(&f, 22 * MIB, 4 * MIB);
+	f.changed = shadow_change;
 	for (int i = 0; i < PROCS; i++)
 		proc_start(&procs[i]);
 	for (unsigned long i = 0; i < nr; i++) {
@@ -468,6 +505,7 @@ static void test_walk(void **state)
 		if (i % 16)
 			continue;
 		fx_verify(&f);
+		shadows_check();
 		proc_check(&procs[below(PROCS)]);
 	}
 	for (int i = 0; i < PROCS; i++)
@@ -475,13 +513,17 @@ static void test_walk(void **state)
 	while (nr_zombies)
 		op_reap();
 	dev_drain(f.dev);
+	shadows_check();
+	shadows_end(false);
 	mem_stat(f.m, &st);
 	count();
 	printf("%llu published, %llu deduplicated, %llu evicted, %llu times "
-	       "beside an exact copy\n",
+	       "beside an exact copy, %llu times told\n",
 	       (unsigned long long)published,
 	       (unsigned long long)deduplicated,
-	       (unsigned long long)evicted, (unsigned long long)copies);
+	       (unsigned long long)evicted, (unsigned long long)copies,
+	       (unsigned long long)told);
+	assert_true(told > 1000 || nr < 12000);
 	assert_true(copies > 0 || nr < 12000);
 	assert_int_equal(st.pages.of[PAGE_OPEN] + st.pages.of[PAGE_SEALED] +
 				 st.pages.of[PAGE_QUARANTINED], 0);

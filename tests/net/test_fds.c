@@ -75,7 +75,7 @@ static void test_extra(void **state)
 	assert_int_equal(raw_ping(fd), 0);
 	before = nr_open();
 	for (type = WIRE_OPEN_SPACE; type < WIRE_NR_TYPES; type++) {
-		if (type == WIRE_EVENT)
+		if (type == WIRE_EVENT || wire_type_name(type)[0] == '?')
 			continue;
 		assert_int_equal(send_with_fds(fd, type, 2, "", 0, fds,
 					       type == WIRE_PING ? 253 : 1),

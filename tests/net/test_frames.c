@@ -145,7 +145,7 @@ static void test_no_hello(void **state)
 	int fd;
 
 	for (type = WIRE_OPEN_SPACE; type < WIRE_NR_TYPES; type++) {
-		if (type == WIRE_EVENT)
+		if (type == WIRE_EVENT || wire_type_name(type)[0] == '?')
 			continue;
 		fd = raw_connect(d.socket);
 		assert_int_equal(raw_send(fd, type, 1, NULL, 0), 0);

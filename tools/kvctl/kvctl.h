@@ -40,6 +40,7 @@ extern const struct command command_tenant;
 extern const struct command command_reclaim;
 extern const struct command command_drop;
 extern const struct command command_index;
+extern const struct command command_events;
 extern const struct command command_plan;
 
 /* Connects to the daemon. Return: 0, or the exit status after a line on

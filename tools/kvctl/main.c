@@ -25,6 +25,7 @@ static const struct command *const commands[] = {
 	&command_reclaim,
 	&command_drop,
 	&command_index,
+	&command_events,
 	&command_plan,
 };
 

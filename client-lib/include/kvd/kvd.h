@@ -143,7 +143,8 @@ void kvd_close(struct kvd *k);
 int kvd_fd(const struct kvd *k);
 
 /**
- * kvd_process() - serve events, finished device work and reconnection
+ * kvd_process() - serve events (kvd/events.h), finished device work and
+ * reconnection
  *
  * Does not wait, but for the handshake with a daemon that has come back: at
  * most 100 ms. Return: 0 or -ENOTCONN.

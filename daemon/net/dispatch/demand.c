@@ -85,8 +85,8 @@ int do_reclaim(struct client *c, const struct request *req, struct reply *r)
 /* ---- spaces ---- */
 
 /* One that @c may not see is none to it. */
-static struct mem_space *find_space(const struct client *c, uint32_t id,
-				    struct reply *r)
+struct mem_space *find_space(const struct client *c, uint32_t id,
+			     struct reply *r)
 {
 	struct mem_space *s = mem_space_find(c->server->mem, id);
 	struct mem_space_stat st;

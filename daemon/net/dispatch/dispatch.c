@@ -46,6 +46,8 @@ static const struct request_row rows[WIRE_NR_TYPES] = {
 	[WIRE_RECLAIM] = { &kvd__reclaim_request__descriptor, do_reclaim },
 	[WIRE_DROP] = { &kvd__drop_request__descriptor, do_drop },
 	[WIRE_INDEX] = { &kvd__index_request__descriptor, do_index },
+	[WIRE_SUBSCRIBE] = { &kvd__subscribe_request__descriptor,
+			     do_subscribe },
 };
 
 const struct request_row *request_row(unsigned type)

@@ -15,6 +15,7 @@
 #include "proto/wire.h"
 
 struct arena;
+struct block_batch;
 struct client;
 struct server;
 
@@ -72,6 +73,18 @@ void dispatch_frame(struct client *c, const struct conn_frame *f);
 
 /* Asks @c for its free stock. May be called while a request is handled. */
 void dispatch_recall(struct client *c);
+
+/**
+ * dispatch_pack_blocks() - a frame of events of blocks
+ * @tx:		room for WIRE_MAX_FRAME
+ * @ret_nr:	events in it
+ * Return: bytes of the frame.
+ */
+size_t dispatch_pack_blocks(const struct block_batch *b, uint8_t *tx,
+			    uint32_t *ret_nr);
+
+/* The same of levels, enum level_value. */
+size_t dispatch_pack_levels(unsigned pool, unsigned tenant, uint8_t *tx);
 
 void reply_init(struct reply *r, struct arena *a);
 

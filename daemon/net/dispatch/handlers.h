@@ -10,6 +10,7 @@
 struct alloc_args;
 struct arena;
 struct mem_counts;
+struct mem_space;
 
 /* session.c */
 int do_hello(struct client *c, const struct request *req, struct reply *r);
@@ -49,6 +50,15 @@ int do_tenant_set(struct client *c, const struct request *req,
 int do_reclaim(struct client *c, const struct request *req, struct reply *r);
 int do_drop(struct client *c, const struct request *req, struct reply *r);
 int do_index(struct client *c, const struct request *req, struct reply *r);
+
+/* subscribe.c */
+int do_subscribe(struct client *c, const struct request *req,
+		 struct reply *r);
+
+/* Space @id, if there is one and @c may see it; else NULL with @r saying that
+ * there is none. (demand.c) */
+struct mem_space *find_space(const struct client *c, uint32_t id,
+			     struct reply *r);
 
 /* May @c see what is @tenant's? (stats.c) */
 bool may_see(const struct client *c, const char *tenant);

@@ -112,6 +112,7 @@ static int alloc_later(struct client *c, const struct alloc_args *args,
 	struct server *s = c->server;
 	int err;
 
+	events_short(c, why);
 	if (wait_ms == 0)
 		return why;
 	if (wait_ms > s->cfg.max_wait_ms)
