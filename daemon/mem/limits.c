@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/pin.h"
 #include "daemon/mem/reclaim.h"
 
 /* ---- by name ---- */
@@ -123,11 +124,12 @@ static uint64_t limits_target(const struct tenant *t)
 
 bool limits_step(struct mem *m)
 {
-	uint32_t budget = LIMITS_STEP_PAGES;
-	bool more = false;
+	uint32_t budget = LIMITS_STEP_PAGES, blocks = PIN_STEP_BLOCKS;
+	bool more;
 
 	if (!m->trimming || m->in_grace)
 		return false;
+	more = pins_trim(m, &blocks);
 	list_for_each(pos, &m->tenants) {
 		struct tenant *t = list_entry(pos, struct tenant, link);
 
@@ -277,6 +279,9 @@ void mem_tenant_stat(const struct mem *m, const char *name,
 	if (!t)
 		return;
 	ret->charged = t->charged;
+	ret->pinned = t->pinned_bytes;
+	ret->pin_max = pins_max(t);
+	ret->nr_pins = t->nr_pins;
 	list_for_each(pos, &t->clients)
 		ret->clients++;
 	ret->pages = tally_counts(t->tally.pages);

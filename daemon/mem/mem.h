@@ -346,6 +346,77 @@ int mem_publish(struct mem_client *c, struct mem_space *s,
 int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 	      uint32_t holds);
 
+/* ---- pins ---- */
+
+#define MEM_MAX_PINS 1024u	/* of a tenant */
+
+struct mem_pin;
+
+struct mem_pin_stat {
+	uint32_t space;
+	uint32_t block;		/* where it ends */
+	uint32_t root;		/* the first block of its prefix */
+	const char *tenant;
+	uint32_t blocks;
+	uint64_t tokens;
+	uint64_t pages;		/* covered, those of other pins too */
+	uint64_t bytes;
+	uint64_t new_bytes;	/* of those not pinned yet */
+	uint64_t left_ms;
+};
+
+/* What a tenant may pin of its max, or of the pool: 25 % at first. All of
+ * them together half the pool, or that part if it is more. */
+void mem_pin_percent(struct mem *m, uint32_t percent);
+
+/* The block named @name, or 0. */
+uint32_t mem_pin_find(const struct mem_space *s, const struct name *name);
+
+/* From block @from (0: the beginning) along @tokens, in whole blocks, as far
+ * as the index has them. Return: the last; @from: none; 0 no such block. */
+uint32_t mem_pin_follow(const struct mem_space *s, uint32_t from,
+			const struct name *extra, const uint32_t *tokens,
+			uint32_t nr);
+
+/**
+ * mem_pin_look() - what a pin would cover that ends at @block
+ * Return: 0; -ENOENT no such block, or its beginning is not in the index;
+ * -E2BIG more blocks than one pin may cover.
+ */
+int mem_pin_look(const struct mem_space *s, uint32_t block,
+		 struct mem_pin_stat *ret);
+
+/**
+ * mem_pin() - the pages up to @block stay, for @ttl_ms from @now_ms on
+ *
+ * Exact copies (page.h) do not, but for the last block's. Its pages are charged
+ * to the tenant as before. A pin that is there already ends later, not sooner,
+ * and covers what has come since. Return: as mem_pin_look(), and -EINVAL no
+ * such time; -EDQUOT the tenant's limit, or all tenants', or there are too
+ * many pins, with @ret filled but for left_ms; -ENOMEM. Nothing has changed
+ * then.
+ */
+int mem_pin(struct mem_space *s, uint32_t block, uint64_t now_ms,
+	    uint64_t ttl_ms, struct mem_pin_stat *ret);
+
+/*
+ * Ends the pin at @block, whoever made it. Large ones are let go of in steps,
+ * by mem_trim() too. May call ops.room. Return: 0, -ENOENT.
+ */
+int mem_unpin(struct mem_space *s, uint32_t block);
+
+/*
+ * About once a second: ends those whose time is over, a bounded step. Return:
+ * there is more; mem_trim() goes on. May call ops.room.
+ */
+bool mem_pin_tick(struct mem *m, uint64_t now_ms);
+
+/* Walks a tenant's, those pinned longest ago first; NULL starts and ends. */
+const struct mem_pin *mem_pin_next(const struct mem *m, const char *tenant,
+				   const struct mem_pin *prev);
+void mem_pin_stat(const struct mem_pin *pin, uint64_t now_ms,
+		  struct mem_pin_stat *ret);
+
 /* ---- a step at a time ---- */
 
 /*
@@ -356,6 +427,7 @@ int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 struct mem_given {
 	uint64_t bytes;		/* of pages given up */
 	uint64_t pages;
+	uint32_t pins;		/* ended */
 };
 
 /**
@@ -380,8 +452,8 @@ struct mem_cursor {		/* all 0: the beginning */
 struct mem_space *mem_space_find(const struct mem *m, uint32_t id);
 
 /**
- * mem_drop() - give up all that a space has cached
- * Blocks that come meanwhile may stay. May call ops.room. Return: 0; -ENOENT
+ * mem_drop() - give up all that a space has cached, or pinned
+ * Its pins end. Blocks and pins that come meanwhile may stay. May call ops.room. Return: 0; -ENOENT
  * @at is of another space; -EAGAIN in the grace time.
  */
 int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret);
@@ -451,6 +523,9 @@ struct mem_space_stat {
 struct mem_tenant_stat {
 	struct mem_limits limits;
 	uint64_t charged;
+	uint64_t pinned;	/* of these, pinned; held or not */
+	uint64_t pin_max;
+	uint32_t nr_pins;
 	uint32_t clients;
 	struct mem_counts pages;
 	struct mem_counts bytes;

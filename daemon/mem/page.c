@@ -342,6 +342,7 @@ void page_forget(struct page *p)
 	if (p->state == PAGE_CACHED)
 		page_unlist_cached(p, false);
 	p->holds = 0;
+	p->pinned = false;
 	page_let_go(p);
 }
 

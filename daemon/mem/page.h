@@ -39,6 +39,7 @@ struct page {
 	uint8_t state;
 	uint8_t class;		/* of its space */
 	bool copy;		/* CACHED: it is listed as one */
+	bool pinned;		/* one of the holds is its pins': pin.h */
 	uint8_t uses;		/* since it was named, at most 255 */
 	uint8_t queue, freq;	/* of policy_s3fifo.c */
 };

@@ -14,6 +14,7 @@
 #include <string.h>
 #include "daemon/mem/hold.h"
 #include "daemon/mem/limits.h"
+#include "daemon/mem/pin.h"
 #include "daemon/mem/segment.h"
 
 struct verify {
@@ -122,7 +123,7 @@ static int verify_page(struct verify *v, const struct page *p, uint32_t nr)
 
 	if (r < 0 || p->state == PAGE_FREE)
 		return r;
-	if (p->generation == 0 || p->holds != v->holds[nr])
+	if (p->generation == 0 || p->holds != v->holds[nr] + p->pinned)
 		return broken(v, "page %u: %llu holds, its clients have %llu",
 			      nr, (unsigned long long)p->holds,
 			      (unsigned long long)v->holds[nr]);
@@ -594,6 +595,13 @@ static int verify_pool(struct verify *v)
 	return verify_tally(v, &m->tally, NULL, NULL, "the pool");
 }
 
+static int verify_pins(struct verify *v)
+{
+	const char *why = pins_verify(v->m);
+
+	return why ? broken(v, "%s", why) : 0;
+}
+
 static int verify_all(struct verify *v)
 {
 	const struct mem *m = v->m;
@@ -607,6 +615,8 @@ static int verify_all(struct verify *v)
 		r = verify_writers(v);
 	if (r == 0)
 		r = verify_limits(v);
+	if (r == 0)
+		r = verify_pins(v);
 	if (r == 0)
 		r = verify_pool(v);
 	for (struct mem_space *s = mem_space_next(m, NULL); s && r == 0;
