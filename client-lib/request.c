@@ -411,6 +411,46 @@ int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 	return r;
 }
 
+int request_pin(struct kvd_space *sp, const struct name *name, uint64_t ttl_ms,
+		uint64_t *ret_tokens)
+{
+	Kvd__PinRequest m = KVD__PIN_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_PIN,
+		.request = &m.base,
+		.want = &kvd__pin_reply__descriptor,
+	};
+	int r;
+
+	m.space = sp->id;
+	m.name.data = (uint8_t *)name->b;
+	m.name.len = NAME_BYTES;
+	m.ttl_ms = ttl_ms;
+	r = call(sp->k, &c);
+	if (!r)
+		*ret_tokens = ((const Kvd__PinReply *)c.reply)->tokens;
+	call_end(&c);
+	return r;
+}
+
+int request_unpin(struct kvd_space *sp, const struct name *name)
+{
+	Kvd__UnpinRequest m = KVD__UNPIN_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_UNPIN,
+		.request = &m.base,
+		.want = &kvd__unpin_reply__descriptor,
+	};
+	int r;
+
+	m.space = sp->id;
+	m.name.data = (uint8_t *)name->b;
+	m.name.len = NAME_BYTES;
+	r = call(sp->k, &c);
+	call_end(&c);
+	return r;
+}
+
 static int request_plain(struct kvd *k, unsigned type,
 			 const ProtobufCMessage *request,
 			 const ProtobufCMessageDescriptor *want)

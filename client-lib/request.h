@@ -77,6 +77,10 @@ int request_publish(struct kvd_space *sp, struct publish *p);
 /* One hold each of at most WIRE_MAX_PAGES. */
 int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 		  bool *granted);
+/* The prefix up to block @name, for @ttl_ms. *ret_tokens: how long it is. */
+int request_pin(struct kvd_space *sp, const struct name *name, uint64_t ttl_ms,
+		uint64_t *ret_tokens);
+int request_unpin(struct kvd_space *sp, const struct name *name);
 int request_bye(struct kvd *k);
 int request_ping(struct kvd *k);
 

@@ -78,6 +78,8 @@ struct kvd_seq {
 	kvd_stream stream;	/* last used */
 	struct kvd_batch *batch; /* whose last set it is in, or NULL, */
 	uint32_t batch_item;	/* and where */
+	bool pinned;		/* the block of this name: */
+	struct name pin;
 	kvd_stream match_stream; /* in which a match copies */
 	uint32_t nr_copied;	/* tokens that it copied */
 

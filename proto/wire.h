@@ -42,6 +42,9 @@ enum wire_type {
 	WIRE_RECLAIM = 20,
 	WIRE_DROP = 21,
 	WIRE_INDEX = 22,
+	WIRE_PIN = 23,
+	WIRE_UNPIN = 24,
+	WIRE_PINS = 25,
 	WIRE_NR_TYPES
 };
 

@@ -279,9 +279,6 @@ void mem_tenant_stat(const struct mem *m, const char *name,
 	if (!t)
 		return;
 	ret->charged = t->charged;
-	ret->pinned = t->pinned_bytes;
-	ret->pin_max = pins_max(t);
-	ret->nr_pins = t->nr_pins;
 	list_for_each(pos, &t->clients)
 		ret->clients++;
 	ret->pages = tally_counts(t->tally.pages);

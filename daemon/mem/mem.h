@@ -369,6 +369,15 @@ struct mem_pin_stat {
  * them together half the pool, or that part if it is more. */
 void mem_pin_percent(struct mem *m, uint32_t percent);
 
+struct mem_pin_room {
+	uint64_t bytes, max;	/* pinned by a tenant */
+	uint64_t all_bytes, all_max; /* by all */
+	uint32_t nr_pins;	/* the tenant's, at most MEM_MAX_PINS */
+};
+
+void mem_pin_room(const struct mem *m, const char *tenant,
+		  struct mem_pin_room *ret);
+
 /* The block named @name, or 0. */
 uint32_t mem_pin_find(const struct mem_space *s, const struct name *name);
 
@@ -377,6 +386,10 @@ uint32_t mem_pin_find(const struct mem_space *s, const struct name *name);
 uint32_t mem_pin_follow(const struct mem_space *s, uint32_t from,
 			const struct name *extra, const uint32_t *tokens,
 			uint32_t nr);
+
+/* From @block on as long as just one follows: what all prompts share that
+ * begin so. Return: the last. */
+uint32_t mem_pin_on(const struct mem_space *s, uint32_t block);
 
 /**
  * mem_pin_look() - what a pin would cover that ends at @block
@@ -523,9 +536,6 @@ struct mem_space_stat {
 struct mem_tenant_stat {
 	struct mem_limits limits;
 	uint64_t charged;
-	uint64_t pinned;	/* of these, pinned; held or not */
-	uint64_t pin_max;
-	uint32_t nr_pins;
 	uint32_t clients;
 	struct mem_counts pages;
 	struct mem_counts bytes;

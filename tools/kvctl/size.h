@@ -11,7 +11,11 @@
  * or -EINVAL. */
 int size_parse(const char *text, uint64_t *ret);
 
-/* The number of a space. Return: 0 or -EINVAL. */
+/* A number with s, min or h, or none: seconds; at most 1000 days. Return: 0 or
+ * -EINVAL. */
+int time_parse(const char *text, uint64_t *ret_ms);
+
+/* The number of a space, or of a block. Return: 0 or -EINVAL. */
 int space_parse(const char *text, uint32_t *ret);
 
 #endif

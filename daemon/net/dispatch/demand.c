@@ -84,9 +84,8 @@ int do_reclaim(struct client *c, const struct request *req, struct reply *r)
 
 /* ---- spaces ---- */
 
-/* One that @c may not see is none to it. */
-static struct mem_space *find_space(const struct client *c, uint32_t id,
-				    struct reply *r)
+struct mem_space *seen_space(const struct client *c, uint32_t id,
+			     struct reply *r)
 {
 	struct mem_space *s = mem_space_find(c->server->mem, id);
 	struct mem_space_stat st;
@@ -112,7 +111,7 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	const Kvd__DropRequest *m = (const Kvd__DropRequest *)req->msg;
 	struct mem_cursor at = { m->serial, m->from };
 	Kvd__DropReply *a = arena_alloc(r->arena, sizeof(*a));
-	struct mem_space *s = find_space(c, m->space, r);
+	struct mem_space *s = seen_space(c, m->space, r);
 	struct mem_given given;
 	int err;
 
@@ -126,6 +125,7 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	kvd__drop_reply__init(a);
 	a->bytes = given.bytes;
 	a->pages = given.pages;
+	a->pins = given.pins;
 	a->serial = at.serial;
 	a->next = at.block;
 	if (c->admin && at.block == 0)
@@ -202,7 +202,7 @@ int do_index(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__IndexRequest *m = (const Kvd__IndexRequest *)req->msg;
 	Kvd__IndexReply *a = arena_alloc(r->arena, sizeof(*a));
-	const struct mem_space *s = find_space(c, m->space, r);
+	const struct mem_space *s = seen_space(c, m->space, r);
 	int err = 0;
 
 	if (!a || !s)

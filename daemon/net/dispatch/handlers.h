@@ -50,6 +50,16 @@ int do_reclaim(struct client *c, const struct request *req, struct reply *r);
 int do_drop(struct client *c, const struct request *req, struct reply *r);
 int do_index(struct client *c, const struct request *req, struct reply *r);
 
+/* pin.c */
+int do_pin(struct client *c, const struct request *req, struct reply *r);
+int do_unpin(struct client *c, const struct request *req, struct reply *r);
+int do_pins(struct client *c, const struct request *req, struct reply *r);
+
+/* Space @id, or NULL after a text: one that @c may not see is none to it.
+ * (demand.c) */
+struct mem_space *seen_space(const struct client *c, uint32_t id,
+			     struct reply *r);
+
 /* May @c see what is @tenant's? (stats.c) */
 bool may_see(const struct client *c, const char *tenant);
 
