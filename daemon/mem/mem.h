@@ -307,11 +307,20 @@ uint32_t mem_match(struct mem_client *c, struct mem_space *s,
 /* One more hold on sealed pages @c holds already. All or none; -ESTALE. */
 int mem_reference(struct mem_client *c, const handle_t *handles, uint32_t nr);
 
+/* Of a tenant's cached pages those of the lowest go first. */
+enum mem_priority {
+	MEM_LOW = -1,
+	MEM_NORMAL,
+	MEM_HIGH,
+	MEM_NR_PRIORITIES = 3
+};
+
 struct mem_block {
 	struct name parent;
 	struct name extra;
 	const uint32_t *tokens;	/* page_tokens of them */
 	uint32_t depth;
+	int priority;		/* of MEM_LOW to MEM_HIGH */
 	handle_t pages[MEM_MAX_CLASSES]; /* 0: absent */
 };
 
@@ -328,7 +337,9 @@ struct mem_block {
  * A page has one name for life. Publishing it again under that name changes
  * nothing. The two pages of a group with two classes may come together, or one
  * later, or one alone: a page of the open class alone keeps its block exact,
- * beside a sealed one it is the exact copy, and given up first. Return: 0;
+ * beside a sealed one it is the exact copy, and given up first. A block, and
+ * what is before it, has the highest priority of all that were published, as
+ * long as it is there; those of a predecessor are normal. Return: 0;
  * -ESTALE a page that is not held by @c or not of this space; -EINVAL a page
  * of another class than its slot's, or of another name; -ENOMEM.
  * Nothing has changed after an error.

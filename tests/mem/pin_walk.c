@@ -149,6 +149,19 @@ static uint32_t rnd(uint32_t n)
 	return (uint32_t)(seed >> 33) % n;
 }
 
+static handle_t publish(struct mem_client *c, struct mem_space *s,
+			uint32_t seq, uint32_t depth, handle_t h)
+{
+	struct mem_block b = fx_block(s, seq, depth);
+	handle_t got[MEM_MAX_CLASSES];
+	place_t places[MEM_MAX_CLASSES];
+
+	b.pages[0] = h;
+	b.priority = (int)rnd(3) - 1;
+	assert_int_equal(mem_publish(c, s, &b, false, got, places), 0);
+	return got[0];
+}
+
 static void test_random(void **state)
 {
 	const char *env = getenv("KVD_SEED");
@@ -184,8 +197,7 @@ static void test_random(void **state)
 			for (uint32_t j = 0; j < nr; j++) {
 				handle_t own = h[j];
 
-				h[j] = fx_publish(c[who], s[who], seq, j, 0,
-						  own);
+				h[j] = publish(c[who], s[who], seq, j, own);
 				if (h[j] != own)
 					fx_release(c[who], own);
 			}
