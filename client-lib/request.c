@@ -41,6 +41,10 @@ static int take_fd(struct call *c, unsigned i)
 	return fd;
 }
 
+_Static_assert((int)KVD_PRIORITY_LOW == (int)KVD__PRIORITY__PRIORITY_LOW &&
+	       (int)KVD_PRIORITY_HIGH == (int)KVD__PRIORITY__PRIORITY_HIGH,
+	       "priorities go as they are");
+
 int request_hello(struct kvd *k)
 {
 	Kvd__HelloRequest m = KVD__HELLO_REQUEST__INIT;
@@ -368,6 +372,7 @@ int request_publish(struct kvd_space *sp, struct publish *p)
 	m.n_blocks = p->nr_blocks;
 	m.blocks = list;
 	m.private_ = p->private;
+	m.priority = (Kvd__Priority)p->priority;
 	m.nonfinite = p->nonfinite;
 	r = call(sp->k, &c);
 	reply = (const Kvd__PublishReply *)c.reply;

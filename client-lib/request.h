@@ -63,6 +63,7 @@ struct publish_block {
 
 struct publish {
 	bool private;
+	uint32_t priority;	/* enum kvd_priority */
 	uint32_t nonfinite;
 	uint32_t nr_blocks;
 	const struct publish_block *blocks;

@@ -61,6 +61,7 @@ struct kvd_seq {
 	struct kvd_space *sp;
 	LIST_ENTRY(kvd_seq) link;
 	struct name extra;
+	uint32_t priority;	/* it is published with */
 	bool no_publish;
 	bool no_partial;	/* a match ends with a page, */
 	bool partial_inexact;	/* or within one of which only the quantized

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-/* pin_test.c - sequences pinned: they are found when all else has gone. */
+/* pin_test.c - sequences pinned, and of priorities: what goes, what stays. */
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -135,6 +136,55 @@ static void test_limit(void)
 	free(many);
 }
 
+static void cache(uint32_t priority, const uint32_t *t)
+{
+	struct kvd_seq_opts o = { .size = sizeof(o), .priority = priority };
+	struct kvd_seq *seq, *fork;
+
+	CHECK(!kvd_seq_new(toy.sp, &o, &seq), "%s", kvd_error(toy.k));
+	CHECK(!toy_run(&toy, seq, t, 2 * TOY_PAGE, 100, NULL), "%s",
+	      kvd_error(toy.k));
+	/* A second sequence that goes on from it is of the same. */
+	CHECK(!kvd_fork(seq, NULL, &fork), "%s", kvd_error(toy.k));
+	kvd_seq_free(seq);
+	CHECK(!toy_run(&toy, fork, t + 2 * TOY_PAGE, FULL - 2 * TOY_PAGE, 100,
+		       NULL), "%s", kvd_error(toy.k));
+	kvd_seq_free(fork);
+}
+
+/* The one cached first goes last. */
+static void test_priority(void)
+{
+	const uint32_t order[] = { KVD_PRIORITY_HIGH, KVD_PRIORITY_NORMAL,
+				   KVD_PRIORITY_LOW };
+	struct kvd_seq_opts o = { .size = sizeof(o), .priority = 3 };
+	static struct kvd_page pages[1024];
+	uint32_t t[3][FULL];
+	struct kvd_seq *seq;
+	size_t nr = 0;
+
+	CHECK(kvd_seq_new(toy.sp, &o, &seq) == -EINVAL, "no such priority");
+	o.size = offsetof(struct kvd_seq_opts, priority);
+	CHECK(!kvd_seq_new(toy.sp, &o, &seq), "an older program: %s",
+	      kvd_error(toy.k));
+	kvd_seq_free(seq);
+	storm();
+	for (uint32_t i = 0; i < 3; i++) {
+		toy_tokens(&seed, t[i], FULL);
+		cache(order[i], t[i]);
+	}
+	for (int i = 2; i >= 0; i--) {
+		for (int j = 0; j <= i; j++)
+			CHECK(hit(t[j], FULL) == FULL, "%d of %d", j, i);
+		do
+			CHECK(nr < 1024 && !kvd_page_alloc(toy.sp, 0, 1,
+							   &pages[nr]),
+			      "%s", kvd_error(toy.k));
+		while (nr++ < 1024 && hit(t[i], FULL));
+	}
+	CHECK(!kvd_page_free(toy.sp, pages, nr), "%s", kvd_error(toy.k));
+}
+
 /* It ends by itself. */
 static void test_time(void)
 {
@@ -193,6 +243,7 @@ int main(void)
 	test_grown();
 	test_refused();
 	test_limit();
+	test_priority();
 	test_time();
 	test_restart(args);
 	toy_close(&toy);

@@ -165,6 +165,23 @@ static void test_bad(void **state)
 	daemon_assert_idle(&d);
 }
 
+static void test_priority(void **state)
+{
+	int fd = raw_open(d.socket);
+	Kvd__PublishRequest m = KVD__PUBLISH_REQUEST__INIT;
+
+	m.space = (uint32_t)raw_open_space(fd, 1);
+	for (int i = -1; i < 4; i++) {
+		m.priority = (Kvd__Priority)i;
+		assert_int_equal(raw_call(fd, WIRE_PUBLISH, &m.base,
+					  &kvd__publish_reply__descriptor,
+					  NULL, &f),
+				 i >= 0 && i < 3 ? 0 : -EINVAL);
+	}
+	raw_bye(fd);
+	close(fd);
+}
+
 /* Pinned by one who goes, for the next. Nobody else sees it. */
 static void test_who(void **state)
 {
@@ -252,6 +269,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_priority),
 		cmocka_unit_test(test_who),
 		cmocka_unit_test(test_list),
 	};

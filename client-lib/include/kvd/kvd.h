@@ -233,6 +233,19 @@ int kvd_space_info(struct kvd_space *sp, struct kvd_space_info *info);
 
 /* ---- sequences ---- */
 
+/*
+ * Which of a tenant's cached pages go first when room is needed: all low ones
+ * before any normal one, those before any high one. A page has the highest
+ * priority of those it was published with, by whomever, and so have the pages
+ * before it in its prefix; finding it changes nothing. It says nothing to other
+ * tenants, and is forgotten when the daemon restarts.
+ */
+enum kvd_priority {
+	KVD_PRIORITY_NORMAL = 0,
+	KVD_PRIORITY_LOW = 1,	/* read once: batches, evaluations */
+	KVD_PRIORITY_HIGH = 2,
+};
+
 struct kvd_seq_opts {
 	uint32_t size;
 	uint32_t no_publish;	/* 1: keep its pages out of the index */
@@ -244,6 +257,8 @@ struct kvd_seq_opts {
 				 * a quantized form is there */
 	kvd_stream stream;	/* in which kvd_seq_match() copies a page. NULL:
 				 * the default one, and it waits for that */
+	uint32_t priority;	/* enum kvd_priority, of what it publishes */
+	uint32_t reserved;	/* 0 */
 };
 
 int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
