@@ -77,65 +77,115 @@ static void test_many(void **state)
 	fx_fini(&f);
 }
 
+static double ms_since(const struct timespec *start)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)(now.tv_sec - start->tv_sec) * 1e3 +
+	       (double)(now.tv_nsec - start->tv_nsec) / 1e6;
+}
+
+static double last_ms; /* publishing the last block of a chain */
+
+/* A sequence of @nr blocks, cached. Return: the last. */
+static uint32_t chain(struct fx *f, struct mem_client *c, struct mem_space *s,
+		      uint32_t nr, int priority)
+{
+	struct name parent = { { 0 } };
+	struct timespec start;
+	struct name_key key;
+
+	name_key_init(&key, mem_space_name_key(s));
+	for (uint32_t d = 0; d < nr; d++) {
+		handle_t h = fx_page(f, c, s, 0), got[MEM_MAX_CLASSES];
+		struct mem_block b = fx_block(s, 0, 0);
+		place_t places[MEM_MAX_CLASSES];
+
+		b.parent = parent;
+		b.depth = d;
+		b.pages[0] = h;
+		b.priority = d + 1 == nr ? priority : MEM_LOW;
+		clock_gettime(CLOCK_MONOTONIC, &start);
+		assert_int_equal(mem_publish(c, s, &b, false, got, places), 0);
+		last_ms = ms_since(&start);
+		fx_release(c, h);
+		parent = name_block(&key, &b.parent, &b.extra, b.tokens, 64);
+	}
+	return mem_pin_find(s, &parent);
+}
+
 /* A large one is let go of from its end, so many blocks at a time. */
 static void test_steps(void **state)
 {
 	const uint32_t tiny[] = { 1, 0 };
+	struct mem_pin_stat st;
 	struct mem_client *c;
 	struct mem_space *s;
+	uint32_t end, steps;
 	struct fx f;
-	uint32_t nr = 0;
 
 	fx_init(&f, 256 * MIB, 64 * MIB);
 	c = fx_client(&f, 1, "t", 0);
 	s = fx_space(c, 1, tiny);
-	for (uint32_t d = 0; d < 3000; d++) {
-		handle_t h = fx_page(&f, c, s, 0);
-		struct mem_block b = fx_block(s, 0, 0);
-		static struct name parent;
-		handle_t got[MEM_MAX_CLASSES];
-		place_t places[MEM_MAX_CLASSES];
-		struct name_key key;
-
-		if (d == 0)
-			parent = (struct name){ { 0 } };
-		b.parent = parent;
-		b.depth = d;
-		b.pages[0] = h;
-		assert_int_equal(mem_publish(c, s, &b, false, got, places), 0);
-		fx_release(c, h);
-		name_key_init(&key, mem_space_name_key(s));
-		parent = name_block(&key, &b.parent, &b.extra, b.tokens, 64);
-		nr = mem_pin_find(s, &parent);
-	}
+	end = chain(&f, c, s, 3000, MEM_LOW);
 	mem_pin_tick(f.m, 1);
-	{
-		struct mem_pin_stat st;
-
-		assert_int_equal(mem_pin(s, nr, 1, 1000, &st), 0);
-		assert_int_equal(st.blocks, 3000);
-	}
+	assert_int_equal(mem_pin(s, end, 1, 1000, &st), 0);
+	assert_int_equal(st.blocks, 3000);
 	fx_verify(&f);
 	assert_true(mem_pin_tick(f.m, 1001));
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 1024);
 	assert_int_equal(room_of(&f, "t").nr_pins, 0);
 	fx_verify(&f);
 	/* Anew while it ends: it covers the whole again. */
-	{
-		struct mem_pin_stat st;
-
-		assert_int_equal(mem_pin(s, nr, 2000, 1000, &st), 0);
-	}
+	assert_int_equal(mem_pin(s, end, 2000, 1000, &st), 0);
 	fx_verify(&f);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
 	while (mem_trim(f.m))
 		fx_verify(&f);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 0);
-	assert_int_equal(mem_unpin(s, nr), 0);
-	for (nr = 1; mem_trim(f.m); nr++)
+	assert_int_equal(mem_unpin(s, end), 0);
+	for (steps = 1; mem_trim(f.m); steps++)
 		fx_verify(&f);
-	assert_int_equal(nr, 2);
+	assert_int_equal(steps, 2);
 	assert_int_equal(fx_pages(&f, PAGE_CACHED), 3000);
+	fx_fini(&f);
+}
+
+/* As long as one may be, and longer; what its steps take is printed. */
+static void test_longest(void **state)
+{
+	const uint32_t tiny[] = { 1, 0 };
+	struct timespec start;
+	struct mem_pin_stat st;
+	struct mem_client *c;
+	struct mem_space *s;
+	uint32_t end;
+	double took;
+	struct fx f;
+
+	fx_init(&f, 512 * MIB, 128 * MIB);
+	mem_pin_percent(f.m, 100);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, tiny);
+	end = chain(&f, c, s, 16384, MEM_LOW);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	assert_int_equal(mem_pin(s, end, 1, 1000, &st), 0);
+	took = ms_since(&start);
+	assert_int_equal(st.blocks, 16384);
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	assert_int_equal(mem_unpin(s, end), 0);
+	printf("16384 blocks: pinned in %.2f ms; a step of unpinning %.2f ms\n",
+	       took, ms_since(&start));
+	while (mem_trim(f.m))
+		;
+	fx_verify(&f);
+	end = chain(&f, c, s, 16385, MEM_HIGH);
+	printf("one more, of a higher priority than those: published in %.2f "
+	       "ms\n", last_ms);
+	assert_int_equal(mem_pin(s, end, 1, 1000, &st), -E2BIG);
+	assert_int_equal(mem_pin_look(s, end, &st), -E2BIG);
+	assert_int_equal(room_of(&f, "t").bytes, 0);
 	fx_fini(&f);
 }
 
@@ -249,6 +299,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_longest),
 		cmocka_unit_test(test_random),
 	};
 
