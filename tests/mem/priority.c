@@ -116,6 +116,36 @@ static void test_alloc(void **state)
 	fx_fini(&f);
 }
 
+/* Pages of another size are of the same tenant. */
+static void test_sizes(void **state)
+{
+	const uint32_t large[] = { 8, 0 };
+	struct mem_client *c;
+	struct mem_space *s, *other;
+	struct mem_given g;
+	struct fx f;
+	bool more;
+
+	fx_init(&f, 16 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, small);
+	other = fx_space(c, 2, large);
+	cache(&f, c, s, 1, 0, 10, MEM_NORMAL);
+	cache(&f, c, other, 1, 0, 10, MEM_LOW);
+	cache(&f, c, other, 2, 0, 10, MEM_HIGH);
+	cache(&f, c, s, 2, 0, 10, MEM_LOW);
+	assert_int_equal(mem_reclaim(f.m, "t", 30 * PAGE, &g, &more), 0);
+	assert_int_equal(g.pages, 20);
+	assert_int_equal(found(other, 1), 0);
+	assert_int_equal(found(s, 2), 0);
+	assert_int_equal(mem_reclaim(f.m, "t", 10 * PAGE, &g, &more), 0);
+	assert_int_equal(g.pages, 10);
+	assert_int_equal(found(s, 1), 0);
+	assert_int_equal(found(other, 2), 10);
+	fx_verify(&f);
+	fx_fini(&f);
+}
+
 /* Published by two, it has the higher. */
 static void test_raised(void **state)
 {
@@ -287,6 +317,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_alloc),
+		cmocka_unit_test(test_sizes),
 		cmocka_unit_test(test_raised),
 		cmocka_unit_test(test_prefix),
 		cmocka_unit_test(test_tenants),
