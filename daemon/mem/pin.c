@@ -42,40 +42,6 @@ static struct mem_pin *pin_find(const struct mem_space *s, uint32_t block)
 	return v ? (struct mem_pin *)(uintptr_t)*v : NULL;
 }
 
-static bool block_in_use(const struct mem_space *s, uint32_t block)
-{
-	static const struct name none;
-
-	return block && block <= s->index.nr_touched &&
-	       !name_equal(&index_block(&s->index, block)->name, &none);
-}
-
-/* Also where the parent came later than @block. 0: it is the first, or its
- * parent is not in the index. */
-static uint32_t block_up(const struct mem_space *s, uint32_t block)
-{
-	static const struct name none;
-	const struct shm_block *b = index_block(&s->index, block);
-	uint32_t up = index_parent(&s->index, block);
-
-	if (up || name_equal(&b->parent, &none))
-		return up;
-	return index_find(&s->index, &b->parent);
-}
-
-static bool block_is_first(const struct mem_space *s, uint32_t block)
-{
-	static const struct name none;
-
-	return name_equal(&index_block(&s->index, block)->parent, &none);
-}
-
-/* Is @p of a block that some pin covers, of which one ends there if @end? */
-static bool page_wants_pin(const struct page *p, bool covered, bool end)
-{
-	return covered && (end || !page_is_copy(p));
-}
-
 static void page_pin(struct page *p)
 {
 	struct mem_space *s = p->space;
@@ -112,104 +78,13 @@ static void block_settle(struct mem_space *s, uint32_t block,
 		struct page *p = page_get(s->m, index_page(&s->index, block,
 							   i));
 
-		if (!p || p->pinned == page_wants_pin(p, covered, end))
+		if (!p || p->pinned == pin_wants(p, covered, end))
 			continue;
 		if (p->pinned)
 			page_unpin(p, cold);
 		else
 			page_pin(p);
 	}
-}
-
-/* ---- what a pin would cover ---- */
-
-static void cover_block(const struct mem_space *s, uint32_t block, bool end,
-			struct mem_pin_stat *ret)
-{
-	for (uint32_t i = 0; i < s->nr_classes; i++) {
-		const struct page *p;
-
-		p = page_get(s->m, index_page(&s->index, block, i));
-		if (!p || !page_wants_pin(p, true, end))
-			continue;
-		ret->pages++;
-		ret->bytes += page_bytes(p);
-		if (!p->pinned)
-			ret->new_bytes += page_bytes(p);
-	}
-}
-
-int mem_pin_look(const struct mem_space *s, uint32_t block,
-		 struct mem_pin_stat *ret)
-{
-	uint32_t at = block, up;
-
-	memset(ret, 0, sizeof(*ret));
-	if (!block_in_use(s, block))
-		return -ENOENT;
-	ret->space = s->id;
-	ret->block = block;
-	ret->tenant = s->tenant->name;
-	for (;;) {
-		cover_block(s, at, at == block, ret);
-		ret->blocks++;
-		if (ret->blocks > PIN_MAX_BLOCKS)
-			return -E2BIG;
-		up = block_up(s, at);
-		if (!up)
-			break;
-		at = up;
-	}
-	ret->root = at;
-	ret->tokens = (uint64_t)ret->blocks * s->key.geometry.page_tokens;
-	return block_is_first(s, at) ? 0 : -ENOENT;
-}
-
-uint32_t mem_pin_find(const struct mem_space *s, const struct name *name)
-{
-	static const struct name none;
-
-	return name_equal(name, &none) ? 0 : index_find(&s->index, name);
-}
-
-uint32_t mem_pin_follow(const struct mem_space *s, uint32_t from,
-			const struct name *extra, const uint32_t *tokens,
-			uint32_t nr)
-{
-	uint32_t p = s->key.geometry.page_tokens, at = from;
-	struct prefix prefix = { .extra = *extra };
-
-	if (from && !block_in_use(s, from))
-		return 0;
-	for (; nr >= p; tokens += p, nr -= p) {
-		uint32_t next;
-
-		if (at)
-			prefix.parent = index_block(&s->index, at)->name;
-		memcpy(prefix.tokens, tokens, p * sizeof(*tokens));
-		prefix.name = name_block(&s->tenant->name_key, &prefix.parent,
-					 extra, tokens, p);
-		next = index_find(&s->index, &prefix.name);
-		if (!next || !index_same(&s->index, next, &prefix))
-			break;
-		at = next;
-	}
-	return at;
-}
-
-uint32_t mem_pin_on(const struct mem_space *s, uint32_t block)
-{
-	if (!block_in_use(s, block))
-		return block;
-	for (uint32_t i = 0; i < PIN_MAX_BLOCKS; i++) {
-		if (index_is_leaf(&s->index, block) ||
-		    index_is_shared(&s->index, block))
-			break;
-		block = atomic_load_explicit(
-			&index_block(&s->index, block)->child,
-			memory_order_relaxed);
-	}
-	return block;
 }
 
 /* ---- its life ---- */
@@ -226,15 +101,15 @@ uint64_t pins_max(const struct tenant *t)
 
 	if (t->max_bytes && t->max_bytes < of)
 		of = t->max_bytes;
-	return of / 100 * m->pins.percent;
+	return of * m->pins.percent / 100;
 }
 
 static uint64_t pins_pool_max(const struct mem *m)
 {
 	uint32_t percent = m->pins.percent;
 
-	return m->pool_bytes / 100 *
-	       (percent > POOL_PERCENT ? percent : POOL_PERCENT);
+	return m->pool_bytes *
+	       (percent > POOL_PERCENT ? percent : POOL_PERCENT) / 100;
 }
 
 static bool pin_fits(const struct tenant *t, uint64_t bytes)
@@ -280,7 +155,7 @@ static void pin_cover(struct mem_pin *pin, bool fresh)
 	list_init(&cold);
 	fresh = fresh && s->index.links[at].pins == 1;
 	while (at) {
-		uint32_t up = block_up(s, at);
+		uint32_t up = pin_block_up(s, at);
 
 		block_settle(s, at, &cold);
 		if (up && fresh)
@@ -340,7 +215,7 @@ static bool pin_undo(struct mem_pin *pin, uint32_t *budget, struct list *cold)
 	struct mem_space *s = pin->space;
 
 	while (pin->block) {
-		uint32_t at = pin->block, up = block_up(s, at);
+		uint32_t at = pin->block, up = pin_block_up(s, at);
 		struct index_link *link = &s->index.links[at];
 
 		if (*budget == 0)

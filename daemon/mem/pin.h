@@ -27,6 +27,8 @@
 /* Blocks let go of in one step. */
 #define PIN_STEP_BLOCKS 1024u
 
+struct page;
+
 struct mem_pin {
 	struct list link;	/* tenant.pins, or mem.pins.ending */
 	struct list due;	/* of the wheel; alone when it is ending */
@@ -38,6 +40,14 @@ struct mem_pin {
 	uint64_t bytes;
 	uint64_t until_ms;
 };
+
+/* Also where the parent came later than @block. 0: it is the first, or its
+ * parent is not in the index. */
+uint32_t pin_block_up(const struct mem_space *s, uint32_t block);
+
+/* Is @p, of a block that pins cover, of which one ends there if @end, pinned
+ * by them? */
+bool pin_wants(const struct page *p, bool covered, bool end);
 
 void pins_init(struct pins *pins);
 

@@ -76,13 +76,6 @@ static void count_pins(const struct list *pins, const struct mem_space *s,
 	}
 }
 
-static uint32_t parent_of(const struct index *ix, uint32_t block)
-{
-	uint32_t up = index_parent(ix, block);
-
-	return up ? up : index_find(ix, &index_block(ix, block)->parent);
-}
-
 static const char *verify_block(const struct mem_space *s, uint32_t block,
 				uint32_t count)
 {
@@ -114,7 +107,7 @@ static const char *verify_space(const struct mem_space *s)
 	count_pins(&s->m->pins.ending, s, counts);
 	for (uint32_t nr = 1; nr <= ix->nr_touched; nr++)
 		if (ix->links[nr].pins)
-			counts[parent_of(ix, nr)]++; /* [0]: of first ones */
+			counts[pin_block_up(s, nr)]++; /* [0]: of first ones */
 	for (uint32_t nr = 1; nr <= ix->nr_touched && !why; nr++)
 		why = verify_block(s, nr, counts[nr]);
 	free(counts);

@@ -289,21 +289,21 @@ static void test_limit(void **state)
 	c[0] = fx_client(&f, 1, "alice", 4 * MIB);
 	s[0] = fx_space(c[0], 1, small);
 	cache(&f, c[0], s[0], 1, 20);
-	assert_int_equal(room_of(&f, "alice").max, 4 * MIB / 100 * 25);
-	/* All or nothing: 15 pages are a little less than a quarter of 64. */
-	assert_int_equal(mem_pin(s[0], block_of(s[0], 1, 15), 0, HOUR, &st),
+	assert_int_equal(room_of(&f, "alice").max, MIB);
+	/* All or nothing. */
+	assert_int_equal(mem_pin(s[0], block_of(s[0], 1, 16), 0, HOUR, &st),
 			 -EDQUOT);
-	assert_int_equal(st.new_bytes, 16 * PAGE);
+	assert_int_equal(st.new_bytes, 17 * PAGE);
 	assert_int_equal(room_of(&f, "alice").bytes, 0);
 	assert_int_equal(room_of(&f, "alice").nr_pins, 0);
 	fx_verify(&f);
-	assert_int_equal(pin(s[0], 1, 14, 0, HOUR), 0);
-	assert_int_equal(pin(s[0], 1, 15, 0, HOUR), -EDQUOT);
+	assert_int_equal(pin(s[0], 1, 15, 0, HOUR), 0);
+	assert_int_equal(pin(s[0], 1, 16, 0, HOUR), -EDQUOT);
 	/* What is pinned already can always be pinned for longer. */
-	assert_int_equal(pin(s[0], 1, 14, 0, 2 * HOUR), 0);
+	assert_int_equal(pin(s[0], 1, 15, 0, 2 * HOUR), 0);
 	assert_int_equal(pin(s[0], 1, 10, 0, 2 * HOUR), 0);
 	mem_pin_percent(f.m, 50);
-	assert_int_equal(pin(s[0], 1, 15, 0, HOUR), 0);
+	assert_int_equal(pin(s[0], 1, 16, 0, HOUR), 0);
 	mem_pin_percent(f.m, 25);
 	fx_limit(&f, "alice", 0, 0, 0);
 	for (uint32_t i = 1; i < 4; i++) {
@@ -313,7 +313,7 @@ static void test_limit(void **state)
 		s[i] = fx_space(c[i], 1, small);
 		cache(&f, c[i], s[i], 1, 63);
 	}
-	/* 16 are pinned; a quarter of the pool is 64. */
+	/* 17 are pinned; a quarter of the pool is 64, half of it 128. */
 	assert_int_equal(pin(s[1], 1, 62, 0, HOUR), 0);
 	assert_int_equal(pin(s[2], 1, 62, 0, HOUR), -EDQUOT);
 	assert_int_equal(pin(s[2], 1, 40, 0, HOUR), 0);

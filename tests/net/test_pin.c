@@ -30,7 +30,7 @@ static int setup(void **state)
 {
 	const char *const args[] = { "--pool", "16M", "--segment", "8M",
 				     "--set", "socket-mode=0666",
-				     "--set", "pin-max=100%", NULL };
+				     "--set", "pin-max=99%", NULL };
 
 	daemon_prepare(&d);
 	chmod(d.dir, 0711);
@@ -239,15 +239,15 @@ static void test_list(void **state)
 	Kvd__PinsRequest list = KVD__PINS_REQUEST__INIT;
 	int fd = raw_open(d.socket);
 	uint32_t space = (uint32_t)raw_open_space(fd, 3), nr = 0;
-	uint32_t max = 16 * 1048576 / PAGE; /* of the pool */
+	uint32_t all = 16 * 1048576 / PAGE, max = all * 99 / 100;
 	Kvd__PinsReply *pins;
 	bool more = true;
 
-	for (uint32_t i = 0; i < max / 32; i++)
+	for (uint32_t i = 0; i < all / 32; i++)
 		cache(fd, space, 32, 1000 + 32 * i);
-	for (uint32_t i = 1; i < max; i++)
+	for (uint32_t i = 1; i <= max; i++)
 		assert_int_equal(pin_block(fd, space, i, 60000), 0);
-	assert_int_equal(pin_block(fd, space, max, 60000), -EDQUOT);
+	assert_int_equal(pin_block(fd, space, max + 1, 60000), -EDQUOT);
 	assert_non_null(strstr(raw_error(&f), "nothing was pinned"));
 	while (more) {
 		list.skip = nr;
@@ -258,8 +258,8 @@ static void test_list(void **state)
 		more = pins->more;
 		kvd__pins_reply__free_unpacked(pins, NULL);
 	}
-	assert_int_equal(nr, max - 1);
-	for (uint32_t i = 1; i < max; i++)
+	assert_int_equal(nr, max);
+	for (uint32_t i = 1; i <= max; i++)
 		assert_int_equal(unpin(fd, space, i), 0);
 	raw_bye(fd);
 	close(fd);

@@ -3,6 +3,7 @@
  * size.c - numbers as people write them: "4G", the number of a space.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -60,4 +61,19 @@ int space_parse(const char *text, uint32_t *ret)
 		return -EINVAL;
 	*ret = (uint32_t)n;
 	return 0;
+}
+
+int block_parse(const char *text, uint32_t *ret_space, uint32_t *ret_block)
+{
+	const char *colon = strchr(text, ':');
+	char space[16];
+
+	if (!colon)
+		return space_parse(text, ret_space);
+	if ((size_t)(colon - text) >= sizeof(space))
+		return -EINVAL;
+	snprintf(space, sizeof(space), "%.*s", (int)(colon - text), text);
+	if (space_parse(space, ret_space) < 0)
+		return -EINVAL;
+	return space_parse(colon + 1, ret_block);
 }

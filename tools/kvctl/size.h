@@ -15,6 +15,10 @@ int size_parse(const char *text, uint64_t *ret);
  * -EINVAL. */
 int time_parse(const char *text, uint64_t *ret_ms);
 
+/* "3:17", of a space and a block, or "3" alone, which leaves *ret_block as it
+ * is. Return: 0 or -EINVAL. */
+int block_parse(const char *text, uint32_t *ret_space, uint32_t *ret_block);
+
 /* The number of a space, or of a block. Return: 0 or -EINVAL. */
 int space_parse(const char *text, uint32_t *ret);
 

@@ -337,7 +337,8 @@ int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
  * when kvd_seq_unpin() says so, when the tenant's max is lowered or an admin
  * drops the space; and pins do not outlive the daemon. A tenant may have so
  * many bytes pinned (a quarter of its max, unless told), each page counted
- * once. A prefix that is pinned already ends later, never sooner. Of a
+ * once. On CUDA pools what the device has not finished yet is not published
+ * yet. A prefix that is pinned already ends later, never sooner. Of a
  * sequence that has grown the longer prefix is pinned in place of the one that
  * was. Exact copies of sealed pages go as ever, but for the last page's.
  *

@@ -82,14 +82,14 @@ static int no_room(const struct client *c, const struct mem_pin_stat *st,
 	limits_size_text(st->new_bytes, want);
 	if (room.bytes + st->new_bytes > room.max)
 		return reply_fail(r, -EDQUOT, "tenant %s has pinned %s of the "
-				  "%s bytes that it may (pin-max), and this is "
-				  "%s more: nothing was pinned", st->tenant,
+				  "%s that it may (pin-max), and this is %s "
+				  "more: nothing was pinned", st->tenant,
 				  limits_size_text(room.bytes, have),
 				  limits_size_text(room.max, max), want);
 	if (room.all_bytes + st->new_bytes > room.all_max)
 		return reply_fail(r, -EDQUOT, "all tenants have pinned %s of "
-				  "the %s bytes that they may, and this is %s "
-				  "more: nothing was pinned",
+				  "the %s that they may, and this is %s more: "
+				  "nothing was pinned",
 				  limits_size_text(room.all_bytes, have),
 				  limits_size_text(room.all_max, max), want);
 	return reply_fail(r, -EDQUOT, "tenant %s has %u pins, and may have no "
