@@ -124,12 +124,12 @@ static uint64_t limits_target(const struct tenant *t)
 
 bool limits_step(struct mem *m)
 {
-	uint32_t budget = LIMITS_STEP_PAGES, blocks = PIN_STEP_BLOCKS;
-	bool more;
+	uint32_t budget = LIMITS_STEP_PAGES;
+	bool more = false;
 
 	if (!m->trimming || m->in_grace)
 		return false;
-	more = pins_trim(m, &blocks);
+	more = pins_trim(m);
 	list_for_each(pos, &m->tenants) {
 		struct tenant *t = list_entry(pos, struct tenant, link);
 

@@ -295,16 +295,17 @@ static bool pins_exceed(const struct tenant *t)
 	return t->nr_pins && t->pinned_bytes > pins_max(t);
 }
 
-bool pins_trim(struct mem *m, uint32_t *budget)
+bool pins_trim(struct mem *m)
 {
-	bool more = pins_undo(m, budget);
+	uint32_t budget = PIN_STEP_BLOCKS;
+	bool more = pins_undo(m, &budget);
 
 	list_for_each(pos, &m->tenants) {
 		struct tenant *t = list_entry(pos, struct tenant, link);
 
 		while (!more && pins_exceed(t)) {
 			pin_end(list_first(&t->pins, struct mem_pin, link));
-			more = pins_undo(m, budget);
+			more = pins_undo(m, &budget);
 		}
 	}
 	return more;

@@ -60,8 +60,9 @@ uint64_t pins_max(const struct tenant *t);
 /* Lets go of what was ended, *@budget blocks of it. Return: there is more. */
 bool pins_undo(struct mem *m, uint32_t *budget);
 
-/* The same, and ends the oldest pins of tenants that may not have as much. */
-bool pins_trim(struct mem *m, uint32_t *budget);
+/* A step of that; and ends the oldest pins of tenants that may not have as
+ * much. Return: there is more. */
+bool pins_trim(struct mem *m);
 
 /* Ends all pins of @s. Return: how many. */
 uint32_t pins_end_space(struct mem_space *s);
