@@ -84,7 +84,8 @@ int do_reclaim(struct client *c, const struct request *req, struct reply *r)
 
 /* ---- spaces ---- */
 
-struct mem_space *seen_space(const struct client *c, uint32_t id,
+/* One that @c may not see is none to it. */
+struct mem_space *find_space(const struct client *c, uint32_t id,
 			     struct reply *r)
 {
 	struct mem_space *s = mem_space_find(c->server->mem, id);
@@ -111,7 +112,7 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	const Kvd__DropRequest *m = (const Kvd__DropRequest *)req->msg;
 	struct mem_cursor at = { m->serial, m->from };
 	Kvd__DropReply *a = arena_alloc(r->arena, sizeof(*a));
-	struct mem_space *s = seen_space(c, m->space, r);
+	struct mem_space *s = find_space(c, m->space, r);
 	struct mem_given given;
 	int err;
 
@@ -202,7 +203,7 @@ int do_index(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__IndexRequest *m = (const Kvd__IndexRequest *)req->msg;
 	Kvd__IndexReply *a = arena_alloc(r->arena, sizeof(*a));
-	const struct mem_space *s = seen_space(c, m->space, r);
+	const struct mem_space *s = find_space(c, m->space, r);
 	int err = 0;
 
 	if (!a || !s)

@@ -10,6 +10,7 @@
 struct alloc_args;
 struct arena;
 struct mem_counts;
+struct mem_space;
 
 /* session.c */
 int do_hello(struct client *c, const struct request *req, struct reply *r);
@@ -55,9 +56,9 @@ int do_pin(struct client *c, const struct request *req, struct reply *r);
 int do_unpin(struct client *c, const struct request *req, struct reply *r);
 int do_pins(struct client *c, const struct request *req, struct reply *r);
 
-/* Space @id, or NULL after a text: one that @c may not see is none to it.
- * (demand.c) */
-struct mem_space *seen_space(const struct client *c, uint32_t id,
+/* Space @id, if there is one and @c may see it; else NULL with @r saying that
+ * there is none. (demand.c) */
+struct mem_space *find_space(const struct client *c, uint32_t id,
 			     struct reply *r);
 
 /* May @c see what is @tenant's? (stats.c) */

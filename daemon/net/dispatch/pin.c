@@ -145,7 +145,7 @@ int do_pin(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__PinRequest *m = (const Kvd__PinRequest *)req->msg;
 	Kvd__PinReply *a = arena_alloc(r->arena, sizeof(*a));
-	struct mem_space *s = seen_space(c, m->space, r);
+	struct mem_space *s = find_space(c, m->space, r);
 	struct mem_pin_room room;
 	struct mem_pin_stat st;
 	int err;
@@ -178,7 +178,7 @@ int do_pin(struct client *c, const struct request *req, struct reply *r)
 int do_unpin(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__UnpinRequest *m = (const Kvd__UnpinRequest *)req->msg;
-	struct mem_space *s = seen_space(c, m->space, r);
+	struct mem_space *s = find_space(c, m->space, r);
 	struct name name;
 	uint32_t block;
 

@@ -198,9 +198,9 @@ int do_open_space(struct client *c, const struct request *req,
 
 /* ---- close ---- */
 
-static int find_space(const struct client *c, uint32_t id,
-		      struct client_space **ret_sp, struct mem_space **ret,
-		      struct reply *r)
+static int find_open(const struct client *c, uint32_t id,
+		     struct client_space **ret_sp, struct mem_space **ret,
+		     struct reply *r)
 {
 	*ret_sp = client_space_find(c, id);
 	*ret = *ret_sp ? mem_space_get(c->mem, id) : NULL;
@@ -219,7 +219,7 @@ int do_close_space(struct client *c, const struct request *req,
 	struct mem_space *space;
 	int err;
 
-	err = find_space(c, m->space, &sp, &space, r);
+	err = find_open(c, m->space, &sp, &space, r);
 	if (err < 0)
 		return err;
 	if (--sp->nr_opens == 0) {
@@ -294,7 +294,7 @@ int do_map(struct client *c, const struct request *req, struct reply *r)
 	err = check_segments(m, r);
 	if (err < 0)
 		return err;
-	err = find_space(c, m->space, &sp, &space, r);
+	err = find_open(c, m->space, &sp, &space, r);
 	if (err < 0)
 		return err;
 	a = arena_alloc(r->arena, sizeof(*a));
