@@ -41,6 +41,10 @@ static int take_fd(struct call *c, unsigned i)
 	return fd;
 }
 
+_Static_assert((int)KVD_PRIORITY_LOW == (int)KVD__PRIORITY__PRIORITY_LOW &&
+	       (int)KVD_PRIORITY_HIGH == (int)KVD__PRIORITY__PRIORITY_HIGH,
+	       "priorities go as they are");
+
 int request_hello(struct kvd *k)
 {
 	Kvd__HelloRequest m = KVD__HELLO_REQUEST__INIT;
@@ -368,6 +372,7 @@ int request_publish(struct kvd_space *sp, struct publish *p)
 	m.n_blocks = p->nr_blocks;
 	m.blocks = list;
 	m.private_ = p->private;
+	m.priority = (Kvd__Priority)p->priority;
 	m.nonfinite = p->nonfinite;
 	r = call(sp->k, &c);
 	reply = (const Kvd__PublishReply *)c.reply;
@@ -407,6 +412,46 @@ int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 		r = bad_reply(sp->k, "number of claims");
 	for (uint32_t i = 0; !r && i < nr; i++)
 		granted[i] = reply->granted[i];
+	call_end(&c);
+	return r;
+}
+
+int request_pin(struct kvd_space *sp, const struct name *name, uint64_t ttl_ms,
+		uint64_t *ret_tokens)
+{
+	Kvd__PinRequest m = KVD__PIN_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_PIN,
+		.request = &m.base,
+		.want = &kvd__pin_reply__descriptor,
+	};
+	int r;
+
+	m.space = sp->id;
+	m.name.data = (uint8_t *)name->b;
+	m.name.len = NAME_BYTES;
+	m.ttl_ms = ttl_ms;
+	r = call(sp->k, &c);
+	if (!r)
+		*ret_tokens = ((const Kvd__PinReply *)c.reply)->tokens;
+	call_end(&c);
+	return r;
+}
+
+int request_unpin(struct kvd_space *sp, const struct name *name)
+{
+	Kvd__UnpinRequest m = KVD__UNPIN_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_UNPIN,
+		.request = &m.base,
+		.want = &kvd__unpin_reply__descriptor,
+	};
+	int r;
+
+	m.space = sp->id;
+	m.name.data = (uint8_t *)name->b;
+	m.name.len = NAME_BYTES;
+	r = call(sp->k, &c);
 	call_end(&c);
 	return r;
 }

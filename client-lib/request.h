@@ -63,6 +63,7 @@ struct publish_block {
 
 struct publish {
 	bool private;
+	uint32_t priority;	/* enum kvd_priority */
 	uint32_t nonfinite;
 	uint32_t nr_blocks;
 	const struct publish_block *blocks;
@@ -86,6 +87,11 @@ struct subscribe_grant {
 /* @mask of enum wire_subscribe; @space 0: of none. */
 int request_subscribe(struct kvd *k, uint32_t space, uint32_t mask,
 		      struct subscribe_grant *ret);
+
+/* The prefix up to block @name, for @ttl_ms. *ret_tokens: how long it is. */
+int request_pin(struct kvd_space *sp, const struct name *name, uint64_t ttl_ms,
+		uint64_t *ret_tokens);
+int request_unpin(struct kvd_space *sp, const struct name *name);
 int request_bye(struct kvd *k);
 int request_ping(struct kvd *k);
 

@@ -2,6 +2,7 @@
 /* seq.c - sequences: making, freeing, pages for more tokens. */
 #include <assert.h>
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include "client-lib/conn.h"
@@ -54,23 +55,29 @@ err:
 int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 		struct kvd_seq **ret)
 {
+	const size_t first = offsetof(struct kvd_seq_opts, priority);
+	struct kvd_seq_opts o = { .size = sizeof(o) };
 	struct kvd_seq *seq;
 	int r = 0;
 
 	if (opts)
-		r = fail_size(sp->k, opts, sizeof(*opts));
+		r = fail_size_since(sp->k, opts, first, sizeof(*opts));
 	if (r)
 		return r;
+	if (opts)
+		memcpy(&o, opts, opts->size < sizeof(o) ? first : sizeof(o));
+	if (o.priority > KVD_PRIORITY_HIGH || o.reserved)
+		return fail(sp->k, -EINVAL, "there is no priority %u, or "
+			    "reserved is not 0", o.priority);
 	seq = seq_alloc(sp);
 	if (!seq)
 		return fail(sp->k, -ENOMEM, "out of memory");
-	if (opts) {
-		seq->no_publish = opts->no_publish;
-		seq->no_partial = opts->no_partial;
-		seq->partial_inexact = opts->partial_inexact;
-		seq->match_stream = opts->stream;
-		memcpy(seq->extra.b, opts->extra, NAME_BYTES);
-	}
+	seq->priority = o.priority;
+	seq->no_publish = o.no_publish;
+	seq->no_partial = o.no_partial;
+	seq->partial_inexact = o.partial_inexact;
+	seq->match_stream = o.stream;
+	memcpy(seq->extra.b, o.extra, NAME_BYTES);
 	LIST_INSERT_HEAD(&sp->seqs, seq, link);
 	*ret = seq;
 	return 0;

@@ -61,6 +61,7 @@ struct kvd_seq {
 	struct kvd_space *sp;
 	LIST_ENTRY(kvd_seq) link;
 	struct name extra;
+	uint32_t priority;	/* it is published with */
 	bool no_publish;
 	bool no_partial;	/* a match ends with a page, */
 	bool partial_inexact;	/* or within one of which only the quantized
@@ -78,6 +79,8 @@ struct kvd_seq {
 	kvd_stream stream;	/* last used */
 	struct kvd_batch *batch; /* whose last set it is in, or NULL, */
 	uint32_t batch_item;	/* and where */
+	bool pinned;		/* the block of this name: */
+	struct name pin;
 	kvd_stream match_stream; /* in which a match copies */
 	uint32_t nr_copied;	/* tokens that it copied */
 

@@ -327,6 +327,7 @@ int kvd_fork(struct kvd_seq *src, kvd_stream stream, struct kvd_seq **ret)
 	r = seq_usable(src);
 	if (r)
 		return r;
+	o.priority = src->priority;
 	o.no_publish = src->no_publish;
 	o.no_partial = src->no_partial;
 	o.partial_inexact = src->partial_inexact;

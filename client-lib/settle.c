@@ -172,6 +172,7 @@ static int publish_some(struct kvd_seq *seq, uint32_t nr, bool private)
 	uint32_t first = seq->nr_settled;
 	struct publish p = {
 		.private = private,
+		.priority = seq->priority,
 		.nonfinite = sp->nonfinite_due,
 		.nr_blocks = nr,
 		.blocks = blocks,

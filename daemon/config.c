@@ -115,6 +115,18 @@ static int set_count(void *to, const char *text)
 	return 0;
 }
 
+static int set_percent(void *to, const char *text)
+{
+	static const char *const units[] = { "", "%", NULL };
+	unsigned unit;
+	uint64_t n;
+
+	if (parse_number(text, units, &unit, &n) < 0 || n > 100)
+		return -EINVAL;
+	*(uint32_t *)to = (uint32_t)n;
+	return 0;
+}
+
 static int set_mode(void *to, const char *text)
 {
 	unsigned long n;
@@ -264,6 +276,9 @@ static const struct config_key keys[] = {
 	KEY("max-waiting", server.max_waiting, set_count,
 	    "a number from 1 to 1000000"),
 	KEY("tenant-max", server.tenant_max, set_size, SIZE_WORDS),
+	KEY("pin-max", server.pin_percent, set_percent,
+	    "a percentage from 0 to 100"),
+	KEY("pin-ttl-max", server.pin_ttl_ms, set_time, TIME_WORDS),
 	KEY("policy", server.policy, set_policy, "density, lru or s3fifo"),
 	KEY("log-level", log_level, set_level,
 	    "error, warning, notice, info or debug"),
@@ -530,6 +545,8 @@ void config_init(struct config *c)
 	s->max_clients = 4096;
 	s->max_clients_per_user = 2048;
 	s->max_waiting = 64;
+	s->pin_percent = 25;
+	s->pin_ttl_ms = 3600000;
 	TAILQ_INIT(&s->tenants);
 }
 

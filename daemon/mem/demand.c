@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "daemon/mem/pin.h"
 #include "daemon/mem/reclaim.h"
 
 int mem_reclaim(struct mem *m, const char *tenant, uint64_t bytes,
@@ -23,6 +24,7 @@ int mem_reclaim(struct mem *m, const char *tenant, uint64_t bytes,
 
 int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
 {
+	uint32_t blocks = PIN_STEP_BLOCKS;
 	struct mem *m = s->m;
 
 	if (m->in_grace)
@@ -30,7 +32,15 @@ int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
 	if (at->serial && at->serial != s->serial)
 		return -ENOENT;
 	memset(ret, 0, sizeof(*ret));
+	if (!at->block)
+		ret->pins = pins_end_space(s);
 	at->serial = s->serial;
+	if (pins_are_ending(s)) {
+		pins_undo(m, &blocks);
+		at->block = at->block ? at->block : 1;
+		mem_tell_room(m);
+		return 0;
+	}
 	at->block = reclaim_blocks(s, at->block ? at->block : 1, ret);
 	mem_tell_room(m);
 	return 0;

@@ -264,6 +264,7 @@ uint32_t index_add(struct index *ix, const struct prefix *p, uint32_t depth,
 	uint32_t nr = index_take_number(ix);
 	struct shm_block *b = shm_block_at(ix->shm, nr);
 
+	ix->links[nr].priority = 0;
 	block_write_begin(b);
 	b->name = p->name;
 	b->parent = p->parent;

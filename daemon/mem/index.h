@@ -25,6 +25,8 @@ struct index_link {
 	uint32_t before;	/* among its siblings; 0: the first, or alone */
 	uint32_t up;		/* parent, if its serial is still the same */
 	uint32_t up_serial;
+	uint32_t pins;		/* that end here, and children with some */
+	int8_t priority;	/* mem.h; no child's is higher */
 };
 
 struct index {

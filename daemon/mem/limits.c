@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/pin.h"
 #include "daemon/mem/reclaim.h"
 
 /* ---- by name ---- */
@@ -128,6 +129,7 @@ bool limits_step(struct mem *m)
 
 	if (!m->trimming || m->in_grace)
 		return false;
+	more = pins_trim(m);
 	list_for_each(pos, &m->tenants) {
 		struct tenant *t = list_entry(pos, struct tenant, link);
 

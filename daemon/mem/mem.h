@@ -339,11 +339,20 @@ uint32_t mem_match(struct mem_client *c, struct mem_space *s,
 /* One more hold on sealed pages @c holds already. All or none; -ESTALE. */
 int mem_reference(struct mem_client *c, const handle_t *handles, uint32_t nr);
 
+/* Of a tenant's cached pages those of the lowest go first. */
+enum mem_priority {
+	MEM_LOW = -1,
+	MEM_NORMAL,
+	MEM_HIGH,
+	MEM_NR_PRIORITIES = 3
+};
+
 struct mem_block {
 	struct name parent;
 	struct name extra;
 	const uint32_t *tokens;	/* page_tokens of them */
 	uint32_t depth;
+	int priority;		/* of MEM_LOW to MEM_HIGH */
 	handle_t pages[MEM_MAX_CLASSES]; /* 0: absent */
 };
 
@@ -360,7 +369,9 @@ struct mem_block {
  * A page has one name for life. Publishing it again under that name changes
  * nothing. The two pages of a group with two classes may come together, or one
  * later, or one alone: a page of the open class alone keeps its block exact,
- * beside a sealed one it is the exact copy, and given up first. Return: 0;
+ * beside a sealed one it is the exact copy, and given up first. A block, and
+ * what is before it, has the highest priority of all that were published, as
+ * long as it is there; those of a predecessor are normal. Return: 0;
  * -ESTALE a page that is not held by @c or not of this space; -EINVAL a page
  * of another class than its slot's, or of another name; -ENOMEM.
  * Nothing has changed after an error.
@@ -378,6 +389,90 @@ int mem_publish(struct mem_client *c, struct mem_space *s,
 int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 	      uint32_t holds);
 
+/* ---- pins ---- */
+
+#define MEM_MAX_PINS 1024u	/* of a tenant */
+
+struct mem_pin;
+
+struct mem_pin_stat {
+	uint32_t space;
+	uint32_t block;		/* where it ends */
+	uint32_t root;		/* the first block of its prefix */
+	const char *tenant;
+	uint32_t blocks;
+	uint64_t tokens;
+	uint64_t pages;		/* covered, those of other pins too */
+	uint64_t bytes;
+	uint64_t new_bytes;	/* of those not pinned yet */
+	uint64_t left_ms;
+};
+
+/* What a tenant may pin of its max, or of the pool: 25 % at first. All of
+ * them together half the pool, or that part if it is more. */
+void mem_pin_percent(struct mem *m, uint32_t percent);
+
+struct mem_pin_room {
+	uint64_t bytes, max;	/* pinned by a tenant */
+	uint64_t all_bytes, all_max; /* by all */
+	uint32_t nr_pins;	/* the tenant's, at most MEM_MAX_PINS */
+};
+
+void mem_pin_room(const struct mem *m, const char *tenant,
+		  struct mem_pin_room *ret);
+
+/* The block named @name, or 0. */
+uint32_t mem_pin_find(const struct mem_space *s, const struct name *name);
+
+/* From block @from (0: the beginning) along @tokens, in whole blocks, as far
+ * as the index has them. Return: the last; @from: none; 0 no such block. */
+uint32_t mem_pin_follow(const struct mem_space *s, uint32_t from,
+			const struct name *extra, const uint32_t *tokens,
+			uint32_t nr);
+
+/* From @block on as long as just one follows: what all prompts share that
+ * begin so. Return: the last. */
+uint32_t mem_pin_on(const struct mem_space *s, uint32_t block);
+
+/**
+ * mem_pin_look() - what a pin would cover that ends at @block
+ * Return: 0; -ENOENT no such block, or its beginning is not in the index;
+ * -E2BIG more blocks than one pin may cover.
+ */
+int mem_pin_look(const struct mem_space *s, uint32_t block,
+		 struct mem_pin_stat *ret);
+
+/**
+ * mem_pin() - the pages up to @block stay, for @ttl_ms from @now_ms on
+ *
+ * Exact copies (page.h) do not, but for the last block's. Its pages are charged
+ * to the tenant as before. A pin that is there already ends later, not sooner,
+ * and covers what has come since. Return: as mem_pin_look(), and -EINVAL no
+ * such time; -EDQUOT the tenant's limit, or all tenants', or there are too
+ * many pins, with @ret filled but for left_ms; -ENOMEM. Nothing has changed
+ * then.
+ */
+int mem_pin(struct mem_space *s, uint32_t block, uint64_t now_ms,
+	    uint64_t ttl_ms, struct mem_pin_stat *ret);
+
+/*
+ * Ends the pin at @block, whoever made it. Large ones are let go of in steps,
+ * by mem_trim() too. May call ops.room. Return: 0, -ENOENT.
+ */
+int mem_unpin(struct mem_space *s, uint32_t block);
+
+/*
+ * About once a second: ends those whose time is over, a bounded step. Return:
+ * there is more; mem_trim() goes on. May call ops.room.
+ */
+bool mem_pin_tick(struct mem *m, uint64_t now_ms);
+
+/* Walks a tenant's, those pinned longest ago first; NULL starts and ends. */
+const struct mem_pin *mem_pin_next(const struct mem *m, const char *tenant,
+				   const struct mem_pin *prev);
+void mem_pin_stat(const struct mem_pin *pin, uint64_t now_ms,
+		  struct mem_pin_stat *ret);
+
 /* ---- a step at a time ---- */
 
 /*
@@ -388,6 +483,7 @@ int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 struct mem_given {
 	uint64_t bytes;		/* of pages given up */
 	uint64_t pages;
+	uint32_t pins;		/* ended */
 };
 
 /**
@@ -412,8 +508,8 @@ struct mem_cursor {		/* all 0: the beginning */
 struct mem_space *mem_space_find(const struct mem *m, uint32_t id);
 
 /**
- * mem_drop() - give up all that a space has cached
- * Blocks that come meanwhile may stay. May call ops.room. Return: 0; -ENOENT
+ * mem_drop() - give up all that a space has cached, or pinned
+ * Its pins end. Blocks and pins that come meanwhile may stay. May call ops.room. Return: 0; -ENOENT
  * @at is of another space; -EAGAIN in the grace time.
  */
 int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret);

@@ -154,6 +154,11 @@ void page_count_use(struct page *p)
 	p->uses += p->uses < UINT8_MAX;
 }
 
+static struct shelf *page_shelf(const struct page *p)
+{
+	return size_class_shelf(p->slab->class, p->priority);
+}
+
 /* Puts a page that is CACHED where it belongs. */
 static void page_list_cached(struct page *p)
 {
@@ -161,10 +166,11 @@ static void page_list_cached(struct page *p)
 
 	p->stamp = m->tick;
 	p->copy = page_is_copy(p);
+	p->priority = p->space->index.links[p->block].priority;
 	if (p->copy)
 		list_add_tail(&p->slab->class->copies, &p->link);
 	else
-		m->policy->put(p->slab->class->shelf, p);
+		m->policy->put(page_shelf(p), p);
 }
 
 /* @used: somebody wants it; else it is given up, or will be listed anew. */
@@ -173,7 +179,7 @@ static void page_unlist_cached(struct page *p, bool used)
 	if (p->copy)
 		list_del(&p->link);
 	else
-		p->space->m->policy->take(p->slab->class->shelf, p, used);
+		p->space->m->policy->take(page_shelf(p), p, used);
 }
 
 void page_followed(struct mem_space *s, uint32_t block)
@@ -184,7 +190,19 @@ void page_followed(struct mem_space *s, uint32_t block)
 		struct page *p = page_get(s->m, index_page(&s->index, block, i));
 
 		if (p && p->state == PAGE_CACHED && !p->copy)
-			policy->followed(p->slab->class->shelf, p);
+			policy->followed(page_shelf(p), p);
+	}
+}
+
+void page_reprioritize(struct mem_space *s, uint32_t block)
+{
+	for (uint32_t i = 0; i < s->nr_classes; i++) {
+		struct page *p = page_get(s->m, index_page(&s->index, block, i));
+
+		if (!p || p->state != PAGE_CACHED || p->copy)
+			continue;
+		page_unlist_cached(p, true);
+		page_list_cached(p);
 	}
 }
 
@@ -261,7 +279,8 @@ void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 	if (!block)
 		return;
 	page_index(p->space, block, p->class, page_handle(p));
-	p->space->m->policy->named(p->slab->class->shelf, p);
+	p->priority = p->space->index.links[block].priority;
+	p->space->m->policy->named(page_shelf(p), p);
 }
 
 void page_cache(struct page *p)
@@ -357,6 +376,7 @@ void page_forget(struct page *p)
 	if (p->state == PAGE_CACHED)
 		page_unlist_cached(p, false);
 	p->holds = 0;
+	p->pinned = false;
 	page_let_go(p);
 }
 

@@ -38,7 +38,9 @@ struct page {
 	uint32_t depth;		/* of that block */
 	uint8_t state;
 	uint8_t class;		/* of its space */
-	bool copy;		/* CACHED: it is listed as one */
+	bool copy;		/* CACHED: it is listed as one, or */
+	int8_t priority;	/* on the shelf of this */
+	bool pinned;		/* one of the holds is its pins': pin.h */
 	uint8_t uses;		/* since it was named, at most 255 */
 	uint8_t queue, freq;	/* of policy_s3fifo.c */
 };
@@ -89,6 +91,9 @@ void page_cache(struct page *p);
 
 /* The pages of @block, whose first follower has come or whose last has gone. */
 void page_followed(struct mem_space *s, uint32_t block);
+
+/* The pages of @block, whose priority has changed. They count as used. */
+void page_reprioritize(struct mem_space *s, uint32_t block);
 
 /* CACHED -> SEALED: somebody is about to hold it. */
 void page_wake(struct page *p);

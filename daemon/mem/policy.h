@@ -2,8 +2,10 @@
 /*
  * policy.h - which cached page is given up next.
  *
- * A size class has a shelf: its CACHED pages but for the exact copies, which
- * go before all others by themselves (page.h). The pool's policy puts pages on
+ * A size class has a shelf for each priority (mem.h): its CACHED pages but for
+ * the exact copies, which go before all others by themselves (page.h). One of a
+ * higher priority is looked at only where those below have nothing, so policies
+ * know of none (reclaim.c). The pool's policy puts pages on
  * shelves and says which goes first; what a policy remembers is per shelf, so
  * that tenants learn nothing from each other. A page that is followed by
  * others in the index should stay as long as they do: without it they cannot

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include "daemon/mem/hold.h"
 #include "daemon/mem/limits.h"
+#include "daemon/mem/pin.h"
 #include "daemon/mem/restore.h"
 #include "daemon/mem/segment.h"
 
@@ -138,6 +139,7 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	list_init(&m->limits);
 	list_init(&m->writers);
 	list_init(&m->unclaimed);
+	pins_init(&m->pins);
 	r = pool_init(m, cfg, fds, nr_fds, note, note_bytes);
 	if (r < 0) {
 		mem_free(m);
@@ -191,6 +193,7 @@ void mem_free(struct mem *m)
 		return;
 	m->wanting = false;
 	dev_drain(m->dev);
+	pins_fini(m);
 	if (m->pages)
 		pool_forget_pages(m);
 	for (uint32_t i = 0; m->spaces && i < m->table.h->nr_spaces; i++)

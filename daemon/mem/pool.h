@@ -3,17 +3,17 @@
  * pool.h - struct mem: one pool, and what its chapters share.
  *
  * Reading order: table (what survives), tenant (who pays), limits (how much),
- * segment and slab (where bytes come from), page (states), index and space (names), hold (who
- * keeps a page), then alloc, reclaim, demand, publish, survey, restore,
- * verify.
+ * segment and slab (where bytes come from), page (states), index and space
+ * (names), hold (who keeps a page), pin (what stays without), then alloc,
+ * reclaim, demand, publish, survey, restore, verify.
  *
  * What holds between two calls, for every page number ever used:
  *
  *	FREE		in free_pages; no slab, no holds
  *	OPEN		one hold, by p->client; or, after a restart, none and
  *			in the list of its unclaimed writer
- *	SEALED		holds >= 1; or, after a restart, unnamed, no holds and
- *			in unclaimed
+ *	SEALED		holds >= 1, of which one may be its pins'; or, after a
+ *			restart, unnamed, no holds and in unclaimed
  *	CACHED		no holds, named, in its size class: among the copies
  *			when it is one (page.h), else on the shelf
  *	QUARANTINED	no holds, in the list of its writer
@@ -42,6 +42,17 @@
 #define MEM_FD_TABLE   "kvd-table"
 #define MEM_FD_SEGMENT "kvd-seg-"
 
+#define PIN_SLOTS 256u
+
+struct pins {
+	struct map all;			/* space and block -> pin */
+	struct list wheel[PIN_SLOTS];	/* by the second they end in */
+	struct list ending;		/* to be let go of, block by block */
+	uint64_t at;			/* second that was looked at last */
+	uint64_t bytes;			/* of the pages covered, all tenants' */
+	uint32_t percent;		/* of its max that a tenant may pin */
+};
+
 struct mem {
 	const struct mem_ops *ops;
 	void *ctx;
@@ -68,6 +79,7 @@ struct mem {
 	uint32_t nr_making;
 	uint32_t nr_leaving;		/* segments on their way to the device */
 
+	struct pins pins;
 	struct tally tally;
 	struct mem_stat stat;		/* its counters of events */
 	uint64_t tick;			/* pages taken, and releases: time */

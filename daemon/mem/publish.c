@@ -84,6 +84,25 @@ static struct page *publish_one(struct mem_client *c, struct page *p,
 	return p;
 }
 
+/* There is a shelf for the pages of each class. */
+static bool publish_has_shelves(const struct mem_space *s, int priority)
+{
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		if (size_class_make_shelf(s->sizes[i], priority) < 0)
+			return false;
+	return true;
+}
+
+/* Up to the first that has as much: no child's is higher than its parent's. */
+static void publish_raise(struct mem_space *s, uint32_t block, int priority)
+{
+	while (block && s->index.links[block].priority < priority) {
+		s->index.links[block].priority = (int8_t)priority;
+		page_reprioritize(s, block);
+		block = index_parent(&s->index, block);
+	}
+}
+
 static uint32_t publish_block(struct mem_space *s, const struct prefix *prefix,
 			      uint32_t depth)
 {
@@ -92,6 +111,7 @@ static uint32_t publish_block(struct mem_space *s, const struct prefix *prefix,
 				   g->v_format);
 	uint32_t up = index_parent(&s->index, block);
 
+	s->index.links[block].priority = MEM_LOW;
 	if (up && !index_block(&s->index, block)->sibling)
 		page_followed(s, up);
 	return block;
@@ -133,6 +153,8 @@ static int publish_named(struct mem_client *c, struct mem_space *s,
 		return -ENOMEM;
 	if (!block && publish_has_page(s, pages))
 		block = publish_block(s, &prefix, b->depth);
+	publish_raise(s, block, publish_has_shelves(s, b->priority) ?
+					b->priority : MEM_NORMAL);
 	for (uint32_t i = 0; i < s->nr_classes; i++)
 		if (pages[i])
 			pages[i] = publish_one(c, pages[i], &prefix, block,

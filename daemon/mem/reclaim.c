@@ -41,6 +41,7 @@ void page_evict(struct page *p)
 struct cold {
 	struct page *page;	/* NULL: there is none */
 	bool copy;
+	int priority;		/* then the lowest of a tenant */
 	uint64_t worth;		/* of a copy its stamp */
 };
 
@@ -58,9 +59,14 @@ static struct cold class_coldest(const struct size_class *sc, enum which which)
 		c.worth = c.page ? c.page->stamp : 0;
 		return c;
 	}
-	c.page = m->policy->next(sc->shelf);
-	if (c.page)
-		c.worth = m->policy->worth(sc->shelf, c.page, m->tick);
+	for (int i = MEM_LOW; i <= MEM_HIGH && !c.page; i++) {
+		struct shelf *shelf = size_class_shelf(sc, i);
+
+		c.priority = i;
+		c.page = shelf ? m->policy->next(shelf) : NULL;
+		if (c.page)
+			c.worth = m->policy->worth(shelf, c.page, m->tick);
+	}
 	return c;
 }
 
@@ -70,6 +76,8 @@ static bool goes_before(const struct cold *a, const struct cold *b)
 		return a->page;
 	if (a->copy != b->copy)
 		return a->copy;
+	if (a->priority != b->priority)
+		return a->priority < b->priority;
 	return a->worth != b->worth ? a->worth < b->worth :
 				      a->page->stamp < b->page->stamp;
 }
@@ -102,7 +110,10 @@ static struct cold tenant_next(const struct tenant *t)
 	return c.page ? c : tenant_coldest(t, OTHERS, NULL);
 }
 
-/* The same over all tenants but what their min keeps. */
+/*
+ * The same over all tenants but what their min keeps. What a tenant calls
+ * high or low is between its own pages.
+ */
 static struct page *pool_next(const struct mem *m)
 {
 	struct cold next = { .page = NULL };
@@ -111,6 +122,7 @@ static struct page *pool_next(const struct mem *m)
 		struct cold c = tenant_next(list_entry(pos, struct tenant,
 						       link));
 
+		c.priority = MEM_NORMAL;
 		if (c.page && tenant_may_lose(c.page->space->tenant,
 					      page_bytes(c.page)) &&
 		    goes_before(&c, &next))
@@ -145,7 +157,7 @@ static uint32_t reclaim_looks(const struct mem *m, const struct tenant *t)
 			continue;
 		looks++;
 		list_for_each(j, &one->classes)
-			looks += 2;
+			looks += 1 + MEM_NR_PRIORITIES;
 	}
 	return looks;
 }
@@ -273,7 +285,12 @@ static struct slab *class_idle_slab(const struct size_class *sc)
 {
 	struct scan s = { .left = RECLAIM_SCAN };
 
-	sc->tenant->m->policy->walk(sc->shelf, scan_page, &s);
+	for (int i = MEM_LOW; i <= MEM_HIGH && s.left && !s.idle; i++) {
+		struct shelf *shelf = size_class_shelf(sc, i);
+
+		if (shelf)
+			sc->tenant->m->policy->walk(shelf, scan_page, &s);
+	}
 	return s.idle;
 }
 

@@ -2,7 +2,8 @@
 /*
  * reclaim.h - making room by giving up what nobody holds.
  *
- * Only CACHED pages are given up, the coldest first, and nothing during the
+ * Only CACHED pages are given up, of a tenant those of the lowest priority
+ * first, of these the coldest, and nothing during the
  * grace time. A tenant's exact copies (page.h), of whatever size, go before
  * anything else it has. Same size: page by page. Another size: a whole slab,
  * whose granules then serve any class; of copies, all that one slab has.

@@ -34,19 +34,28 @@ static uint32_t slab_granules(uint32_t page_bytes, uint64_t segment_bytes)
 	return best;
 }
 
+int size_class_make_shelf(struct size_class *sc, int priority)
+{
+	const struct mem *m = sc->tenant->m;
+	struct shelf **shelf = &sc->shelves[priority - MEM_LOW];
+
+	if (!*shelf)
+		*shelf = m->policy->shelf_new(m->pool_bytes / sc->page_bytes);
+	return *shelf ? 0 : -ENOMEM;
+}
+
 static struct size_class *size_class_new(struct tenant *t, uint32_t page_bytes)
 {
 	struct size_class *sc = calloc(1, sizeof(*sc));
 
 	if (!sc)
 		return NULL;
-	sc->shelf = t->m->policy->shelf_new(t->m->pool_bytes / page_bytes);
-	if (!sc->shelf) {
+	sc->tenant = t;
+	sc->page_bytes = page_bytes;
+	if (size_class_make_shelf(sc, MEM_NORMAL) < 0) {
 		free(sc);
 		return NULL;
 	}
-	sc->tenant = t;
-	sc->page_bytes = page_bytes;
 	sc->nr_granules = slab_granules(page_bytes, t->m->segment_bytes);
 	sc->nr_cells = (uint32_t)((uint64_t)sc->nr_granules * DEV_GRANULE /
 				  page_bytes);
@@ -82,7 +91,9 @@ void size_class_put(struct size_class *sc)
 	size_class_trim(sc, 0);
 	assert(sc->nr_slabs == 0 && sc->nr_cached == 0);
 	list_del(&sc->link);
-	sc->tenant->m->policy->shelf_free(sc->shelf);
+	for (int i = 0; i < MEM_NR_PRIORITIES; i++)
+		if (sc->shelves[i])
+			sc->tenant->m->policy->shelf_free(sc->shelves[i]);
 	free(sc);
 }
 

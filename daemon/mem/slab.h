@@ -36,7 +36,9 @@ struct size_class {
 	struct list partial;
 	struct list empty;
 	struct list copies;	/* CACHED ones, the coldest first: page.h */
-	struct shelf *shelf;	/* all other CACHED pages: policy.h */
+	/* All other CACHED pages, by priority: policy.h. NULL: not needed
+	 * yet; that of MEM_NORMAL is always there. */
+	struct shelf *shelves[MEM_NR_PRIORITIES];
 };
 
 struct slab {
@@ -56,6 +58,16 @@ struct slab {
  */
 struct size_class *size_class_get(struct tenant *t, uint32_t page_bytes);
 void size_class_put(struct size_class *sc);
+
+/* The shelf of @priority, MEM_LOW to MEM_HIGH, or NULL. */
+static inline struct shelf *size_class_shelf(const struct size_class *sc,
+					     int priority)
+{
+	return sc->shelves[priority - MEM_LOW];
+}
+
+/* Makes that shelf, if there is none. Return: 0 or -ENOMEM. */
+int size_class_make_shelf(struct size_class *sc, int priority);
 
 /* Gives empty slabs back to their segments until @keep are left. */
 void size_class_trim(struct size_class *sc, uint32_t keep);

@@ -72,6 +72,7 @@ int tenant_restore(struct mem *m, int nr)
 	memcpy(t->name, rec->name, sizeof(t->name) - 1);
 	memcpy(t->key, rec->key, sizeof(t->key));
 	name_key_init(&t->name_key, t->key);
+	list_init(&t->pins);
 	list_init(&t->clients);
 	list_init(&t->segments);
 	list_init(&t->classes);

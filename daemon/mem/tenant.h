@@ -23,6 +23,9 @@ struct tenant {
 	uint64_t max_bytes;	/* 0: no limit */
 	uint64_t charged;
 	bool lowered;		/* max was, and charged is still above it */
+	struct list pins;	/* the one longest ago first: pin.h */
+	uint32_t nr_pins;
+	uint64_t pinned_bytes;	/* of the pages they cover */
 	struct list clients;
 	struct list segments;
 	struct list classes;

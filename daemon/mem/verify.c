@@ -14,6 +14,7 @@
 #include <string.h>
 #include "daemon/mem/hold.h"
 #include "daemon/mem/limits.h"
+#include "daemon/mem/pin.h"
 #include "daemon/mem/segment.h"
 
 struct verify {
@@ -122,7 +123,7 @@ static int verify_page(struct verify *v, const struct page *p, uint32_t nr)
 
 	if (r < 0 || p->state == PAGE_FREE)
 		return r;
-	if (p->generation == 0 || p->holds != v->holds[nr])
+	if (p->generation == 0 || p->holds != v->holds[nr] + p->pinned)
 		return broken(v, "page %u: %llu holds, its clients have %llu",
 			      nr, (unsigned long long)p->holds,
 			      (unsigned long long)v->holds[nr]);
@@ -280,6 +281,7 @@ struct listed {
 	struct verify *v;
 	const struct size_class *class;
 	bool copies;
+	int priority;
 	uint64_t nr;
 	int err;
 };
@@ -295,6 +297,11 @@ static bool verify_listed(struct page *p, void *listed)
 	else if (p->copy != l->copies || page_is_copy(p) != l->copies)
 		l->err = broken(l->v, "page %u is listed as %s exact copy",
 				page_nr(p), l->copies ? "an" : "no");
+	else if (!p->copy && (p->priority != l->priority ||
+			      p->priority !=
+				      p->space->index.links[p->block].priority))
+		l->err = broken(l->v, "page %u is on the shelf of another "
+				"priority", page_nr(p));
 	return l->err == 0 && l->nr <= l->class->nr_cached;
 }
 
@@ -306,8 +313,12 @@ static int verify_cached(struct verify *v, const struct size_class *sc)
 		if (!verify_listed(list_entry(pos, struct page, link), &l))
 			break;
 	l.copies = false;
-	if (l.err == 0)
-		v->m->policy->walk(sc->shelf, verify_listed, &l);
+	for (int i = MEM_LOW; i <= MEM_HIGH; i++) {
+		l.priority = i;
+		if (l.err == 0 && size_class_shelf(sc, i))
+			v->m->policy->walk(size_class_shelf(sc, i),
+					   verify_listed, &l);
+	}
 	if (l.err == 0 && l.nr != sc->nr_cached)
 		return broken(v, "size %u lists not its %llu cached pages",
 			      sc->page_bytes,
@@ -350,6 +361,7 @@ static int verify_block(struct verify *v, const struct mem_space *s,
 			uint32_t nr)
 {
 	const struct shm_block *b = index_block(&s->index, nr);
+	uint32_t up;
 
 	for (uint32_t c = 0; c < s->nr_classes; c++) {
 		handle_t h = index_page(&s->index, nr, c);
@@ -362,6 +374,10 @@ static int verify_block(struct verify *v, const struct mem_space *s,
 	}
 	if (b->seq % 2 || index_find(&s->index, &b->name) != nr)
 		return broken(v, "space %u: block %u is not found", s->id, nr);
+	up = index_parent(&s->index, nr);
+	if (up && s->index.links[up].priority < s->index.links[nr].priority)
+		return broken(v, "space %u: block %u has a higher priority "
+			      "than its parent", s->id, nr);
 	if (!block_is_linked(&s->index, nr))
 		return broken(v, "space %u: block %u is not among its siblings",
 			      s->id, nr);
@@ -594,6 +610,13 @@ static int verify_pool(struct verify *v)
 	return verify_tally(v, &m->tally, NULL, NULL, "the pool");
 }
 
+static int verify_pins(struct verify *v)
+{
+	const char *why = pins_verify(v->m);
+
+	return why ? broken(v, "%s", why) : 0;
+}
+
 static int verify_all(struct verify *v)
 {
 	const struct mem *m = v->m;
@@ -607,6 +630,8 @@ static int verify_all(struct verify *v)
 		r = verify_writers(v);
 	if (r == 0)
 		r = verify_limits(v);
+	if (r == 0)
+		r = verify_pins(v);
 	if (r == 0)
 		r = verify_pool(v);
 	for (struct mem_space *s = mem_space_next(m, NULL); s && r == 0;

@@ -87,6 +87,8 @@ static void on_tick(uv_timer_t *timer)
 	procs_tick(&s->procs);
 	mem_tick(s->mem);
 	events_tick(s);
+	if (mem_pin_tick(s->mem, uv_now(&s->loop)))
+		limits_trim(s);
 	listener_tick(&s->listener);
 	update_status(s);
 	if (!s->stuck)
@@ -247,6 +249,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 	r = restore_pool(s, fds, nr_fds, why, why_bytes);
 	if (r < 0)
 		return r;
+	mem_pin_percent(s->mem, s->cfg.pin_percent);
 	r = limits_init(s);
 	if (r < 0) {
 		snprintf(why, why_bytes, "limits of tenants: %s",

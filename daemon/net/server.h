@@ -32,6 +32,8 @@ struct server_config {
 	uint32_t max_clients_per_user;
 	uint32_t max_waiting;	/* allocations of one client that wait */
 	char policy[16];	/* what is given up first; "": the default */
+	uint32_t pin_percent;	/* of its max that a tenant may pin */
+	uint64_t pin_ttl_ms;	/* for which it may, at most */
 	uint64_t tenant_max;	/* of tenants nobody configured; 0: no limit */
 	char dropin_dir[300];	/* beside the configuration file; empty: none */
 	struct tenant_list tenants;

@@ -60,6 +60,8 @@ static void test_good(void **state)
 		"socket-mode = 0666\n"
 		"grace = 1500ms\n"
 		"max-clients = 7\n"
+		"pin-max = 40%\n"
+		"pin-ttl-max = 90s\n"
 		"log-level = debug\n"
 		"[tenant chat]\n"
 		"users = root, 4242\n"
@@ -78,6 +80,8 @@ static void test_good(void **state)
 	assert_int_equal(c.server.socket_mode, 0666);
 	assert_int_equal(c.server.grace_ms, 1500);
 	assert_int_equal(c.server.max_clients, 7);
+	assert_int_equal(c.server.pin_percent, 40);
+	assert_int_equal(c.server.pin_ttl_ms, 90000);
 	t = TAILQ_FIRST(&c.server.tenants);
 	assert_string_equal(t->name, "chat");
 	assert_int_equal(t->nr_uids, 2);
@@ -114,6 +118,10 @@ static void test_bad_lines(void **state)
 	refused("[kvd]\ndevice = cuda-ipc:\n", "cuda-ipc:", NULL);
 	refused("[kvd]\nsocket-mode = 0999\n", "octal", NULL);
 	refused("[kvd]\nsocket-group = no-such-group\n", "a group", NULL);
+	refused("[kvd]\npin-max = 101%\n", "0 to 100", NULL);
+	refused("[kvd]\npin-max = 1G\n", "a percentage", NULL);
+	refused("[kvd]\npin-max = -1\n", "a percentage", NULL);
+	refused("[kvd]\npin-ttl-max = 2h\n", "ms, s or min", NULL);
 	refused("[kvd]\ngrace = 5h\n", "ms, s or min", NULL);
 	refused("[kvd]\nmax-clients = 0\n", "1 to 1000000", NULL);
 	refused("[kvd]\nstate-dir = relative\n", "absolute", NULL);

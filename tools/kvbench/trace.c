@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "tools/kvbench/args.h"
@@ -31,6 +32,15 @@ static const char description[] =
 	"pinned          tokens that requests in progress hold when one is at\n"
 	"                its longest, the mean as a part of the pool: those\n"
 	"                cannot be evicted. What several hold counts for each\n"
+	"hit_rate_pins   input tokens found in pages that are pinned. With "
+	"--pins N\n"
+	"                the N blocks of 512 tokens that most requests of the "
+	"trace\n"
+	"                begin with are, from when they are there first: a "
+	"choice\n"
+	"                that knows the future. to_no_pins is the hit rate by "
+	"that\n"
+	"                of the same run with --pins 0, if there is one\n"
 	"waste           part of the bytes in use that hold no token: pages "
 	"in\n"
 	"                clients' stocks, open pages as far as they are "
@@ -40,11 +50,13 @@ static const char description[] =
 	"                half of the pool or more is in use";
 
 #define MAX_POLICIES 8
+#define MAX_PINS     8
 
 struct opts {
 	struct trace_options trace;
 	struct arg_list pool_tokens;
 	struct arg_list clients;
+	const char *pins;
 	const char *policy;
 	const char *format_text;
 	struct format_pair format;
@@ -54,6 +66,8 @@ struct opts {
 	char policies_text[256];
 	const char *policies[MAX_POLICIES];
 	unsigned nr_policies;
+	unsigned nr_pins[MAX_PINS];
+	unsigned nr_nr_pins;
 };
 
 static int usage(const char *what)
@@ -83,6 +97,26 @@ static int split_policies(struct opts *o)
 	return o->nr_policies ? 0 : usage("--policy names none");
 }
 
+/* The same of numbers, that may be 0. */
+static int split_pins(struct opts *o)
+{
+	const char *p = o->pins ? o->pins : "0";
+	unsigned long n;
+	char *end;
+
+	for (;; p = end + 1) {
+		n = strtoul(p, &end, 10);
+		if (*p < '0' || *p > '9' || n > 1000000 ||
+		    (*end && *end != ','))
+			return usage("--pins is numbers up to 1000000");
+		if (o->nr_nr_pins == MAX_PINS)
+			return usage("more than 8 numbers of pins");
+		o->nr_pins[o->nr_nr_pins++] = (unsigned)n;
+		if (!*end)
+			return 0;
+	}
+}
+
 static int check(struct opts *o)
 {
 	unsigned i;
@@ -99,7 +133,7 @@ static int check(struct opts *o)
 			return usage("--clients is at most 64");
 	if (formats_parse(o->format_text, &o->format) != 1)
 		return usage("--format is one");
-	return split_policies(o);
+	return split_pins(o) ? -EINVAL : split_policies(o);
 }
 
 /* Return: 0 or -EINVAL. */
@@ -137,19 +171,33 @@ static int run_one(const struct opts *o, const struct trace_pool *pool,
 	return -EILSEQ;
 }
 
-/* Every policy with every number of clients on one pool. */
+/* Every number of clients with every number of pins. */
+static int run_policy(struct opts *o, const struct trace_pool *pool,
+                      json_t *runs)
+{
+	unsigned i, j;
+	int err = 0;
+
+	for (i = 0; i < o->clients.nr && !err; i++) {
+		for (j = 0; j < o->nr_nr_pins && !err; j++) {
+			o->trace.clients = o->clients.n[i];
+			o->trace.pins = o->nr_pins[j];
+			err = run_one(o, pool, runs);
+		}
+	}
+	return err;
+}
+
+/* All that on one pool, with every policy. */
 static int run_pool(struct opts *o, unsigned tokens, json_t *runs)
 {
 	struct trace_pool pool;
-	unsigned i, j;
+	unsigned i;
 	int err = fit(o, tokens, &pool);
 
 	for (i = 0; i < o->nr_policies && !err; i++) {
-		for (j = 0; j < o->clients.nr && !err; j++) {
-			o->trace.policy = o->policies[i];
-			o->trace.clients = o->clients.n[j];
-			err = run_one(o, &pool, runs);
-		}
+		o->trace.policy = o->policies[i];
+		err = run_policy(o, &pool, runs);
 	}
 	return err;
 }
@@ -186,6 +234,9 @@ static int run(int argc, char **argv)
 		{ "policy", ARG_TEXT, &o.policy,
 		  "the daemon's; several with commas between" },
 		{ "clients", ARG_LIST, &o.clients, "at a time (1)" },
+		{ "pins", ARG_TEXT, &o.pins,
+		  "blocks of 512 tokens to be pinned, those most asked for "
+		  "(0); several with commas between" },
 		{ "format", ARG_TEXT, &o.format_text, "of pages (int8)" },
 		{ "page-tokens", ARG_COUNT, &o.page_tokens, "32, 64 or 128" },
 		{ "chunk", ARG_COUNT, &o.trace.chunk,

@@ -18,6 +18,7 @@
 
 #define NR_WATCHES 100 /* over a run */
 #define NR_CHECKS  3   /* pages of a hit */
+#define PIN_TTL_MS 86400000u
 
 struct client {
 	struct trace_run *run;
@@ -189,6 +190,8 @@ static void took(struct client *c, enum trace_op op, uint64_t start_ns)
 static int match(struct client *c)
 {
 	struct kvd_seq_info info = { .size = sizeof(info) };
+	uint64_t pinned = (uint64_t)trace_hot_pinned(&c->run->hot,
+	                                             &c->request) * TRACE_BLOCK;
 	uint64_t start_ns = stats_now_ns();
 	size_t hit = 0;
 	int err = kvd_seq_match(c->seq, c->tokens, c->request.input - 1, &hit);
@@ -201,6 +204,7 @@ static int match(struct client *c)
 	count_held(c, (uint32_t)hit);
 	c->counts->hit_tokens += hit;
 	c->counts->copied_tokens += info.copied_tokens;
+	c->counts->hit_pinned += hit < pinned ? hit : pinned;
 	atomic_fetch_add(&c->run->hit, hit);
 	return check_hit(c, hit);
 }
@@ -253,6 +257,44 @@ static int store(struct client *c)
 	return err == -ENOSPC || err == -EDQUOT ? 0 : err;
 }
 
+/* The first @tokens of the request, as far as they are there. */
+static int pin_tokens(struct client *c, uint32_t tokens, size_t *ret_pinned)
+{
+	struct kvd_seq *seq;
+	size_t hit;
+	int err = kvd_seq_new(c->space, NULL, &seq);
+
+	if (err)
+		return err;
+	err = kvd_seq_match(seq, c->tokens, tokens, &hit);
+	if (!err && hit)
+		err = kvd_seq_pin(seq, PIN_TTL_MS, ret_pinned);
+	kvd_seq_free(seq);
+	return err;
+}
+
+/* What is hot of it, when it is there for the first time. */
+static int pin(struct client *c)
+{
+	struct trace_hot *h = &c->run->hot;
+	uint32_t blocks = trace_hot_blocks(h, &c->request);
+	size_t pinned = 0;
+	int err;
+
+	if (!blocks ||
+	    trace_hot_get(h, &c->request, blocks) != TRACE_HOT_NOT_YET)
+		return 0;
+	err = pin_tokens(c, blocks * TRACE_BLOCK, &pinned);
+	if (err == -EDQUOT) {
+		trace_hot_set(h, &c->request, blocks, TRACE_HOT_REFUSED);
+		return 0;
+	}
+	if (!err)
+		trace_hot_set(h, &c->request, (uint32_t)pinned / TRACE_BLOCK,
+		              TRACE_HOT_PINNED);
+	return err == -ENOENT ? 0 : err;
+}
+
 /* Its sequence is as long as it will be. */
 static int fullest(struct client *c)
 {
@@ -276,6 +318,8 @@ static int replay_request(struct client *c)
 	err = match(c);
 	if (!err)
 		err = store(c);
+	if (!err)
+		err = pin(c);
 	if (!err)
 		err = fullest(c);
 	count_none(c);

@@ -20,9 +20,9 @@ static json_t *what_it_ran(const struct trace_options *o,
 
 	kvd_formats_name(p->geometry.k_format, p->geometry.v_format, format);
 	return json_pack(
-		"{s:s, s:s, s:s, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"{s:s, s:s, s:s, s:I, s:I, s:s, s:I, s:I, s:I, s:I, s:I, s:I}",
 		"bench", "trace", "device", "host", "format", format, "clients",
-		(json_int_t)o->clients, "policy",
+		(json_int_t)o->clients, "pins", (json_int_t)o->pins, "policy",
 		o->policy ? o->policy : "default", "page_tokens",
 		(json_int_t)p->geometry.page_tokens, "kv_heads",
 		(json_int_t)g->nr_kv_heads, "dim", (json_int_t)g->k_dim,
@@ -37,15 +37,18 @@ static json_t *what_it_hit(const struct trace_pool *p,
 	double held = (double)c->held / (double)c->requests;
 
 	return json_pack(
-		"{s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:f, s:I, s:f, s:I, s:I, "
-	        "s:I, s:I}",
+		"{s:I, s:I, s:I, s:I, s:f, s:I, s:f, s:I, s:I, s:f, s:f, s:I, "
+	        "s:f, s:I, s:I, s:I, s:I}",
 		"requests", (json_int_t)c->requests, "input_tokens",
 		(json_int_t)c->input_tokens, "hit_tokens",
 		(json_int_t)c->hit_tokens, "copied_tokens",
 		(json_int_t)c->copied_tokens, "hit_rate",
 		share(c->hit_tokens, c->input_tokens), "hit_tokens_model",
 		(json_int_t)r->model_hit_tokens, "hit_rate_model",
-		share(r->model_hit_tokens, c->input_tokens), "pinned",
+		share(r->model_hit_tokens, c->input_tokens), "pins_tokens",
+		(json_int_t)r->pinned_blocks * TRACE_BLOCK, "hit_tokens_pins",
+		(json_int_t)c->hit_pinned, "hit_rate_pins",
+		share(c->hit_pinned, c->input_tokens), "pinned",
 		held / (double)p->tokens, "pinned_tokens_max",
 		(json_int_t)c->held_max, "pinned_tokens", held, "no_space",
 		(json_int_t)c->no_space, "no_quota", (json_int_t)c->no_quota,
@@ -133,15 +136,17 @@ static const char *text(const json_t *run, const char *key)
 	return json_string_value(json_object_get(run, key));
 }
 
-/* The same but for its policy, which is lru; NULL: there is none. */
-static const json_t *find_lru(const json_t *runs, const json_t *like)
+/* Of the same pool, number of clients, and @policy and @pins; NULL: none. */
+static const json_t *find_like(const json_t *runs, const json_t *like,
+                               const char *policy, json_int_t pins)
 {
 	const json_t *run;
 	size_t i;
 
 	json_array_foreach(runs, i, run)
 	{
-		if (strcmp(text(run, "policy"), "lru") == 0 &&
+		if (strcmp(text(run, "policy"), policy) == 0 &&
+		    count(run, "pins") == pins &&
 		    count(run, "pool_tokens") == count(like, "pool_tokens") &&
 		    count(run, "clients") == count(like, "clients"))
 			return run;
@@ -149,31 +154,49 @@ static const json_t *find_lru(const json_t *runs, const json_t *like)
 	return NULL;
 }
 
-static void set_ratio(const json_t *runs, json_t *run)
+static void set_ratio(json_t *run, const char *key, const json_t *to)
 {
-	const json_t *lru = find_lru(runs, run);
-	double rate = lru ? number(lru, "hit_rate") : 0;
+	double rate = to ? number(to, "hit_rate") : 0;
 
 	if (rate > 0)
-		json_object_set_new(run, "to_lru",
+		json_object_set_new(run, key,
 		                    json_real(number(run, "hit_rate") / rate));
+}
+
+/* To lru with as many pins, and where it has pins to the same without. */
+static void set_ratios(const json_t *runs, json_t *run)
+{
+	json_int_t pins = count(run, "pins");
+
+	set_ratio(run, "to_lru", find_like(runs, run, "lru", pins));
+	if (pins)
+		set_ratio(run, "to_no_pins",
+		          find_like(runs, run, text(run, "policy"), 0));
+}
+
+static const char *ratio_text(const json_t *run, const char *key, char buf[16])
+{
+	const json_t *ratio = json_object_get(run, key);
+
+	snprintf(buf, 16, "-");
+	if (ratio)
+		snprintf(buf, 16, "%.3f", json_number_value(ratio));
+	return buf;
 }
 
 static void print_row(const json_t *run)
 {
-	const json_t *ratio = json_object_get(run, "to_lru");
-	char to_lru[16] = "-";
+	char to_lru[16], to_no_pins[16];
 
-	if (ratio)
-		snprintf(to_lru, sizeof(to_lru), "%.3f",
-		         json_number_value(ratio));
-	printf("%11lld  %-9s %7lld   %.4f  %6s  %.4f  %6.4f  %9lld  %.4f  "
-	       "%7.1f\n",
+	printf("%11lld  %-9s %7lld %5lld   %.4f  %6s  %7s  %6.4f  %.4f  "
+	       "%6.4f  %9lld  %.4f  %7.1f\n",
 	       (long long)count(run, "pool_tokens"), text(run, "policy"),
-	       (long long)count(run, "clients"), number(run, "hit_rate"),
-	       to_lru, number(run, "hit_rate_model"), number(run, "pinned"),
-	       (long long)count(run, "evicted"), number(run, "waste"),
-	       number(run, "wall_s"));
+	       (long long)count(run, "clients"), (long long)count(run, "pins"),
+	       number(run, "hit_rate"), ratio_text(run, "to_lru", to_lru),
+	       ratio_text(run, "to_no_pins", to_no_pins),
+	       number(run, "hit_rate_pins"), number(run, "hit_rate_model"),
+	       number(run, "pinned"), (long long)count(run, "evicted"),
+	       number(run, "waste"), number(run, "wall_s"));
 }
 
 static int print_table(json_t *runs)
@@ -181,8 +204,9 @@ static int print_table(json_t *runs)
 	const json_t *run;
 	size_t i;
 
-	printf("pool tokens  policy    clients  hit rate  to lru   model  "
-	       "pinned    evicted   waste   wall s\n");
+	printf("pool tokens  policy    clients  pins  hit rate  to lru  "
+	       "to none  by pins   model  pinned    evicted   waste   wall "
+	       "s\n");
 	json_array_foreach(runs, i, run)
 	{
 		print_row(run);
@@ -198,7 +222,7 @@ int trace_report(json_t *runs, bool json)
 
 	json_array_foreach(runs, i, run)
 	{
-		set_ratio(runs, run);
+		set_ratios(runs, run);
 	}
 	if (json_array_size(runs) == 1) {
 		run = json_incref(json_array_get(runs, 0));

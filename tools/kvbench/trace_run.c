@@ -33,8 +33,9 @@ static double cpu_s(int who)
 static int start(struct trace_run *run)
 {
 	char pool[32], segment[32], policy[64];
-	const char *more[] = { "--pool", pool,   "--segment", segment,
-		               NULL,     policy, NULL };
+	const char *more[] = { "--pool", pool, "--segment", segment,
+		               "--set", "pin-max=100%", "--set",
+		               "pin-ttl-max=1440min", NULL, policy, NULL };
 	struct kvd *probe = NULL;
 	int err;
 
@@ -44,7 +45,7 @@ static int start(struct trace_run *run)
 	         (unsigned long long)run->pool->segment_bytes);
 	if (run->o->policy) {
 		snprintf(policy, sizeof(policy), "policy=%s", run->o->policy);
-		more[4] = "--set";
+		more[8] = "--set";
 	}
 	err = daemon_start(&run->daemon, more);
 	if (!err)
@@ -93,6 +94,7 @@ static void merge(struct trace_counts *to, const struct trace_counts *from)
 	to->input_tokens += from->input_tokens;
 	to->hit_tokens += from->hit_tokens;
 	to->copied_tokens += from->copied_tokens;
+	to->hit_pinned += from->hit_pinned;
 	to->stored_tokens += from->stored_tokens;
 	to->no_space += from->no_space;
 	to->no_quota += from->no_quota;
@@ -135,6 +137,15 @@ static int run_clients(struct trace_run *run, struct thread *threads,
 	return atomic_load(&run->err);
 }
 
+static uint32_t count_pinned(const struct trace_hot *h)
+{
+	uint32_t i, nr = 0;
+
+	for (i = 0; i < h->nr; i++)
+		nr += atomic_load(&h->are[i]) == TRACE_HOT_PINNED;
+	return nr;
+}
+
 static int replay(struct trace_run *run, struct trace_result *ret)
 {
 	struct thread *threads = calloc(run->o->clients, sizeof(*threads));
@@ -146,6 +157,7 @@ static int replay(struct trace_run *run, struct trace_result *ret)
 		err = trace_watch(run, true, &ret->stat);
 	if (!err) {
 		ret->model_hit_tokens = run->model.hit_tokens;
+		ret->pinned_blocks = count_pinned(&run->hot);
 		ret->waste = run->watch.waste / run->watch.nr;
 		ret->waste_max = run->watch.waste_max;
 	}
@@ -170,10 +182,13 @@ int trace_replay(const struct trace_options *o, const struct trace_pool *pool,
 		                       pool->open.page_tokens,
 		                       o->total.longest);
 	if (!err)
+		err = trace_hot_find(&run.hot, o->path, o->limit, o->pins);
+	if (!err)
 		err = replay(&run, ret);
 	child_fini(&run.daemon);
 	trace_close(&run.file);
 	trace_model_fini(&run.model);
+	trace_hot_fini(&run.hot);
 	ret->client_cpu_s = cpu_s(RUSAGE_SELF) - self_s;
 	ret->daemon_cpu_s = cpu_s(RUSAGE_CHILDREN) - daemon_s;
 	return err;

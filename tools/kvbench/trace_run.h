@@ -16,6 +16,7 @@
 #include "tools/kvbench/child.h"
 #include "tools/kvbench/hist.h"
 #include "tools/kvbench/trace_file.h"
+#include "tools/kvbench/trace_hot.h"
 #include "tools/kvbench/trace_model.h"
 #include "tools/kvbench/trace_pool.h"
 
@@ -36,6 +37,7 @@ struct trace_options {
 	unsigned limit; /* requests; 0: all */
 	unsigned clients;
 	unsigned chunk; /* tokens */
+	unsigned pins;  /* blocks of TRACE_BLOCK tokens that are to be pinned */
 	bool outputs;
 	bool progress;
 };
@@ -45,6 +47,7 @@ struct trace_counts {
 	uint64_t input_tokens;
 	uint64_t hit_tokens;
 	uint64_t copied_tokens; /* of them, where a hit ended inside a page */
+	uint64_t hit_pinned; /* of these, in pinned pages */
 	uint64_t stored_tokens;
 	uint64_t no_space; /* requests cut short */
 	uint64_t no_quota;
@@ -79,6 +82,7 @@ struct trace_run {
 	struct trace_file file;
 	struct trace_model model; /* as the file: under file_lock */
 	struct trace_watch watch;
+	struct trace_hot hot;
 
 	atomic_int err;      /* the first; all stop */
 	atomic_uint running; /* clients */
@@ -95,6 +99,7 @@ struct trace_result {
 	struct trace_counts counts;
 	struct trace_stat stat;
 	uint64_t model_hit_tokens;
+	uint32_t pinned_blocks; /* of TRACE_BLOCK tokens */
 	double waste;
 	double waste_max;
 	double wall_s;

@@ -19,8 +19,8 @@
 static const char usage[] =
 	"usage: kvctl drop SPACE [--json] [--socket PATH]\n"
 	"\n"
-	"Gives up all that a space has cached; kvctl spaces has its number. What\n"
-	"is in use stays, and the space too.\n"
+	"Gives up all that a space has cached, what is pinned too: its pins end.\n"
+	"kvctl spaces has its number. What is in use stays, and the space too.\n"
 	"\n"
 	"For root, the daemon's own user and the admin group; of their own tenant\n"
 	"for its users.\n"
@@ -35,6 +35,7 @@ struct drop_args {
 struct dropped {
 	uint64_t bytes;
 	uint64_t pages;
+	uint64_t pins;
 };
 
 static int bad(const char *what, const char *text)
@@ -74,6 +75,7 @@ static int step(struct kvd *k, Kvd__DropRequest *m, struct dropped *d)
 		r = (const Kvd__DropReply *)c.reply;
 		d->bytes += r->bytes;
 		d->pages += r->pages;
+		d->pins += r->pins;
 		m->serial = r->serial;
 		m->from = r->next;
 	}
@@ -89,11 +91,14 @@ static void print(const struct drop_args *a, const struct dropped *d)
 		printf("freed %llu bytes of %llu pages\n",
 		       (unsigned long long)d->bytes,
 		       (unsigned long long)d->pages);
+		if (d->pins)
+			printf("ended %llu pins\n",
+			       (unsigned long long)d->pins);
 		return;
 	}
-	j = json_pack("{s:I, s:I, s:I}", "space", (json_int_t)a->space,
+	j = json_pack("{s:I, s:I, s:I, s:I}", "space", (json_int_t)a->space,
 		      "bytes", (json_int_t)d->bytes, "pages",
-		      (json_int_t)d->pages);
+		      (json_int_t)d->pages, "pins", (json_int_t)d->pins);
 	json_dumpf(j, stdout, 0);
 	putchar('\n');
 	json_decref(j);

@@ -28,7 +28,8 @@ static const char usage[] =
 	"Shows of each space, or of one, what its index looks like: blocks and\n"
 	"pages, how deep they are, how many blocks more than one other follows,\n"
 	"how often pages were found (up to 255 times each), and the N (10) most\n"
-	"used beginnings of prompts: uses, blocks that follow, first tokens.\n"
+	"used beginnings of prompts: number of the block (for kvctl pin), uses,\n"
+	"blocks that follow, first tokens.\n"
 	"\n"
 	"For root, the daemon's own user and the admin group; of their own tenant\n"
 	"for its users.\n"
@@ -181,7 +182,8 @@ static int root_to_json(struct kvd *k, uint32_t space, const struct root *root,
 
 	for (i = 0; i < root->nr_tokens; i++)
 		json_array_append_new(tokens, json_integer(root->tokens[i]));
-	*ret = json_pack("{s:i, s:I, s:b, s:o}", "uses", (int)root->uses,
+	*ret = json_pack("{s:I, s:i, s:I, s:b, s:o}", "block",
+			 (json_int_t)root->block, "uses", (int)root->uses,
 			 "below", (json_int_t)nr, "below_more", (int)more,
 			 "tokens", tokens);
 	return err;
@@ -297,9 +299,11 @@ static void print_roots(const json_t *s)
 	json_array_foreach(json_object_get(s, "top"), i, root) {
 		if (i == 0)
 			printf("\nspace %lld, most used:\n"
-			       "  uses  below  tokens\n",
+			       "  block  uses  below  tokens\n",
 			       (long long)json_count(s, "space"));
-		printf("%6lld %5lld%c ", (long long)json_count(root, "uses"),
+		printf("%7lld %5lld  %5lld%c ",
+		       (long long)json_count(root, "block"),
+		       (long long)json_count(root, "uses"),
 		       (long long)json_count(root, "below"),
 		       json_is_true(json_object_get(root, "below_more")) ?
 			       '+' : ' ');

@@ -41,6 +41,9 @@ extern const struct command command_reclaim;
 extern const struct command command_drop;
 extern const struct command command_index;
 extern const struct command command_events;
+extern const struct command command_pin;
+extern const struct command command_unpin;
+extern const struct command command_pins;
 extern const struct command command_plan;
 
 /* Connects to the daemon. Return: 0, or the exit status after a line on

@@ -26,6 +26,9 @@ static const struct command *const commands[] = {
 	&command_drop,
 	&command_index,
 	&command_events,
+	&command_pin,
+	&command_unpin,
+	&command_pins,
 	&command_plan,
 };
 

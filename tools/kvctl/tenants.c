@@ -39,13 +39,16 @@ static json_t *ids_to_json(const uint32_t *ids, size_t nr, bool group)
 static json_t *tenant_to_json(const Kvd__TenantStat *t)
 {
 	return json_pack(
-		"{s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:o, s:i, s:I, s:I}",
+		"{s:o, s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:i, "
+		"s:I, s:I}",
 		"name", json_safe(t->name), "users",
 		ids_to_json(t->uids, t->n_uids, false), "groups",
 		ids_to_json(t->gids, t->n_gids, true), "clients",
 		(int)t->clients, "min", (json_int_t)t->min, "high",
 		(json_int_t)t->high, "max", (json_int_t)t->max, "charged",
 		(json_int_t)t->charged, "bytes", json_counts(t->bytes),
+		"pinned", (json_int_t)t->pinned, "pin_max",
+		(json_int_t)t->pin_max,
 		"waiting", (int)t->waiting, "throttled",
 		(json_int_t)t->throttled, "throttled_ms",
 		(json_int_t)t->throttled_ms);
@@ -135,6 +138,7 @@ static void print_tenant(struct table *t, const json_t *tenant)
 	table_bytes(t, json_count(bytes, "open"));
 	table_bytes(t, json_count(bytes, "sealed"));
 	table_bytes(t, json_count(bytes, "cached"));
+	table_bytes(t, json_count(tenant, "pinned"));
 	table_count(t, json_count(tenant, "waiting"));
 	table_time(t, json_count(tenant, "throttled_ms"));
 }
@@ -144,7 +148,8 @@ static void print(const json_t *answer)
 	static const char *const head[] = { "tenant", "members", "clients",
 		                            "min",    "high",    "max",
 		                            "charged", "open",   "sealed",
-		                            "cached", "waiting", "throttled" };
+		                            "cached", "pinned", "waiting",
+		                            "throttled" };
 	struct table t = TABLE_NULL;
 	const json_t *tenant;
 	size_t i;

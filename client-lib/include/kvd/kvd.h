@@ -65,6 +65,7 @@
  *	-ENOMEM		this process is out of memory
  *	-ENOSPC		the pool is full and nothing can be reclaimed
  *	-EDQUOT		the tenant's limit is reached
+ *	-ENOENT		there is nothing of that kind to be pinned, or unpinned
  *	-ETIMEDOUT	the daemon did not answer in time
  *	-ENOTCONN	no daemon at the socket, or it went away and has not
  *			come back; the call may be repeated
@@ -233,6 +234,19 @@ int kvd_space_info(struct kvd_space *sp, struct kvd_space_info *info);
 
 /* ---- sequences ---- */
 
+/*
+ * Which of a tenant's cached pages go first when room is needed: all low ones
+ * before any normal one, those before any high one. A page has the highest
+ * priority of those it was published with, by whomever, and so have the pages
+ * before it in its prefix; finding it changes nothing. It says nothing to other
+ * tenants, and is forgotten when the daemon restarts.
+ */
+enum kvd_priority {
+	KVD_PRIORITY_NORMAL = 0,
+	KVD_PRIORITY_LOW = 1,	/* read once: batches, evaluations */
+	KVD_PRIORITY_HIGH = 2,
+};
+
 struct kvd_seq_opts {
 	uint32_t size;
 	uint32_t no_publish;	/* 1: keep its pages out of the index */
@@ -244,6 +258,8 @@ struct kvd_seq_opts {
 				 * a quantized form is there */
 	kvd_stream stream;	/* in which kvd_seq_match() copies a page. NULL:
 				 * the default one, and it waits for that */
+	uint32_t priority;	/* enum kvd_priority, of what it publishes */
+	uint32_t reserved;	/* 0 */
 };
 
 int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
@@ -311,6 +327,37 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
  */
 int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		  size_t *ret_hit);
+
+/**
+ * kvd_seq_pin() - what is published of a sequence stays, for a time
+ * @ttl_ms:	from now on; the daemon has a most (an hour, unless told)
+ * @ret_tokens:	tokens that are pinned, from the first on; may be NULL
+ *
+ * Its pages are then not given up for anybody, though no one holds them, nor
+ * with the sequence, the space or the process: only when the time is over,
+ * when kvd_seq_unpin() says so, when the tenant's max is lowered or an admin
+ * drops the space; and pins do not outlive the daemon. A tenant may have so
+ * many bytes pinned (a quarter of its max, unless told), each page counted
+ * once. On CUDA pools what the device has not finished yet is not published
+ * yet. A prefix that is pinned already ends later, never sooner. Of a
+ * sequence that has grown the longer prefix is pinned in place of the one that
+ * was. Exact copies of sealed pages go as ever, but for the last page's.
+ *
+ * Return: 0; -EINVAL no such time, or the sequence is too long for one pin;
+ * -ENOENT nothing of it is published; -EDQUOT more than may be pinned, and
+ * kvd_error() says how much is: nothing has changed then; -ENOTCONN, -ESTALE,
+ * -ENOMEM.
+ */
+int kvd_seq_pin(struct kvd_seq *seq, uint64_t ttl_ms, size_t *ret_tokens);
+
+/**
+ * kvd_seq_unpin() - the pin that kvd_seq_pin() has made ends now
+ *
+ * Where this sequence has not: the one that ends where what is published of it
+ * does, whoever made it. Return: 0; -ENOENT there is none (any more);
+ * -ENOTCONN, -ESTALE.
+ */
+int kvd_seq_unpin(struct kvd_seq *seq);
 
 /* One sequence of a batch and how many tokens of it a call is about. */
 struct kvd_item {

@@ -126,6 +126,7 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	kvd__drop_reply__init(a);
 	a->bytes = given.bytes;
 	a->pages = given.pages;
+	a->pins = given.pins;
 	a->serial = at.serial;
 	a->next = at.block;
 	if (c->admin && at.block == 0)

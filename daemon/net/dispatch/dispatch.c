@@ -48,6 +48,9 @@ static const struct request_row rows[WIRE_NR_TYPES] = {
 	[WIRE_INDEX] = { &kvd__index_request__descriptor, do_index },
 	[WIRE_SUBSCRIBE] = { &kvd__subscribe_request__descriptor,
 			     do_subscribe },
+	[WIRE_PIN] = { &kvd__pin_request__descriptor, do_pin },
+	[WIRE_UNPIN] = { &kvd__unpin_request__descriptor, do_unpin },
+	[WIRE_PINS] = { &kvd__pins_request__descriptor, do_pins },
 };
 
 const struct request_row *request_row(unsigned type)

@@ -54,6 +54,10 @@ int do_index(struct client *c, const struct request *req, struct reply *r);
 /* subscribe.c */
 int do_subscribe(struct client *c, const struct request *req,
 		 struct reply *r);
+/* pin.c */
+int do_pin(struct client *c, const struct request *req, struct reply *r);
+int do_unpin(struct client *c, const struct request *req, struct reply *r);
+int do_pins(struct client *c, const struct request *req, struct reply *r);
 
 /* Space @id, if there is one and @c may see it; else NULL with @r saying that
  * there is none. (demand.c) */

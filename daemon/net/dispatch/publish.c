@@ -38,6 +38,9 @@ static int check_blocks(const struct client_space *sp,
 	size_t i;
 	int err;
 
+	if ((unsigned)m->priority > KVD__PRIORITY__PRIORITY_HIGH)
+		return reply_fail(r, -EINVAL, "there is no priority %u",
+				  (unsigned)m->priority);
 	if (m->n_blocks * sp->nr_classes > WIRE_MAX_PAGES)
 		return reply_fail(r, -EINVAL, "%zu blocks: split the request",
 				  m->n_blocks);
@@ -47,6 +50,18 @@ static int check_blocks(const struct client_space *sp,
 			return err;
 	}
 	return 0;
+}
+
+static int get_priority(const Kvd__PublishRequest *m)
+{
+	switch (m->priority) {
+	case KVD__PRIORITY__PRIORITY_LOW:
+		return MEM_LOW;
+	case KVD__PRIORITY__PRIORITY_HIGH:
+		return MEM_HIGH;
+	default:
+		return MEM_NORMAL;
+	}
 }
 
 static void get_block(const Kvd__Block *m, struct mem_block *b)
@@ -100,6 +115,7 @@ static int publish_blocks(struct client *c, struct mem_space *space,
 	for (i = 0; i < m->n_blocks; i++) {
 		at = i * sp->nr_classes;
 		get_block(m->blocks[i], &b);
+		b.priority = get_priority(m);
 		err = mem_publish(c->mem, space, &b, m->private_,
 				  a->handles + at, a->places + at);
 		if (err == 0)

@@ -66,10 +66,12 @@ static Kvd__TenantStat *put_tenant(const struct server *s, const char *name,
 	static const struct pressure none;
 	Kvd__TenantStat *a = arena_alloc(arena, sizeof(*a));
 	struct mem_tenant_stat st;
+	struct mem_pin_room room;
 
 	if (!a)
 		return NULL;
 	mem_tenant_stat(s->mem, name, &st);
+	mem_pin_room(s->mem, name, &room);
 	kvd__tenant_stat__init(a);
 	a->name = (char *)(uintptr_t)name;
 	a->clients = st.clients;
@@ -77,6 +79,8 @@ static Kvd__TenantStat *put_tenant(const struct server *s, const char *name,
 	a->high = st.limits.high_bytes;
 	a->max = st.limits.max_bytes;
 	a->charged = st.charged;
+	a->pinned = room.bytes;
+	a->pin_max = room.max;
 	a->bytes = put_counts(&st.bytes, arena);
 	a->pressure = put_pressure(t ? &t->pressure : &none, arena);
 	if (t && put_ids(a, t, arena) < 0)
