@@ -1,0 +1,577 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * storm_test.c - a storm of random operations; nothing is lost, nothing is
+ * anybody else's, all adds up.
+ *
+ *	storm_random [--seed N] [--ops N]
+ *
+ * After each round of ROUND operations, by all clients at once and by the
+ * admin among them, all stand still: then the walker runs, states add up to
+ * what there is, of the pool and of each tenant, and the pages that clients
+ * believe to hold are exactly those that the daemon counts as theirs. As root
+ * clients are of several tenants with limits of their own, which change; where
+ * we are not root they are all of one.
+ *
+ * A seed decides what is done, not how it interleaves.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/storm/storm.h"
+#include "tests/support/check.h"
+#include "tests/support/daemon.h"
+#include "tests/support/raw.h"
+
+#define ROUND	      1000u
+#define ADMIN_OPS     8u	/* of them */
+#define FIRST_UID     4300
+#define POOL	      (48ull << 20)
+#define ROUND_MS      120000	/* at most */
+#define SETTLE_MS     20000
+#define TENANT_BYTES  32
+
+static struct daemon d;
+static struct storm_options opts;
+static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
+static int admin = -1;
+static uint64_t admin_nr[STORM_NR_OPS];
+
+static struct client {
+	pid_t pid;
+	int in, out;		/* our ends of its pipes */
+	struct storm_report *report;
+	bool busy;
+} clients[STORM_CLIENTS];
+
+static const char *const op_names[] = {
+#define STORM_NAME(name, text) text,
+	STORM_OPS(STORM_NAME)
+#undef STORM_NAME
+};
+
+static uint32_t roll(uint32_t below)
+{
+	return (uint32_t)(storm_random(&rng) % below);
+}
+
+static int64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static unsigned uid_of(uint32_t tenant)
+{
+	return geteuid() ? (unsigned)geteuid() : FIRST_UID + tenant;
+}
+
+static const char *tenant_name(uint32_t tenant, char name[TENANT_BYTES])
+{
+	snprintf(name, TENANT_BYTES, "uid-%u", uid_of(tenant));
+	return name;
+}
+
+/* ---- clients ---- */
+
+static void become(uint32_t id)
+{
+	unsigned uid = uid_of(id % STORM_TENANTS);
+
+	if (geteuid() == 0)
+		CHECK(!setresgid(uid, uid, uid) && !setresuid(uid, uid, uid),
+		      "%s", strerror(errno));
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
+static void client_run(uint32_t id, const int in[2], const int out[2])
+{
+	for (uint32_t i = 0; i < STORM_CLIENTS; i++)
+		if (clients[i].pid && i != id) {
+			close(clients[i].in);
+			close(clients[i].out);
+		}
+	close(in[1]);
+	close(out[0]);
+	close(admin);
+	become(id);
+	storm_client(&opts, id, clients[id].report, in[0], out[1]);
+	exit(0);
+}
+
+static void client_start(uint32_t id)
+{
+	struct client *c = &clients[id];
+	int in[2], out[2];
+
+	CHECK(!pipe(in) && !pipe(out), "%s", strerror(errno));
+	c->pid = fork();
+	CHECK(c->pid >= 0, "%s", strerror(errno));
+	if (c->pid == 0)
+		client_run(id, in, out);
+	close(in[0]);
+	close(out[1]);
+	c->in = in[1];
+	c->out = out[0];
+}
+
+static void client_go(struct client *c)
+{
+	CHECK(write(c->in, "g", 1) == 1, "client %d has gone",
+	      (int)(c - clients));
+	c->busy = true;
+}
+
+/* Its end: on purpose, or the storm is over. */
+static void client_died(struct client *c)
+{
+	int status;
+
+	CHECK(waitpid(c->pid, &status, 0) == c->pid, "%s", strerror(errno));
+	CHECK(c->report->dying && WIFSIGNALED(status) &&
+	      WTERMSIG(status) == SIGKILL, "client %d ended: %#x, seed %llu",
+	      (int)(c - clients), status, (unsigned long long)opts.seed);
+	close(c->in);
+	close(c->out);
+	c->pid = 0;
+	c->report->dying = false;
+	c->report->abandoned = 0;
+	c->report->incarnation++;
+	client_start((uint32_t)(c - clients));
+	client_go(c);
+}
+
+/* Waits for one byte of whoever is done. Return: how many are busy still. */
+static unsigned clients_poll(int ms)
+{
+	struct pollfd p[STORM_CLIENTS];
+	unsigned busy = 0;
+	char byte;
+
+	for (int i = 0; i < STORM_CLIENTS; i++)
+		p[i] = (struct pollfd){ clients[i].busy ? clients[i].out : -1,
+					POLLIN, 0 };
+	poll(p, STORM_CLIENTS, ms);
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		if (p[i].revents && read(p[i].fd, &byte, 1) != 1)
+			client_died(&clients[i]);
+		else if (p[i].revents)
+			clients[i].busy = false;
+		busy += clients[i].busy;
+	}
+	return busy;
+}
+
+/* ---- the admin's operations ---- */
+
+static void set_limits(uint32_t tenant, uint64_t min, uint64_t high,
+		       uint64_t max)
+{
+	Kvd__TenantSetRequest m = KVD__TENANT_SET_REQUEST__INIT;
+	char name[TENANT_BYTES];
+	int r;
+
+	m.name = (char *)(uintptr_t)tenant_name(tenant, name);
+	m.keys = 7;
+	m.min = min;
+	m.high = high;
+	m.max = max;
+	m.runtime = 1;
+	r = raw_call(admin, WIRE_TENANT_SET, &m.base, NULL, NULL, NULL);
+	CHECK(!r, "limits of %s: %s", name, strerror(-r));
+}
+
+/* Of each tenant a kind of limits that it keeps, and figures that change. */
+static void admin_limits(void)
+{
+	uint32_t t = roll(STORM_TENANTS);
+	uint64_t mb = 1 << 20, max;
+
+	if (geteuid() || t == 0)
+		t = 0;
+	max = (6 + roll(14)) * mb;
+	switch (t) {
+	case 0:
+		set_limits(0, 0, 0, roll(4) ? 0 : POOL - roll(8) * mb);
+		break;
+	case 1:
+		set_limits(1, roll(8) * mb, 0, 0);
+		break;
+	case 2:
+		set_limits(2, roll(3) * mb, max - roll(2) * mb, max);
+		break;
+	default:
+		set_limits(3, 0, 0, max);
+		break;
+	}
+}
+
+static void admin_reclaim(void)
+{
+	Kvd__ReclaimRequest m = KVD__RECLAIM_REQUEST__INIT;
+	char name[TENANT_BYTES] = "";
+	int r;
+
+	if (roll(2))
+		tenant_name(roll(STORM_TENANTS), name);
+	m.tenant = name;
+	m.bytes = 1 + roll(4 << 20);
+	r = raw_call(admin, WIRE_RECLAIM, &m.base, NULL, NULL, NULL);
+	CHECK(!r, "reclaim of %s: %s", name, strerror(-r));
+}
+
+static void admin_drop(void)
+{
+	Kvd__DropRequest m = KVD__DROP_REQUEST__INIT;
+	int r;
+
+	m.space = roll(STORM_TENANTS * STORM_KINDS + 1);
+	r = raw_call(admin, WIRE_DROP, &m.base, NULL, NULL, NULL);
+	CHECK(!r || r == -ENOENT, "drop: %s", strerror(-r));
+}
+
+static void admin_survey(void)
+{
+	Kvd__IndexRequest m = KVD__INDEX_REQUEST__INIT;
+	int r;
+
+	m.space = roll(STORM_TENANTS * STORM_KINDS + 1);
+	m.top = 8;
+	r = raw_call(admin, WIRE_INDEX, &m.base, NULL, NULL, NULL);
+	CHECK(!r || r == -ENOENT, "survey: %s", strerror(-r));
+}
+
+static void admin_op(void)
+{
+	static const struct {
+		enum storm_op op;
+		void (*f)(void);
+	} ops[] = {
+		{ STORM_LIMITS, admin_limits },
+		{ STORM_LIMITS, admin_limits },
+		{ STORM_RECLAIM, admin_reclaim },
+		{ STORM_SURVEY, admin_survey },
+		{ STORM_DROP, admin_drop },
+	};
+	uint32_t i = roll(16);
+
+	/* Now and then: a space that is dropped holds nothing to find. */
+	i = i < 4 ? i : i == 4 ? 4 : i % 4;
+	admin_nr[ops[i].op]++;
+	ops[i].f();
+}
+
+/* ---- what has to add up ---- */
+
+static uint64_t sum_of(const Kvd__Counts *n)
+{
+	return n->free + n->open + n->sealed + n->cached + n->demoted +
+	       n->quarantined + n->revoked;
+}
+
+static void check_tenants(const Kvd__Counts *pool)
+{
+	Kvd__TenantsRequest m = KVD__TENANTS_REQUEST__INIT;
+	Kvd__TenantsReply *reply;
+	Kvd__Counts all = KVD__COUNTS__INIT;
+	int r;
+
+	r = raw_call(admin, WIRE_TENANTS, &m.base,
+		     &kvd__tenants_reply__descriptor, &reply, NULL);
+	CHECK(!r && !reply->more, "tenants: %s", strerror(-r));
+	for (size_t i = 0; i < reply->n_tenants; i++) {
+		const Kvd__TenantStat *t = reply->tenants[i];
+		const Kvd__Counts *n = t->bytes;
+
+		CHECK(sum_of(n) == n->total &&
+		      t->charged == n->total - n->free,
+		      "tenant %s: %llu bytes charged of %llu, states are %llu",
+		      t->name, (unsigned long long)t->charged,
+		      (unsigned long long)n->total,
+		      (unsigned long long)sum_of(n));
+		CHECK(t->waiting == 0, "%u wait", t->waiting);
+		all.open += n->open;
+		all.sealed += n->sealed;
+		all.cached += n->cached;
+		all.quarantined += n->quarantined;
+	}
+	CHECK(all.open == pool->open && all.sealed == pool->sealed &&
+	      all.cached == pool->cached &&
+	      all.quarantined == pool->quarantined &&
+	      pool->demoted == 0 && pool->revoked == 0,
+	      "tenants are not all of the pool");
+	kvd__tenants_reply__free_unpacked(reply, NULL);
+}
+
+/* ---- what clients hold ---- */
+
+static int by_handle(const void *a, const void *b)
+{
+	handle_t x = ((const struct storm_held *)a)->handle;
+	handle_t y = ((const struct storm_held *)b)->handle;
+
+	return x < y ? -1 : x > y;
+}
+
+/* An open page has one holder. */
+static void check_union(const Kvd__Counts *pages)
+{
+	static struct storm_held all[STORM_CLIENTS * STORM_MAX_HELD];
+	uint64_t nr = 0, open = 0, sealed = 0, abandoned = 0;
+
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		const struct storm_report *r = clients[i].report;
+
+		memcpy(all + nr, r->held, r->nr_held * sizeof(*all));
+		nr += r->nr_held;
+		abandoned += r->abandoned;
+	}
+	qsort(all, nr, sizeof(*all), by_handle);
+	for (uint64_t i = 0; i < nr; i++) {
+		bool again = i && all[i].handle == all[i - 1].handle;
+
+		CHECK(!again || (all[i].sealed && all[i - 1].sealed),
+		      "page %#llx is open and has two holders",
+		      (unsigned long long)all[i].handle);
+		open += !all[i].sealed;
+		sealed += all[i].sealed && !again;
+	}
+	CHECK(open == pages->open && sealed == pages->sealed,
+	      "clients hold %llu open pages and %llu sealed ones, kvd counts "
+	      "%llu and %llu", (unsigned long long)open,
+	      (unsigned long long)sealed, (unsigned long long)pages->open,
+	      (unsigned long long)pages->sealed);
+	CHECK(pages->quarantined <= abandoned, "%llu pages in quarantine, "
+	      "%llu abandoned", (unsigned long long)pages->quarantined,
+	      (unsigned long long)abandoned);
+}
+
+static const Kvd__ClientStat *find_client(const Kvd__ClientsReply *reply,
+					  pid_t pid)
+{
+	for (size_t i = 0; i < reply->n_clients; i++)
+		if (reply->clients[i]->pid == (uint32_t)pid)
+			return reply->clients[i];
+	return NULL;
+}
+
+/* When those that have ended are forgotten: each its own, and no more. */
+static void check_clients(void)
+{
+	int64_t deadline = now_us() + SETTLE_MS * 1000;
+	Kvd__ClientsRequest m = KVD__CLIENTS_REQUEST__INIT;
+	Kvd__ClientsReply *reply;
+	size_t nr;
+
+	for (;;) {
+		CHECK(!raw_call(admin, WIRE_CLIENTS, &m.base,
+				&kvd__clients_reply__descriptor, &reply, NULL),
+		      "clients");
+		nr = reply->n_clients;
+		if (nr == STORM_CLIENTS + 1)
+			break;
+		CHECK(now_us() < deadline, "%zu clients, there are %d", nr,
+		      STORM_CLIENTS + 1);
+		kvd__clients_reply__free_unpacked(reply, NULL);
+		usleep(2000);
+	}
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		const struct storm_report *r = clients[i].report;
+		const Kvd__ClientStat *st = find_client(reply, clients[i].pid);
+		uint64_t open = 0;
+
+		CHECK(st, "client %d is not there", i);
+		for (uint32_t k = 0; k < r->nr_held; k++)
+			open += !r->held[k].sealed;
+		CHECK(st->held_pages == r->nr_held && st->open_pages == open,
+		      "client %d holds %u pages, %llu of them open; kvd counts "
+		      "%llu and %llu", i, r->nr_held, (unsigned long long)open,
+		      (unsigned long long)st->held_pages,
+		      (unsigned long long)st->open_pages);
+	}
+	kvd__clients_reply__free_unpacked(reply, NULL);
+}
+
+static void check_all(void)
+{
+	Kvd__StatRequest m = KVD__STAT_REQUEST__INIT;
+	const Kvd__PoolStat *pool;
+	Kvd__StatReply *reply;
+	int64_t t;
+	int r;
+
+	check_clients();
+	t = now_us();
+	m.verify = 1;
+	r = raw_call(admin, WIRE_STAT, &m.base, &kvd__stat_reply__descriptor,
+		     &reply, NULL);
+	t = now_us() - t;
+	if ((uint64_t)t > worst_walk_us)
+		worst_walk_us = (uint64_t)t;
+	CHECK(!r, "stat: %s", strerror(-r));
+	CHECK(!reply->verify_error[0], "%s", reply->verify_error);
+	pool = reply->pools[0];
+	CHECK(sum_of(pool->pages) == pool->pages->total &&
+	      sum_of(pool->bytes) == pool->bytes->total &&
+	      pool->bytes->total == POOL, "states do not add up to the pool");
+	check_union(pool->pages);
+	check_tenants(pool->bytes);
+	kvd__stat_reply__free_unpacked(reply, NULL);
+}
+
+/* ---- the storm ---- */
+
+/* Each some more or fewer than its share. */
+static void share_out(uint32_t nr)
+{
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		uint32_t left = STORM_CLIENTS - (uint32_t)i;
+		uint32_t n = left == 1 ? nr : roll(2 * nr / left + 1);
+
+		clients[i].report->todo = n;
+		nr -= n;
+	}
+}
+
+static void round_of(uint32_t nr)
+{
+	int64_t deadline = now_us() + ROUND_MS * 1000ll;
+	uint32_t ours = nr < ADMIN_OPS ? 0 : ADMIN_OPS;
+
+	share_out(nr - ours);
+	for (int i = 0; i < STORM_CLIENTS; i++)
+		client_go(&clients[i]);
+	while (ours--) {
+		admin_op();
+		clients_poll(1);
+	}
+	while (clients_poll(1000))
+		CHECK(now_us() < deadline, "a round does not end, seed %llu",
+		      (unsigned long long)opts.seed);
+	check_all();
+	rounds++;
+}
+
+static void end(void)
+{
+	int status;
+
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		close(clients[i].in);
+		CHECK(waitpid(clients[i].pid, &status, 0) == clients[i].pid &&
+		      status == 0, "client %d ended: %#x", i, status);
+		close(clients[i].out);
+	}
+	raw_bye(admin);
+	close(admin);
+	daemon_assert_idle(&d);
+}
+
+static void tell(int64_t us)
+{
+	struct storm_report all = { .refused = 0 };
+	struct daemon_stat st;
+	uint64_t sum = 0;
+
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		const struct storm_report *r = clients[i].report;
+
+		for (int k = 0; k < STORM_NR_OPS; k++)
+			all.nr[k] += r->nr[k];
+		all.refused += r->refused;
+		all.lost += r->lost;
+		all.tokens += r->tokens;
+		all.hits += r->hits;
+		all.read += r->read;
+		all.made += r->made;
+	}
+	for (int k = 0; k < STORM_NR_OPS; k++) {
+		all.nr[k] += admin_nr[k];
+		sum += all.nr[k];
+		printf("%10llu %s\n", (unsigned long long)all.nr[k],
+		       op_names[k]);
+	}
+	daemon_stat(d.socket, &st);
+	printf("%10llu operations, %.1f s; walked %llu times, at most %llu us\n"
+	       "%10llu refused for room, %llu sequences lost by tearing\n"
+	       "%10llu of %llu tokens found\n"
+	       "%10llu pages read back, %llu of them made again to compare\n"
+	       "%10llu pages published, %llu evicted\n",
+	       (unsigned long long)sum, (double)us / 1e6,
+	       (unsigned long long)rounds, (unsigned long long)worst_walk_us,
+	       (unsigned long long)all.refused, (unsigned long long)all.lost,
+	       (unsigned long long)all.hits, (unsigned long long)all.tokens,
+	       (unsigned long long)all.read, (unsigned long long)all.made,
+	       (unsigned long long)st.published,
+	       (unsigned long long)st.evicted);
+	CHECK(sum == nr_ops, "%llu operations", (unsigned long long)sum);
+	CHECK(st.evicted && all.hits && all.refused && all.read,
+	      "that was no storm");
+}
+
+static void options(int argc, char **argv)
+{
+	const char *env = getenv("KVD_SEED");
+
+	opts.seed = env ? strtoull(env, NULL, 0) : (uint64_t)time(NULL);
+	for (int i = 1; i + 1 < argc; i += 2) {
+		uint64_t n = strtoull(argv[i + 1], NULL, 0);
+
+		if (!strcmp(argv[i], "--seed"))
+			opts.seed = n;
+		else if (!strcmp(argv[i], "--ops"))
+			nr_ops = n;
+		else
+			CHECK(0, "storm_random [--seed N] [--ops N]");
+	}
+	rng = opts.seed;
+	printf("seed %llu\n", (unsigned long long)opts.seed);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const args[] = {
+		"--pool", "48M", "--segment", "2M", "--set",
+		"socket-mode=0666", NULL
+	};
+	struct storm_report *reports;
+	int64_t t;
+
+	options(argc, argv);
+	daemon_prepare(&d);
+	chmod(d.dir, 0711);
+	daemon_start_in(&d, args);
+	opts.socket = d.socket;
+	admin = raw_open(d.socket);
+	reports = mmap(NULL, STORM_CLIENTS * sizeof(*reports),
+		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
+	CHECK(reports != MAP_FAILED, "%s", strerror(errno));
+	t = now_us();
+	for (uint32_t i = 0; i < STORM_CLIENTS; i++) {
+		clients[i].report = &reports[i];
+		client_start(i);
+	}
+	for (uint64_t left = nr_ops; left;) {
+		uint32_t n = left < ROUND ? (uint32_t)left : ROUND;
+
+		round_of(n);
+		left -= n;
+	}
+	end();
+	tell(now_us() - t);
+	daemon_stop(&d);
+	return 0;
+}
