@@ -21,8 +21,8 @@
 #include "tests/support/check.h"
 
 #define NR_VIEWS    2
-#define NR_SEQS	    6	/* of a view */
-#define NR_LOOSE    24
+#define NR_SEQS	    5	/* of a view */
+#define NR_LOOSE    8
 #define MAX_CHUNK   64u	/* tokens of one append */
 #define SEGMENT	    20u	/* tokens between two choices of a prompt */
 #define MAX_ROW	    256u
