@@ -420,7 +420,10 @@ static void check_all(void)
 	if ((uint64_t)t > worst_walk_us)
 		worst_walk_us = (uint64_t)t;
 	CHECK(!r, "stat: %s", strerror(-r));
-	CHECK(!reply->verify_error[0], "%s", reply->verify_error);
+	for (size_t i = 0; i < reply->n_violations; i++)
+		fprintf(stderr, "%s\n", reply->violations[i]);
+	CHECK(!reply->nr_violations, "the pool does not add up, seed %llu",
+	      (unsigned long long)opts.seed);
 	pool = reply->pools[0];
 	CHECK(sum_of(pool->pages) == pool->pages->total &&
 	      sum_of(pool->bytes) == pool->bytes->total &&
