@@ -64,7 +64,8 @@ struct storm_held {
 struct storm_report {
 	uint64_t nr[STORM_NR_OPS];
 	uint64_t refused;	/* -ENOSPC, -EDQUOT */
-	uint64_t lost;		/* sequences whose pages were lost by tearing */
+	uint64_t lost;		/* sequences whose pages were lost, by tearing
+				 * or a restart */
 	uint64_t tokens;	/* asked to match, */
 	uint64_t hits;		/* found */
 	uint64_t read;		/* pages compared, */
@@ -73,7 +74,7 @@ struct storm_report {
 	uint32_t incarnation;
 	uint32_t abandoned;	/* open pages that only its end gives back */
 	bool dying;		/* on purpose */
-	bool started;
+	bool restart;		/* kvd may be killed in this round */
 	uint32_t nr_held;
 	struct storm_held held[STORM_MAX_HELD];
 };

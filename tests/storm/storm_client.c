@@ -2,9 +2,9 @@
 /*
  * storm_client.c - one client of the storm: random operations, each checked.
  *
- * It has up to two spaces open, in each some sequences and loose pages. What
- * it may be refused is room; all else has to work, but that pages of sequences
- * may be lost while its connection is torn, and only then.
+ * It has two spaces open, in each some sequences and loose pages. What it may be
+ * refused is room; all else has to work, but that pages of sequences may be
+ * lost while its connection is torn or kvd is killed, and only then.
  */
 #include <errno.h>
 #include <signal.h>
@@ -71,6 +71,12 @@ static const char *op_name(void)
 	return names[s.op];
 }
 
+/* Its connection may have gone since it last settled. */
+static bool shaken(void)
+{
+	return s.torn || s.report->restart;
+}
+
 /* Return: it worked. A refusal is counted; what must not be ends the storm. */
 static bool worked(int r)
 {
@@ -78,10 +84,10 @@ static bool worked(int r)
 		return true;
 	if (r == -ENOSPC || r == -EDQUOT)
 		s.report->refused++;
-	else if (r == -ESTALE && s.torn)
+	else if (r == -ESTALE && shaken())
 		s.report->lost++;
 	else
-		CHECK(r == -ENOTCONN && s.torn, "client %u, %s: %s: %s", s.id,
+		CHECK(r == -ENOTCONN && shaken(), "client %u, %s: %s: %s", s.id,
 		      op_name(), strerror(-r), kvd_error(s.k));
 	return false;
 }
@@ -407,7 +413,7 @@ static void op_give(void)
 			      "somebody wrote to a page of client %u", s.id);
 	}
 	r = nr ? kvd_page_free(v->sp, give, nr) : 0;
-	CHECK(!r || (r == -ESTALE && s.torn), "%s", kvd_error(s.k));
+	CHECK(!r || (r == -ESTALE && shaken()), "%s", kvd_error(s.k));
 }
 
 /* ---- spaces and connections ---- */
@@ -453,8 +459,11 @@ static void client_connect(void)
 				      .socket = s.o->socket,
 				      .program = "storm",
 				      .timeout_ms = 60000 };
-	int r = kvd_connect(&c, &s.k);
+	int r;
 
+	do
+		r = kvd_connect(&c, &s.k);
+	while (r == -ENOTCONN && s.report->restart);
 	CHECK(!r, "client %u: %s", s.id, strerror(-r));
 	for (uint32_t i = 0; i < NR_VIEWS; i++) {
 		view_forget(&s.views[i]);
@@ -463,15 +472,20 @@ static void client_connect(void)
 	s.torn = false;
 }
 
+/* Pages that we may still write to: kvd cannot know that we do not. */
+static void abandon(void);
+
 static void op_reopen(void)
 {
 	struct view *v = view_any();
 
-	if (worked(kvd_ping(s.k))) {
-		kvd_space_close(v->sp);
-		view_forget(v);
-		view_open(v);
-	}
+	if (!worked(kvd_ping(s.k)))
+		return;
+	if (s.report->restart)
+		abandon();
+	kvd_space_close(v->sp);
+	view_forget(v);
+	view_open(v);
 }
 
 static void tear(void)
@@ -502,7 +516,6 @@ static uint32_t held(bool to, uint32_t *ret_open)
 	return nr;
 }
 
-/* Pages that we may still write to: kvd cannot know that we do not. */
 static void abandon(void)
 {
 	uint32_t nr_open;
@@ -513,7 +526,7 @@ static void abandon(void)
 
 static void op_reconnect(void)
 {
-	if (s.torn)
+	if (shaken())
 		abandon();
 	kvd_close(s.k);
 	client_connect();
@@ -547,8 +560,12 @@ static void op_process(void)
 static void ask(unsigned type, const ProtobufCMessage *m,
 		const ProtobufCMessageDescriptor *want, struct call *c)
 {
+	int r;
+
 	*c = (struct call){ .type = type, .request = m, .want = want };
-	worked(call(s.k, c));
+	r = call(s.k, c);
+	if (r != -EBUSY || !s.report->restart) /* the time of claims */
+		worked(r);
 }
 
 static void op_reclaim(void)
@@ -644,13 +661,13 @@ static void settle(void)
 
 	do
 		r = kvd_ping(s.k);
-	while (r == -ENOTCONN && s.torn);
+	while (r == -ENOTCONN && shaken());
 	CHECK(!r, "client %u: %s", s.id, kvd_error(s.k));
 	drop_stale();
-	s.torn = false;
 	r = kvd_process(s.k);
 	if (!r)
 		r = hold_flush(s.k);
+	s.torn = false;
 	CHECK(!r && !s.k->holds.nr_released, "client %u: %s", s.id,
 	      kvd_error(s.k));
 	s.report->nr_held = held(true, &nr_open);

@@ -3,7 +3,7 @@
  * storm_test.c - a storm of random operations; nothing is lost, nothing is
  * anybody else's, all adds up.
  *
- *	storm_random [--seed N] [--ops N]
+ *	storm_random [--seed N] [--ops N] [--restart ROUNDS]
  *
  * After each round of ROUND operations, by all clients at once and by the
  * admin among them, all stand still: then the walker runs, states add up to
@@ -12,9 +12,13 @@
  * clients are of several tenants with limits of their own, which change; where
  * we are not root they are all of one.
  *
+ * After some rounds kvd is killed in the middle of one, and the next kvd has its
+ * pages; clients claim what they hold.
+ *
  * A seed decides what is done, not how it interleaves.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,6 +33,7 @@
 #include "tests/storm/storm.h"
 #include "tests/support/check.h"
 #include "tests/support/daemon.h"
+#include "tests/support/manager.h"
 #include "tests/support/raw.h"
 
 #define ROUND	      1000u
@@ -39,9 +44,13 @@
 #define SETTLE_MS     20000
 #define TENANT_BYTES  32
 
-static struct daemon d;
+static struct manager m;
+static const char *const args[] = {
+	"--pool", "48M", "--segment", "2M", "--set", "grace=1s", NULL
+};
 static struct storm_options opts;
 static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
+static uint64_t restart_every = 20, nr_restarts, published, evicted;
 static int admin = -1;
 static uint64_t admin_nr[STORM_NR_OPS];
 
@@ -115,7 +124,8 @@ static void client_start(uint32_t id)
 	struct client *c = &clients[id];
 	int in[2], out[2];
 
-	CHECK(!pipe(in) && !pipe(out), "%s", strerror(errno));
+	CHECK(!pipe2(in, O_CLOEXEC) && !pipe2(out, O_CLOEXEC), "%s",
+	      strerror(errno));
 	c->pid = fork();
 	CHECK(c->pid >= 0, "%s", strerror(errno));
 	if (c->pid == 0)
@@ -178,17 +188,17 @@ static unsigned clients_poll(int ms)
 static void set_limits(uint32_t tenant, uint64_t min, uint64_t high,
 		       uint64_t max)
 {
-	Kvd__TenantSetRequest m = KVD__TENANT_SET_REQUEST__INIT;
+	Kvd__TenantSetRequest req = KVD__TENANT_SET_REQUEST__INIT;
 	char name[TENANT_BYTES];
 	int r;
 
-	m.name = (char *)(uintptr_t)tenant_name(tenant, name);
-	m.keys = 7;
-	m.min = min;
-	m.high = high;
-	m.max = max;
-	m.runtime = 1;
-	r = raw_call(admin, WIRE_TENANT_SET, &m.base, NULL, NULL, NULL);
+	req.name = (char *)(uintptr_t)tenant_name(tenant, name);
+	req.keys = 7;
+	req.min = min;
+	req.high = high;
+	req.max = max;
+	req.runtime = 1;
+	r = raw_call(admin, WIRE_TENANT_SET, &req.base, NULL, NULL, NULL);
 	CHECK(!r, "limits of %s: %s", name, strerror(-r));
 }
 
@@ -219,36 +229,36 @@ static void admin_limits(void)
 
 static void admin_reclaim(void)
 {
-	Kvd__ReclaimRequest m = KVD__RECLAIM_REQUEST__INIT;
+	Kvd__ReclaimRequest req = KVD__RECLAIM_REQUEST__INIT;
 	char name[TENANT_BYTES] = "";
 	int r;
 
 	if (roll(2))
 		tenant_name(roll(STORM_TENANTS), name);
-	m.tenant = name;
-	m.bytes = 1 + roll(4 << 20);
-	r = raw_call(admin, WIRE_RECLAIM, &m.base, NULL, NULL, NULL);
+	req.tenant = name;
+	req.bytes = 1 + roll(4 << 20);
+	r = raw_call(admin, WIRE_RECLAIM, &req.base, NULL, NULL, NULL);
 	CHECK(!r, "reclaim of %s: %s", name, strerror(-r));
 }
 
 static void admin_drop(void)
 {
-	Kvd__DropRequest m = KVD__DROP_REQUEST__INIT;
+	Kvd__DropRequest req = KVD__DROP_REQUEST__INIT;
 	int r;
 
-	m.space = roll(STORM_TENANTS * STORM_KINDS + 1);
-	r = raw_call(admin, WIRE_DROP, &m.base, NULL, NULL, NULL);
+	req.space = roll(STORM_TENANTS * STORM_KINDS + 1);
+	r = raw_call(admin, WIRE_DROP, &req.base, NULL, NULL, NULL);
 	CHECK(!r || r == -ENOENT, "drop: %s", strerror(-r));
 }
 
 static void admin_survey(void)
 {
-	Kvd__IndexRequest m = KVD__INDEX_REQUEST__INIT;
+	Kvd__IndexRequest req = KVD__INDEX_REQUEST__INIT;
 	int r;
 
-	m.space = roll(STORM_TENANTS * STORM_KINDS + 1);
-	m.top = 8;
-	r = raw_call(admin, WIRE_INDEX, &m.base, NULL, NULL, NULL);
+	req.space = roll(STORM_TENANTS * STORM_KINDS + 1);
+	req.top = 8;
+	r = raw_call(admin, WIRE_INDEX, &req.base, NULL, NULL, NULL);
 	CHECK(!r || r == -ENOENT, "survey: %s", strerror(-r));
 }
 
@@ -282,12 +292,12 @@ static uint64_t sum_of(const Kvd__Counts *n)
 
 static void check_tenants(const Kvd__Counts *pool)
 {
-	Kvd__TenantsRequest m = KVD__TENANTS_REQUEST__INIT;
+	Kvd__TenantsRequest req = KVD__TENANTS_REQUEST__INIT;
 	Kvd__TenantsReply *reply;
 	Kvd__Counts all = KVD__COUNTS__INIT;
 	int r;
 
-	r = raw_call(admin, WIRE_TENANTS, &m.base,
+	r = raw_call(admin, WIRE_TENANTS, &req.base,
 		     &kvd__tenants_reply__descriptor, &reply, NULL);
 	CHECK(!r && !reply->more, "tenants: %s", strerror(-r));
 	for (size_t i = 0; i < reply->n_tenants; i++) {
@@ -324,8 +334,28 @@ static int by_handle(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/*
+ * Pages in quarantine: those that their clients have abandoned. When kvd is
+ * killed a grant may be lost on its way, one of each client at most.
+ */
+static void check_quarantine(uint64_t pages, uint64_t abandoned, bool again)
+{
+	static uint64_t grants;
+	uint64_t most = STORM_CLIENTS * STOCK_MAX_PAGES;
+
+	if (again && pages > abandoned + grants) {
+		CHECK(pages - abandoned - grants <= most, "%llu pages in "
+		      "quarantine, %llu abandoned", (unsigned long long)pages,
+		      (unsigned long long)abandoned);
+		grants = pages - abandoned;
+	}
+	CHECK(pages <= abandoned + grants, "%llu pages in quarantine, %llu "
+	      "abandoned, %llu lost", (unsigned long long)pages,
+	      (unsigned long long)abandoned, (unsigned long long)grants);
+}
+
 /* An open page has one holder. */
-static void check_union(const Kvd__Counts *pages)
+static void check_union(const Kvd__Counts *pages, bool again)
 {
 	static struct storm_held all[STORM_CLIENTS * STORM_MAX_HELD];
 	uint64_t nr = 0, open = 0, sealed = 0, abandoned = 0;
@@ -339,22 +369,20 @@ static void check_union(const Kvd__Counts *pages)
 	}
 	qsort(all, nr, sizeof(*all), by_handle);
 	for (uint64_t i = 0; i < nr; i++) {
-		bool again = i && all[i].handle == all[i - 1].handle;
+		bool twice = i && all[i].handle == all[i - 1].handle;
 
-		CHECK(!again || (all[i].sealed && all[i - 1].sealed),
+		CHECK(!twice || (all[i].sealed && all[i - 1].sealed),
 		      "page %#llx is open and has two holders",
 		      (unsigned long long)all[i].handle);
 		open += !all[i].sealed;
-		sealed += all[i].sealed && !again;
+		sealed += all[i].sealed && !twice;
 	}
 	CHECK(open == pages->open && sealed == pages->sealed,
 	      "clients hold %llu open pages and %llu sealed ones, kvd counts "
 	      "%llu and %llu", (unsigned long long)open,
 	      (unsigned long long)sealed, (unsigned long long)pages->open,
 	      (unsigned long long)pages->sealed);
-	CHECK(pages->quarantined <= abandoned, "%llu pages in quarantine, "
-	      "%llu abandoned", (unsigned long long)pages->quarantined,
-	      (unsigned long long)abandoned);
+	check_quarantine(pages->quarantined, abandoned, again);
 }
 
 static const Kvd__ClientStat *find_client(const Kvd__ClientsReply *reply,
@@ -370,12 +398,12 @@ static const Kvd__ClientStat *find_client(const Kvd__ClientsReply *reply,
 static void check_clients(void)
 {
 	int64_t deadline = now_us() + SETTLE_MS * 1000;
-	Kvd__ClientsRequest m = KVD__CLIENTS_REQUEST__INIT;
+	Kvd__ClientsRequest req = KVD__CLIENTS_REQUEST__INIT;
 	Kvd__ClientsReply *reply;
 	size_t nr;
 
 	for (;;) {
-		CHECK(!raw_call(admin, WIRE_CLIENTS, &m.base,
+		CHECK(!raw_call(admin, WIRE_CLIENTS, &req.base,
 				&kvd__clients_reply__descriptor, &reply, NULL),
 		      "clients");
 		nr = reply->n_clients;
@@ -403,9 +431,9 @@ static void check_clients(void)
 	kvd__clients_reply__free_unpacked(reply, NULL);
 }
 
-static void check_all(void)
+static void check_all(bool again)
 {
-	Kvd__StatRequest m = KVD__STAT_REQUEST__INIT;
+	Kvd__StatRequest req = KVD__STAT_REQUEST__INIT;
 	const Kvd__PoolStat *pool;
 	Kvd__StatReply *reply;
 	int64_t t;
@@ -413,8 +441,8 @@ static void check_all(void)
 
 	check_clients();
 	t = now_us();
-	m.verify = 1;
-	r = raw_call(admin, WIRE_STAT, &m.base, &kvd__stat_reply__descriptor,
+	req.verify = 1;
+	r = raw_call(admin, WIRE_STAT, &req.base, &kvd__stat_reply__descriptor,
 		     &reply, NULL);
 	t = now_us() - t;
 	if ((uint64_t)t > worst_walk_us)
@@ -428,9 +456,27 @@ static void check_all(void)
 	CHECK(sum_of(pool->pages) == pool->pages->total &&
 	      sum_of(pool->bytes) == pool->bytes->total &&
 	      pool->bytes->total == POOL, "states do not add up to the pool");
-	check_union(pool->pages);
+	check_union(pool->pages, again);
 	check_tenants(pool->bytes);
 	kvd__stat_reply__free_unpacked(reply, NULL);
+}
+
+/* Until nobody can claim anything any more. */
+static void wait_claims(void)
+{
+	Kvd__StatusRequest req = KVD__STATUS_REQUEST__INIT;
+	int64_t deadline = now_us() + SETTLE_MS * 1000;
+	Kvd__StatusReply *reply;
+	bool ready;
+
+	do {
+		CHECK(!raw_call(admin, WIRE_STATUS, &req.base,
+				&kvd__status_reply__descriptor, &reply, NULL) &&
+		      now_us() < deadline, "status");
+		ready = !strcmp(reply->state, "ready");
+		kvd__status_reply__free_unpacked(reply, NULL);
+		usleep(ready ? 0 : 10000);
+	} while (!ready);
 }
 
 /* ---- the storm ---- */
@@ -447,22 +493,64 @@ static void share_out(uint32_t nr)
 	}
 }
 
-static void round_of(uint32_t nr)
+static void note_counts(void)
+{
+	struct daemon_stat st;
+
+	daemon_stat(m.daemon.socket, &st);
+	published += st.published;
+	evicted += st.evicted;
+}
+
+/* In the middle of whatever goes on. Limits were set for now: they are gone. */
+static void restart(void)
+{
+	usleep(roll(30000));
+	note_counts();
+	close(admin);
+	manager_kill(&m);
+	manager_again(&m, args);
+	admin = raw_open(m.daemon.socket);
+	nr_restarts++;
+}
+
+static void clients_go(bool again)
+{
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		clients[i].report->restart = again;
+		client_go(&clients[i]);
+	}
+}
+
+static void clients_wait(void)
 {
 	int64_t deadline = now_us() + ROUND_MS * 1000ll;
+
+	while (clients_poll(1000))
+		CHECK(now_us() < deadline, "a round does not end, seed %llu",
+		      (unsigned long long)opts.seed);
+}
+
+static void round_of(uint32_t nr)
+{
 	uint32_t ours = nr < ADMIN_OPS ? 0 : ADMIN_OPS;
+	bool again = restart_every && (rounds + 1) % restart_every == 0;
 
 	share_out(nr - ours);
-	for (int i = 0; i < STORM_CLIENTS; i++)
-		client_go(&clients[i]);
+	clients_go(again);
 	while (ours--) {
 		admin_op();
 		clients_poll(1);
 	}
-	while (clients_poll(1000))
-		CHECK(now_us() < deadline, "a round does not end, seed %llu",
-		      (unsigned long long)opts.seed);
-	check_all();
+	if (again)
+		restart();
+	clients_wait();
+	if (again) { /* some were done before: they settle once more */
+		clients_go(true);
+		clients_wait();
+		wait_claims();
+	}
+	check_all(again);
 	rounds++;
 }
 
@@ -478,13 +566,12 @@ static void end(void)
 	}
 	raw_bye(admin);
 	close(admin);
-	daemon_assert_idle(&d);
+	daemon_assert_idle(&m.daemon);
 }
 
 static void tell(int64_t us)
 {
 	struct storm_report all = { .refused = 0 };
-	struct daemon_stat st;
 	uint64_t sum = 0;
 
 	for (int i = 0; i < STORM_CLIENTS; i++) {
@@ -505,21 +592,22 @@ static void tell(int64_t us)
 		printf("%10llu %s\n", (unsigned long long)all.nr[k],
 		       op_names[k]);
 	}
-	daemon_stat(d.socket, &st);
+	note_counts();
 	printf("%10llu operations, %.1f s; walked %llu times, at most %llu us\n"
-	       "%10llu refused for room, %llu sequences lost by tearing\n"
+	       "%10llu refused for room, %llu sequences lost\n"
 	       "%10llu of %llu tokens found\n"
 	       "%10llu pages read back, %llu of them made again to compare\n"
-	       "%10llu pages published, %llu evicted\n",
+	       "%10llu pages published, %llu evicted\n"
+	       "%10llu restarts of kvd\n",
 	       (unsigned long long)sum, (double)us / 1e6,
 	       (unsigned long long)rounds, (unsigned long long)worst_walk_us,
 	       (unsigned long long)all.refused, (unsigned long long)all.lost,
 	       (unsigned long long)all.hits, (unsigned long long)all.tokens,
 	       (unsigned long long)all.read, (unsigned long long)all.made,
-	       (unsigned long long)st.published,
-	       (unsigned long long)st.evicted);
+	       (unsigned long long)published, (unsigned long long)evicted,
+	       (unsigned long long)nr_restarts);
 	CHECK(sum == nr_ops, "%llu operations", (unsigned long long)sum);
-	CHECK(st.evicted && all.hits && all.refused && all.read,
+	CHECK(evicted && all.hits && all.refused && all.read,
 	      "that was no storm");
 }
 
@@ -535,8 +623,11 @@ static void options(int argc, char **argv)
 			opts.seed = n;
 		else if (!strcmp(argv[i], "--ops"))
 			nr_ops = n;
+		else if (!strcmp(argv[i], "--restart"))
+			restart_every = n;
 		else
-			CHECK(0, "storm_random [--seed N] [--ops N]");
+			CHECK(0, "storm_random [--seed N] [--ops N] "
+			      "[--restart ROUNDS]");
 	}
 	rng = opts.seed;
 	printf("seed %llu\n", (unsigned long long)opts.seed);
@@ -545,19 +636,15 @@ static void options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	static const char *const args[] = {
-		"--pool", "48M", "--segment", "2M", "--set",
-		"socket-mode=0666", NULL
-	};
 	struct storm_report *reports;
 	int64_t t;
 
 	options(argc, argv);
-	daemon_prepare(&d);
-	chmod(d.dir, 0711);
-	daemon_start_in(&d, args);
-	opts.socket = d.socket;
-	admin = raw_open(d.socket);
+	manager_start(&m, args);
+	chmod(m.daemon.dir, 0711);
+	chmod(m.daemon.socket, 0666);
+	opts.socket = m.daemon.socket;
+	admin = raw_open(m.daemon.socket);
 	reports = mmap(NULL, STORM_CLIENTS * sizeof(*reports),
 		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		       0);
@@ -567,6 +654,7 @@ int main(int argc, char **argv)
 		clients[i].report = &reports[i];
 		client_start(i);
 	}
+	round_of(0); /* all have come */
 	for (uint64_t left = nr_ops; left;) {
 		uint32_t n = left < ROUND ? (uint32_t)left : ROUND;
 
@@ -575,6 +663,6 @@ int main(int argc, char **argv)
 	}
 	end();
 	tell(now_us() - t);
-	daemon_stop(&d);
+	manager_stop(&m);
 	return 0;
 }
