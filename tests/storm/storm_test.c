@@ -42,6 +42,7 @@
 #define POOL	      (48ull << 20)
 #define ROUND_MS      120000	/* at most */
 #define SETTLE_MS     20000
+#define QUARANTINE_MS 500	/* where some may stay */
 #define TENANT_BYTES  32
 
 static struct manager m;
@@ -53,6 +54,7 @@ static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
 static uint64_t restart_every = 20, nr_restarts, published, evicted;
 static int admin = -1;
 static uint64_t admin_nr[STORM_NR_OPS];
+static uint64_t grants;		/* pages of those lost on their way */
 
 static struct client {
 	pid_t pid;
@@ -340,7 +342,6 @@ static int by_handle(const void *a, const void *b)
  */
 static void check_quarantine(uint64_t pages, uint64_t abandoned, bool again)
 {
-	static uint64_t grants;
 	uint64_t most = STORM_CLIENTS * STOCK_MAX_PAGES;
 
 	if (again && pages > abandoned + grants) {
@@ -431,6 +432,28 @@ static void check_clients(void)
 	kvd__clients_reply__free_unpacked(reply, NULL);
 }
 
+/*
+ * Of who has died with a torn connection the pages come back when its end is
+ * noticed: that may be a moment later.
+ */
+static void wait_quarantine(bool again)
+{
+	int64_t deadline = now_us() +
+			   (again ? QUARANTINE_MS : SETTLE_MS) * 1000;
+	struct daemon_stat st;
+	uint64_t abandoned = 0;
+
+	for (int i = 0; i < STORM_CLIENTS; i++)
+		abandoned += clients[i].report->abandoned;
+	for (;;) {
+		daemon_stat(m.daemon.socket, &st);
+		if (st.quarantined <= abandoned + grants ||
+		    now_us() > deadline)
+			return;
+		usleep(2000);
+	}
+}
+
 static void check_all(bool again)
 {
 	Kvd__StatRequest req = KVD__STAT_REQUEST__INIT;
@@ -439,6 +462,7 @@ static void check_all(bool again)
 	int64_t t;
 	int r;
 
+	wait_quarantine(again);
 	check_clients();
 	t = now_us();
 	req.verify = 1;
