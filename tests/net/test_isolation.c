@@ -315,6 +315,82 @@ static void test_churn(void **state)
 	beside(churn, "beside a churn");
 }
 
+/* A space whose pages are of @layers times 16 KiB. */
+static uint32_t open_sized(int fd, uint32_t layers)
+{
+	Kvd__OpenSpaceRequest req = KVD__OPEN_SPACE_REQUEST__INIT;
+	Kvd__Geometry geometry = KVD__GEOMETRY__INIT;
+	Kvd__Group group = KVD__GROUP__INIT, *groups = &group;
+	Kvd__OpenSpaceReply *reply;
+	uint8_t model[32] = { 0 };
+	uint32_t id;
+
+	group.nr_layers = layers;
+	group.nr_kv_heads = 2;
+	group.k_dim = group.v_dim = 64;
+	geometry.page_tokens = 32;
+	geometry.n_groups = 1;
+	geometry.groups = &groups;
+	req.model.data = model;
+	req.model.len = sizeof(model);
+	req.geometry = &geometry;
+	req.tp_size = 1;
+	CHECK(raw_call(fd, WIRE_OPEN_SPACE, &req.base,
+		       &kvd__open_space_reply__descriptor, &reply, NULL) == 0,
+	      "open");
+	id = reply->space;
+	kvd__open_space_reply__free_unpacked(reply, NULL);
+	return id;
+}
+
+/*
+ * Of each of several sizes all it can have, of which it then keeps one page in
+ * sixteen: few pages, in as many segments as it can get.
+ */
+static void scatter(int ready)
+{
+	int fd = raw_open(d.socket);
+	uint32_t nr_segments = 0;
+
+	for (uint32_t layers = 1; layers <= 6; layers++) {
+		uint32_t space = open_sized(fd, layers), have = 0;
+		static uint64_t h[POOL_PAGES];
+
+		while (have < POOL_PAGES &&
+		       raw_alloc(fd, space, 1, 100, h + have, NULL) == 0)
+			have++;
+		nr_segments += have != 0;
+		for (uint32_t i = 0; i < have; i++)
+			if (i % 16)
+				CHECK(raw_release(fd, h + i, 1) == 0,
+				      "release");
+	}
+	CHECK(nr_segments >= 2, "%u sizes", nr_segments);
+	tell_ready(ready);
+	for (;;)
+		pause();
+}
+
+/* Segments it has, with room in them that others cannot have, are few. */
+static void test_scattered(void **state)
+{
+	int fd = raw_open(d.socket);
+	uint32_t space = (uint32_t)raw_open_space(fd, 1);
+	struct child c;
+
+	if (geteuid() != 0) {
+		end(fd);
+		skip();
+	}
+	set_limits(fd, "uid-4242", MAX, 0, 128 * PAGE); /* 2 of 8 segments */
+	c = child_start(scatter, true);
+	ask_all(fd, space, 5 * 64, "beside one that is scattered");
+	child_kill(&c);
+	wait_clients(1);
+	set_limits(fd, "uid-4242", MAX, 0, 0);
+	end(fd);
+}
+
 /* Its own requests wait in its own queue, and are served in time. */
 static void test_queue_is_own(void **state)
 {
@@ -458,6 +534,7 @@ static void test_stopped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_scattered),
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_churn),
 		cmocka_unit_test(test_queue_is_own),

@@ -123,6 +123,23 @@ struct storm_page {
  */
 bool storm_page_check(const struct storm_page *p);
 
+/* ---- storm_check.c ---- */
+
+/* All that stands still. */
+struct storm_world {
+	const char *socket;
+	int admin;		/* connection */
+	uint64_t seed, pool_bytes;
+	const struct storm_report *reports; /* [STORM_CLIENTS] */
+	const pid_t *pids;
+};
+
+/*
+ * Aborts where something does not add up. @again: kvd was killed since the
+ * last time. Return: microseconds that the walker took.
+ */
+uint64_t storm_check(const struct storm_world *w, bool again);
+
 /* ---- storm_client.c ---- */
 
 /*

@@ -41,8 +41,6 @@
 #define FIRST_UID     4300
 #define POOL	      (48ull << 20)
 #define ROUND_MS      120000	/* at most */
-#define SETTLE_MS     20000
-#define QUARANTINE_MS 500	/* where some may stay */
 #define TENANT_BYTES  32
 
 static struct manager m;
@@ -54,7 +52,6 @@ static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
 static uint64_t restart_every = 20, nr_restarts, published, evicted;
 static int admin = -1;
 static uint64_t admin_nr[STORM_NR_OPS];
-static uint64_t grants;		/* pages of those lost on their way */
 
 static struct client {
 	pid_t pid;
@@ -284,225 +281,6 @@ static void admin_op(void)
 	ops[i].f();
 }
 
-/* ---- what has to add up ---- */
-
-static uint64_t sum_of(const Kvd__Counts *n)
-{
-	return n->free + n->open + n->sealed + n->cached + n->demoted +
-	       n->quarantined + n->revoked;
-}
-
-static void check_tenants(const Kvd__Counts *pool)
-{
-	Kvd__TenantsRequest req = KVD__TENANTS_REQUEST__INIT;
-	Kvd__TenantsReply *reply;
-	Kvd__Counts all = KVD__COUNTS__INIT;
-	int r;
-
-	r = raw_call(admin, WIRE_TENANTS, &req.base,
-		     &kvd__tenants_reply__descriptor, &reply, NULL);
-	CHECK(!r && !reply->more, "tenants: %s", strerror(-r));
-	for (size_t i = 0; i < reply->n_tenants; i++) {
-		const Kvd__TenantStat *t = reply->tenants[i];
-		const Kvd__Counts *n = t->bytes;
-
-		CHECK(sum_of(n) == n->total &&
-		      t->charged == n->total - n->free,
-		      "tenant %s: %llu bytes charged of %llu, states are %llu",
-		      t->name, (unsigned long long)t->charged,
-		      (unsigned long long)n->total,
-		      (unsigned long long)sum_of(n));
-		CHECK(t->waiting == 0, "%u wait", t->waiting);
-		all.open += n->open;
-		all.sealed += n->sealed;
-		all.cached += n->cached;
-		all.quarantined += n->quarantined;
-	}
-	CHECK(all.open == pool->open && all.sealed == pool->sealed &&
-	      all.cached == pool->cached &&
-	      all.quarantined == pool->quarantined &&
-	      pool->demoted == 0 && pool->revoked == 0,
-	      "tenants are not all of the pool");
-	kvd__tenants_reply__free_unpacked(reply, NULL);
-}
-
-/* ---- what clients hold ---- */
-
-static int by_handle(const void *a, const void *b)
-{
-	handle_t x = ((const struct storm_held *)a)->handle;
-	handle_t y = ((const struct storm_held *)b)->handle;
-
-	return x < y ? -1 : x > y;
-}
-
-/*
- * Pages in quarantine: those that their clients have abandoned. When kvd is
- * killed a grant may be lost on its way, one of each client at most.
- */
-static void check_quarantine(uint64_t pages, uint64_t abandoned, bool again)
-{
-	uint64_t most = STORM_CLIENTS * STOCK_MAX_PAGES;
-
-	if (again && pages > abandoned + grants) {
-		CHECK(pages - abandoned - grants <= most, "%llu pages in "
-		      "quarantine, %llu abandoned", (unsigned long long)pages,
-		      (unsigned long long)abandoned);
-		grants = pages - abandoned;
-	}
-	CHECK(pages <= abandoned + grants, "%llu pages in quarantine, %llu "
-	      "abandoned, %llu lost", (unsigned long long)pages,
-	      (unsigned long long)abandoned, (unsigned long long)grants);
-}
-
-/* An open page has one holder. */
-static void check_union(const Kvd__Counts *pages, bool again)
-{
-	static struct storm_held all[STORM_CLIENTS * STORM_MAX_HELD];
-	uint64_t nr = 0, open = 0, sealed = 0, abandoned = 0;
-
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		const struct storm_report *r = clients[i].report;
-
-		memcpy(all + nr, r->held, r->nr_held * sizeof(*all));
-		nr += r->nr_held;
-		abandoned += r->abandoned;
-	}
-	qsort(all, nr, sizeof(*all), by_handle);
-	for (uint64_t i = 0; i < nr; i++) {
-		bool twice = i && all[i].handle == all[i - 1].handle;
-
-		CHECK(!twice || (all[i].sealed && all[i - 1].sealed),
-		      "page %#llx is open and has two holders",
-		      (unsigned long long)all[i].handle);
-		open += !all[i].sealed;
-		sealed += all[i].sealed && !twice;
-	}
-	CHECK(open == pages->open && sealed == pages->sealed,
-	      "clients hold %llu open pages and %llu sealed ones, kvd counts "
-	      "%llu and %llu", (unsigned long long)open,
-	      (unsigned long long)sealed, (unsigned long long)pages->open,
-	      (unsigned long long)pages->sealed);
-	check_quarantine(pages->quarantined, abandoned, again);
-}
-
-static const Kvd__ClientStat *find_client(const Kvd__ClientsReply *reply,
-					  pid_t pid)
-{
-	for (size_t i = 0; i < reply->n_clients; i++)
-		if (reply->clients[i]->pid == (uint32_t)pid)
-			return reply->clients[i];
-	return NULL;
-}
-
-/* When those that have ended are forgotten: each its own, and no more. */
-static void check_clients(void)
-{
-	int64_t deadline = now_us() + SETTLE_MS * 1000;
-	Kvd__ClientsRequest req = KVD__CLIENTS_REQUEST__INIT;
-	Kvd__ClientsReply *reply;
-	size_t nr;
-
-	for (;;) {
-		CHECK(!raw_call(admin, WIRE_CLIENTS, &req.base,
-				&kvd__clients_reply__descriptor, &reply, NULL),
-		      "clients");
-		nr = reply->n_clients;
-		if (nr == STORM_CLIENTS + 1)
-			break;
-		CHECK(now_us() < deadline, "%zu clients, there are %d", nr,
-		      STORM_CLIENTS + 1);
-		kvd__clients_reply__free_unpacked(reply, NULL);
-		usleep(2000);
-	}
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		const struct storm_report *r = clients[i].report;
-		const Kvd__ClientStat *st = find_client(reply, clients[i].pid);
-		uint64_t open = 0;
-
-		CHECK(st, "client %d is not there", i);
-		for (uint32_t k = 0; k < r->nr_held; k++)
-			open += !r->held[k].sealed;
-		CHECK(st->held_pages == r->nr_held && st->open_pages == open,
-		      "client %d holds %u pages, %llu of them open; kvd counts "
-		      "%llu and %llu", i, r->nr_held, (unsigned long long)open,
-		      (unsigned long long)st->held_pages,
-		      (unsigned long long)st->open_pages);
-	}
-	kvd__clients_reply__free_unpacked(reply, NULL);
-}
-
-/*
- * Of who has died with a torn connection the pages come back when its end is
- * noticed: that may be a moment later.
- */
-static void wait_quarantine(bool again)
-{
-	int64_t deadline = now_us() +
-			   (again ? QUARANTINE_MS : SETTLE_MS) * 1000;
-	struct daemon_stat st;
-	uint64_t abandoned = 0;
-
-	for (int i = 0; i < STORM_CLIENTS; i++)
-		abandoned += clients[i].report->abandoned;
-	for (;;) {
-		daemon_stat(m.daemon.socket, &st);
-		if (st.quarantined <= abandoned + grants ||
-		    now_us() > deadline)
-			return;
-		usleep(2000);
-	}
-}
-
-static void check_all(bool again)
-{
-	Kvd__StatRequest req = KVD__STAT_REQUEST__INIT;
-	const Kvd__PoolStat *pool;
-	Kvd__StatReply *reply;
-	int64_t t;
-	int r;
-
-	wait_quarantine(again);
-	check_clients();
-	t = now_us();
-	req.verify = 1;
-	r = raw_call(admin, WIRE_STAT, &req.base, &kvd__stat_reply__descriptor,
-		     &reply, NULL);
-	t = now_us() - t;
-	if ((uint64_t)t > worst_walk_us)
-		worst_walk_us = (uint64_t)t;
-	CHECK(!r, "stat: %s", strerror(-r));
-	for (size_t i = 0; i < reply->n_violations; i++)
-		fprintf(stderr, "%s\n", reply->violations[i]);
-	CHECK(!reply->nr_violations, "the pool does not add up, seed %llu",
-	      (unsigned long long)opts.seed);
-	pool = reply->pools[0];
-	CHECK(sum_of(pool->pages) == pool->pages->total &&
-	      sum_of(pool->bytes) == pool->bytes->total &&
-	      pool->bytes->total == POOL, "states do not add up to the pool");
-	check_union(pool->pages, again);
-	check_tenants(pool->bytes);
-	kvd__stat_reply__free_unpacked(reply, NULL);
-}
-
-/* Until nobody can claim anything any more. */
-static void wait_claims(void)
-{
-	Kvd__StatusRequest req = KVD__STATUS_REQUEST__INIT;
-	int64_t deadline = now_us() + SETTLE_MS * 1000;
-	Kvd__StatusReply *reply;
-	bool ready;
-
-	do {
-		CHECK(!raw_call(admin, WIRE_STATUS, &req.base,
-				&kvd__status_reply__descriptor, &reply, NULL) &&
-		      now_us() < deadline, "status");
-		ready = !strcmp(reply->state, "ready");
-		kvd__status_reply__free_unpacked(reply, NULL);
-		usleep(ready ? 0 : 10000);
-	} while (!ready);
-}
-
 /* ---- the storm ---- */
 
 /* Each some more or fewer than its share. */
@@ -555,6 +333,20 @@ static void clients_wait(void)
 		      (unsigned long long)opts.seed);
 }
 
+static void check_all(bool again)
+{
+	pid_t pids[STORM_CLIENTS];
+	struct storm_world w = { m.daemon.socket, admin, opts.seed, POOL,
+				 clients[0].report, pids };
+	uint64_t us;
+
+	for (int i = 0; i < STORM_CLIENTS; i++)
+		pids[i] = clients[i].pid;
+	us = storm_check(&w, again);
+	if (us > worst_walk_us)
+		worst_walk_us = us;
+}
+
 static void round_of(uint32_t nr)
 {
 	uint32_t ours = nr < ADMIN_OPS ? 0 : ADMIN_OPS;
@@ -572,7 +364,6 @@ static void round_of(uint32_t nr)
 	if (again) { /* some were done before: they settle once more */
 		clients_go(true);
 		clients_wait();
-		wait_claims();
 	}
 	check_all(again);
 	rounds++;
