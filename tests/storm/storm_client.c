@@ -295,17 +295,17 @@ static void settle(void)
 	uint32_t nr_open;
 	int r;
 
-	do
+	do {
 		r = kvd_ping(s.k);
-	while (r == -ENOTCONN && shaken());
-	CHECK(!r, "client %u: %s", s.id, kvd_error(s.k));
-	drop_stale();
-	r = kvd_process(s.k);
-	if (!r)
-		r = hold_flush(s.k);
-	s.torn = false;
+		drop_stale();
+		if (!r)
+			r = kvd_process(s.k);
+		if (!r)
+			r = hold_flush(s.k);
+	} while (r == -ENOTCONN && shaken());
 	CHECK(!r && !s.k->holds.nr_released, "client %u: %s", s.id,
 	      kvd_error(s.k));
+	s.torn = false;
 	s.report->nr_held = held(true, &nr_open);
 }
 
