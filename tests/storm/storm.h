@@ -115,13 +115,14 @@ struct storm_page {
 	const uint64_t *chain;	/* [nr_rows] of prefixes that end with each */
 	uint32_t nr_rows;
 	bool again;		/* make it, though its checksum is known */
+	bool may_differ;	/* then say so, and do not abort */
 };
 
 /*
  * Compares a page, as this process reads it, with what its prefix says.
- * Aborts where they differ. Return: it was made again.
+ * Return: 0; 1 it was made again; -EIO they differ.
  */
-bool storm_page_check(const struct storm_page *p);
+int storm_page_check(const struct storm_page *p);
 
 /* ---- storm_check.c ---- */
 
