@@ -331,23 +331,40 @@ static bool block_unsealed(const struct kvd_seq *seq, uint32_t group,
 	       (i >= t->nr || (t->opens[i] && !t->holds[i]));
 }
 
-/* Has the stock what blocks up to @tokens need? */
-static int reserve_want(struct kvd_seq *seq, uint32_t group, uint32_t tokens)
+/* What blocks up to @tokens need: pages to append to, and sealed ones. */
+static void reserve_count(const struct kvd_seq *seq, uint32_t group,
+			  uint32_t tokens, uint32_t nr[2])
 {
-	struct kvd_space *sp = seq->sp;
+	const struct kvd_space *sp = seq->sp;
 	uint32_t first = seq->nr_tokens / space_page_tokens(sp);
 	uint32_t full = tokens / space_page_tokens(sp);
-	uint32_t nr[2] = { 0, 0 };
-	int r;
 
+	nr[0] = nr[1] = 0;
 	for (uint32_t i = seq->tables[group].nr; i < blocks_of(sp, tokens); i++)
 		nr[!space_seals(sp, group, i) &&
 		   space_class(sp, group, i) != group]++;
 	for (uint32_t i = first; i < full; i++)
 		nr[1] += block_unsealed(seq, group, i);
-	r = nr[0] ? stock_want(sp, group, nr[0]) : 0;
-	if (!r && nr[1])
-		r = stock_want(sp, sp->sealed_class[group], nr[1]);
+}
+
+/*
+ * Has the stock what blocks up to @tokens need? What it is asked for first may
+ * go while the rest is asked for, with a pool that was lost: then once more.
+ */
+static int reserve_want(struct kvd_seq *seq, uint32_t group, uint32_t tokens)
+{
+	struct kvd_space *sp = seq->sp;
+	uint32_t sealed = sp->sealed_class[group], nr[2];
+	int r;
+
+	reserve_count(seq, group, tokens, nr);
+	if (sp->stocks[group].nr < nr[0] || sp->stocks[sealed].nr < nr[1])
+		conn_serve(sp->k);
+	do {
+		r = nr[0] ? stock_want(sp, group, nr[0]) : 0;
+		if (!r && nr[1])
+			r = stock_want(sp, sealed, nr[1]);
+	} while (!r && sp->stocks[group].nr < nr[0]);
 	return r;
 }
 

@@ -169,7 +169,6 @@ static int stock_fill(struct kvd_space *sp, uint32_t page_class, uint32_t nr)
 	uint32_t extra;
 	int r = 0;
 
-	conn_serve(k);
 	extra = stock_lean(k) ? 0 : s->limit / 2;
 	while (!r && s->nr < nr) {
 		do {
@@ -199,8 +198,11 @@ int stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 	       struct hold **holds)
 {
 	struct stock *s = &sp->stocks[page_class];
-	int r = stock_want(sp, page_class, nr);
+	int r;
 
+	if (s->nr < nr)
+		conn_serve(sp->k);
+	r = stock_want(sp, page_class, nr);
 	if (r)
 		return r;
 	s->nr -= nr;

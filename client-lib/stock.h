@@ -50,7 +50,9 @@ int stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
  * stock_want() - have at least @nr pages of a class in the stock
  *
  * For who takes them before anything else is asked, or calls stock_settle().
- * Return: as stock_take(); the stock is then within its limit.
+ * A recall is not served: that would take what other classes have just got;
+ * who wants anything calls conn_serve() before. Return: as stock_take(); the
+ * stock is then within its limit.
  */
 int stock_want(struct kvd_space *sp, uint32_t page_class, uint32_t nr);
 

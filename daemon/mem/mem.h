@@ -609,4 +609,11 @@ void mem_tenant_stat(const struct mem *m, const char *name,
  */
 int mem_verify(const struct mem *m, char *why, size_t why_bytes);
 
+/*
+ * The same, and it goes on: @tell has one line for each page, list, tenant,
+ * space and client that does not add up. Return: 0, -EUCLEAN, -ENOMEM.
+ */
+int mem_verify_all(const struct mem *m,
+		   void (*tell)(void *ctx, const char *what), void *ctx);
+
 #endif

@@ -4,8 +4,8 @@
  *
  * Pages first: each against its state, its slab, its block, its identity, and
  * into fresh sums. Then what claims to know those sums: tallies, charges,
- * slabs, lists, indexes, clients. The first thing that does not add up is
- * described; nothing is changed.
+ * slabs, lists, indexes, clients. What does not add up is described, of each
+ * page, list, tenant, space and client the first thing; nothing is changed.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -17,21 +17,25 @@
 #include "daemon/mem/pin.h"
 #include "daemon/mem/segment.h"
 
+#define VERIFY_BYTES 200	/* of what is told of one thing */
+
 struct verify {
 	const struct mem *m;
-	char *why;
-	size_t why_bytes;
+	void (*tell)(void *ctx, const char *what);
+	void *ctx;
 	uint64_t *holds;	/* [nr_touched + 1], over all clients */
 };
 
 __attribute__((format(printf, 2, 3)))
 static int broken(struct verify *v, const char *fmt, ...)
 {
+	char what[VERIFY_BYTES];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(v->why, v->why_bytes, fmt, ap);
+	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
+	v->tell(v->ctx, what);
 	return -EUCLEAN;
 }
 
@@ -471,21 +475,24 @@ static int verify_client(struct verify *v, const struct mem_client *c)
 	return 0;
 }
 
+/* The first failure of many that are all looked at. */
+static int first(int r, int next)
+{
+	return r < 0 ? r : next;
+}
+
 static int verify_holds(struct verify *v)
 {
+	int r = 0;
+
 	list_for_each(i, &v->m->tenants) {
 		const struct tenant *t = list_entry(i, struct tenant, link);
 
-		list_for_each(j, &t->clients) {
-			int r = verify_client(v, list_entry(j,
-							    struct mem_client,
-							    link));
-
-			if (r < 0)
-				return r;
-		}
+		list_for_each(j, &t->clients)
+			r = first(r, verify_client(v, list_entry(
+						j, struct mem_client, link)));
 	}
-	return 0;
+	return r;
 }
 
 static int verify_tenant(struct verify *v, const struct tenant *t)
@@ -558,9 +565,8 @@ static int verify_limits(struct verify *v)
 			      "counted", (unsigned long long)sum,
 			      (unsigned long long)m->min_total);
 	list_for_each(pos, &m->tenants)
-		if (r == 0)
-			r = verify_limits_of(v, list_entry(pos, struct tenant,
-							   link));
+		r = first(r, verify_limits_of(v, list_entry(pos, struct tenant,
+							    link)));
 	return r;
 }
 
@@ -590,13 +596,12 @@ static int verify_pool(struct verify *v)
 {
 	const struct mem *m = v->m;
 	uint64_t cells = 0, bytes = 0;
+	int r = 0;
 
 	list_for_each(pos, &m->tenants) {
 		const struct tenant *t = list_entry(pos, struct tenant, link);
-		int r = verify_tenant(v, t);
 
-		if (r < 0)
-			return r;
+		r = first(r, verify_tenant(v, t));
 		cells += t->tally.pages[PAGE_FREE];
 		bytes += t->segment_bytes;
 	}
@@ -607,7 +612,7 @@ static int verify_pool(struct verify *v)
 		return broken(v, "segments of %llu bytes in a pool of %llu",
 			      (unsigned long long)m->segment_total,
 			      (unsigned long long)m->pool_bytes);
-	return verify_tally(v, &m->tally, NULL, NULL, "the pool");
+	return first(r, verify_tally(v, &m->tally, NULL, NULL, "the pool"));
 }
 
 static int verify_pins(struct verify *v)
@@ -622,27 +627,23 @@ static int verify_all(struct verify *v)
 	const struct mem *m = v->m;
 	int r = verify_holds(v);
 
-	for (uint32_t nr = 1; r == 0 && nr <= m->nr_touched; nr++)
-		r = verify_page(v, &m->pages[nr], nr);
-	if (r == 0)
-		r = verify_free_numbers(v);
-	if (r == 0)
-		r = verify_writers(v);
-	if (r == 0)
-		r = verify_limits(v);
-	if (r == 0)
-		r = verify_pins(v);
-	if (r == 0)
-		r = verify_pool(v);
-	for (struct mem_space *s = mem_space_next(m, NULL); s && r == 0;
+	for (uint32_t nr = 1; nr <= m->nr_touched; nr++)
+		r = first(r, verify_page(v, &m->pages[nr], nr));
+	r = first(r, verify_free_numbers(v));
+	r = first(r, verify_writers(v));
+	r = first(r, verify_limits(v));
+	r = first(r, verify_pins(v));
+	r = first(r, verify_pool(v));
+	for (struct mem_space *s = mem_space_next(m, NULL); s;
 	     s = mem_space_next(m, s))
-		r = verify_space(v, s);
+		r = first(r, verify_space(v, s));
 	return r;
 }
 
-int mem_verify(const struct mem *m, char *why, size_t why_bytes)
+int mem_verify_all(const struct mem *m,
+		   void (*tell)(void *ctx, const char *what), void *ctx)
 {
-	struct verify v = { .m = m, .why = why, .why_bytes = why_bytes };
+	struct verify v = { .m = m, .tell = tell, .ctx = ctx };
 	int r;
 
 	v.holds = calloc((size_t)m->nr_touched + 1, sizeof(*v.holds));
@@ -651,4 +652,26 @@ int mem_verify(const struct mem *m, char *why, size_t why_bytes)
 	r = verify_all(&v);
 	free(v.holds);
 	return r;
+}
+
+struct why {
+	char *text;
+	size_t bytes;
+	bool told;
+};
+
+static void tell_first(void *ctx, const char *what)
+{
+	struct why *why = ctx;
+
+	if (!why->told)
+		snprintf(why->text, why->bytes, "%s", what);
+	why->told = true;
+}
+
+int mem_verify(const struct mem *m, char *why, size_t why_bytes)
+{
+	struct why first_told = { why, why_bytes, false };
+
+	return mem_verify_all(m, tell_first, &first_told);
 }

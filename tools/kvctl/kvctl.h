@@ -32,6 +32,7 @@ struct command {
 
 extern const struct command command_status;
 extern const struct command command_stat;
+extern const struct command command_fsck;
 extern const struct command command_clients;
 extern const struct command command_spaces;
 extern const struct command command_tenants;

@@ -17,6 +17,7 @@
 static const struct command *const commands[] = {
 	&command_status,
 	&command_stat,
+	&command_fsck,
 	&command_clients,
 	&command_spaces,
 	&command_tenants,

@@ -19,6 +19,7 @@
 #define MAX_CLIENTS 256
 #define MAX_SPACES 100
 #define MAX_CLASSES 256
+#define MAX_VIOLATIONS 64
 
 static char *unconst(const char *s)
 {
@@ -154,19 +155,55 @@ static int put_pool(const struct client *c, Kvd__PoolStat *pool,
 	return put_classes(c, pool, arena);
 }
 
+struct verified {
+	Kvd__StatReply *reply;
+	struct arena *arena;
+};
+
+static void put_violation(void *ctx, const char *what)
+{
+	struct verified *v = ctx;
+	Kvd__StatReply *a = v->reply;
+	char *line;
+
+	if (a->nr_violations++ >= MAX_VIOLATIONS)
+		return;
+	line = arena_array(v->arena, 1, strlen(what) + 1);
+	if (line)
+		a->violations[a->n_violations++] = strcpy(line, what);
+}
+
+static int put_verified(const struct server *s, Kvd__StatReply *a,
+			struct arena *arena)
+{
+	struct verified v = { a, arena };
+	int err;
+
+	a->violations = arena_array(arena, MAX_VIOLATIONS,
+				    sizeof(*a->violations));
+	if (!a->violations)
+		return -ENOMEM;
+	err = mem_verify_all(s->mem, put_violation, &v);
+	if (err != -EUCLEAN)
+		return err;
+	if (!a->n_violations)
+		return -ENOMEM;
+	a->verify_error = a->violations[0];
+	return 0;
+}
+
 int do_stat(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__StatRequest *m = (const Kvd__StatRequest *)req->msg;
 	Kvd__StatReply *a = arena_alloc(r->arena, sizeof(*a));
 	Kvd__PoolStat *pool = arena_alloc(r->arena, sizeof(*pool));
 	Kvd__PoolStat **pools = arena_array(r->arena, 1, sizeof(*pools));
-	char *why = arena_array(r->arena, 1, REPLY_WHY_BYTES);
 	int err;
 
 	if (m->verify && !c->admin)
 		return reply_fail(r, -EACCES, "verify walks the whole pool: "
 				  "it is for root and the admin group");
-	if (!a || !pool || !pools || !why)
+	if (!a || !pool || !pools)
 		return -ENOMEM;
 	err = put_pool(c, pool, r->arena);
 	if (err < 0)
@@ -175,11 +212,8 @@ int do_stat(struct client *c, const struct request *req, struct reply *r)
 	pools[0] = pool;
 	a->pools = pools;
 	a->n_pools = 1;
-	a->verify_error = why;
-	if (m->verify)
-		mem_verify(c->server->mem, why, REPLY_WHY_BYTES);
 	r->msg = &a->base;
-	return 0;
+	return m->verify ? put_verified(c->server, a, r->arena) : 0;
 }
 
 /* ---- clients ---- */

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * storm_check.c - what has to add up while all clients stand still.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/storm/storm.h"
+#include "tests/support/check.h"
+#include "tests/support/daemon.h"
+#include "tests/support/raw.h"
+
+#define SETTLE_MS     20000
+#define QUARANTINE_MS 500	/* where some may stay */
+
+static uint64_t grants;		/* pages of those lost on their way */
+
+static int64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* ---- what has to add up ---- */
+
+static uint64_t sum_of(const Kvd__Counts *n)
+{
+	return n->free + n->open + n->sealed + n->cached + n->demoted +
+	       n->quarantined + n->revoked;
+}
+
+/* Return: they are all of the pool. */
+static bool tenants_are_all(const struct storm_world *w,
+			    const Kvd__Counts *pool)
+{
+	Kvd__TenantsRequest req = KVD__TENANTS_REQUEST__INIT;
+	Kvd__TenantsReply *reply;
+	Kvd__Counts all = KVD__COUNTS__INIT;
+	bool same;
+	int r;
+
+	r = raw_call(w->admin, WIRE_TENANTS, &req.base,
+		     &kvd__tenants_reply__descriptor, &reply, NULL);
+	CHECK(!r && !reply->more, "tenants: %s", strerror(-r));
+	for (size_t i = 0; i < reply->n_tenants; i++) {
+		const Kvd__TenantStat *t = reply->tenants[i];
+		const Kvd__Counts *n = t->bytes;
+
+		CHECK(sum_of(n) == n->total &&
+		      t->charged == n->total - n->free,
+		      "tenant %s: %llu bytes charged of %llu, states are %llu",
+		      t->name, (unsigned long long)t->charged,
+		      (unsigned long long)n->total,
+		      (unsigned long long)sum_of(n));
+		CHECK(t->waiting == 0, "%u wait", t->waiting);
+		all.open += n->open;
+		all.sealed += n->sealed;
+		all.cached += n->cached;
+		all.quarantined += n->quarantined;
+	}
+	same = all.open == pool->open && all.sealed == pool->sealed &&
+	       all.cached == pool->cached &&
+	       all.quarantined == pool->quarantined && !pool->demoted &&
+	       !pool->revoked;
+	kvd__tenants_reply__free_unpacked(reply, NULL);
+	return same;
+}
+
+/* Two questions: what is above lowered limits may go between them. */
+static void check_tenants(const struct storm_world *w)
+{
+	int64_t deadline = now_us() + SETTLE_MS * 1000;
+	Kvd__StatRequest req = KVD__STAT_REQUEST__INIT;
+	Kvd__StatReply *reply;
+	bool same;
+
+	do {
+		CHECK(!raw_call(w->admin, WIRE_STAT, &req.base,
+				&kvd__stat_reply__descriptor, &reply, NULL),
+		      "stat");
+		same = tenants_are_all(w, reply->pools[0]->bytes);
+		kvd__stat_reply__free_unpacked(reply, NULL);
+		CHECK(same || now_us() < deadline,
+		      "tenants are not all of the pool");
+	} while (!same);
+}
+
+/* ---- what clients hold ---- */
+
+static int by_handle(const void *a, const void *b)
+{
+	handle_t x = ((const struct storm_held *)a)->handle;
+	handle_t y = ((const struct storm_held *)b)->handle;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Pages in quarantine: those that their clients have abandoned. When kvd is
+ * killed a grant may be lost on its way, one of each client at most.
+ */
+static void check_quarantine(uint64_t pages, uint64_t abandoned, bool again)
+{
+	uint64_t most = STORM_CLIENTS * STOCK_MAX_PAGES;
+
+	if (again && pages > abandoned + grants) {
+		CHECK(pages - abandoned - grants <= most, "%llu pages in "
+		      "quarantine, %llu abandoned", (unsigned long long)pages,
+		      (unsigned long long)abandoned);
+		grants = pages - abandoned;
+	}
+	CHECK(pages <= abandoned + grants, "%llu pages in quarantine, %llu "
+	      "abandoned, %llu lost", (unsigned long long)pages,
+	      (unsigned long long)abandoned, (unsigned long long)grants);
+}
+
+/* An open page has one holder. */
+static void check_union(const struct storm_world *w,
+			const Kvd__Counts *pages, uint64_t unsure, bool again)
+{
+	static struct storm_held all[STORM_CLIENTS * STORM_MAX_HELD];
+	uint64_t nr = 0, open = 0, sealed = 0, abandoned = 0;
+
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		const struct storm_report *r = &w->reports[i];
+
+		memcpy(all + nr, r->held, r->nr_held * sizeof(*all));
+		nr += r->nr_held;
+		abandoned += r->abandoned;
+	}
+	qsort(all, nr, sizeof(*all), by_handle);
+	for (uint64_t i = 0; i < nr; i++) {
+		bool twice = i && all[i].handle == all[i - 1].handle;
+
+		CHECK(!twice || (all[i].sealed && all[i - 1].sealed),
+		      "page %#llx is open and has two holders",
+		      (unsigned long long)all[i].handle);
+		open += !all[i].sealed;
+		sealed += all[i].sealed && !twice;
+	}
+	open += unsure;
+	sealed -= unsure;
+	CHECK(open == pages->open && sealed == pages->sealed,
+	      "clients hold %llu open pages and %llu sealed ones, kvd counts "
+	      "%llu and %llu", (unsigned long long)open,
+	      (unsigned long long)sealed, (unsigned long long)pages->open,
+	      (unsigned long long)pages->sealed);
+	check_quarantine(pages->quarantined, abandoned, again);
+}
+
+static const Kvd__ClientStat *find_client(const Kvd__ClientsReply *reply,
+					  pid_t pid)
+{
+	for (size_t i = 0; i < reply->n_clients; i++)
+		if (reply->clients[i]->pid == (uint32_t)pid)
+			return reply->clients[i];
+	return NULL;
+}
+
+/*
+ * When those that have ended are forgotten: each its own, and no more. Where
+ * the answer to a publish was lost a client takes its pages for sealed. Return:
+ * how many of them are not.
+ */
+static uint64_t check_clients(const struct storm_world *w)
+{
+	int64_t deadline = now_us() + SETTLE_MS * 1000;
+	Kvd__ClientsRequest req = KVD__CLIENTS_REQUEST__INIT;
+	Kvd__ClientsReply *reply;
+	uint64_t unsure = 0;
+	size_t nr;
+
+	for (;;) {
+		CHECK(!raw_call(w->admin, WIRE_CLIENTS, &req.base,
+				&kvd__clients_reply__descriptor, &reply, NULL),
+		      "clients");
+		nr = reply->n_clients;
+		if (nr == STORM_CLIENTS + 1)
+			break;
+		CHECK(now_us() < deadline, "%zu clients, there are %d", nr,
+		      STORM_CLIENTS + 1);
+		kvd__clients_reply__free_unpacked(reply, NULL);
+		usleep(2000);
+	}
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		const struct storm_report *r = &w->reports[i];
+		const Kvd__ClientStat *st = find_client(reply, w->pids[i]);
+		uint64_t open = 0;
+
+		CHECK(st, "client %d is not there", i);
+		for (uint32_t k = 0; k < r->nr_held; k++)
+			open += !r->held[k].sealed;
+		CHECK(st->held_pages == r->nr_held && st->open_pages >= open,
+		      "client %d holds %u pages, %llu of them open; kvd counts "
+		      "%llu and %llu", i, r->nr_held, (unsigned long long)open,
+		      (unsigned long long)st->held_pages,
+		      (unsigned long long)st->open_pages);
+		unsure += st->open_pages - open;
+	}
+	kvd__clients_reply__free_unpacked(reply, NULL);
+	return unsure;
+}
+
+/*
+ * Of who has died with a torn connection the pages come back when its end is
+ * noticed: that may be a moment later.
+ */
+static void wait_quarantine(const struct storm_world *w, bool again)
+{
+	int64_t deadline = now_us() +
+			   (again ? QUARANTINE_MS : SETTLE_MS) * 1000;
+	struct daemon_stat st;
+	uint64_t abandoned = 0;
+
+	for (int i = 0; i < STORM_CLIENTS; i++)
+		abandoned += w->reports[i].abandoned;
+	for (;;) {
+		daemon_stat(w->socket, &st);
+		if (st.quarantined <= abandoned + grants ||
+		    now_us() > deadline)
+			return;
+		usleep(2000);
+	}
+}
+
+/* Until nobody can claim anything any more. */
+static void wait_claims(const struct storm_world *w)
+{
+	Kvd__StatusRequest req = KVD__STATUS_REQUEST__INIT;
+	int64_t deadline = now_us() + SETTLE_MS * 1000;
+	Kvd__StatusReply *reply;
+	bool ready;
+
+	do {
+		CHECK(!raw_call(w->admin, WIRE_STATUS, &req.base,
+				&kvd__status_reply__descriptor, &reply, NULL) &&
+		      now_us() < deadline, "status");
+		ready = !strcmp(reply->state, "ready");
+		kvd__status_reply__free_unpacked(reply, NULL);
+		usleep(ready ? 0 : 10000);
+	} while (!ready);
+}
+
+uint64_t storm_check(const struct storm_world *w, bool again)
+{
+	Kvd__StatRequest req = KVD__STAT_REQUEST__INIT;
+	const Kvd__PoolStat *pool;
+	Kvd__StatReply *reply;
+	uint64_t unsure;
+	int64_t t;
+	int r;
+
+	if (again)
+		wait_claims(w);
+	wait_quarantine(w, again);
+	unsure = check_clients(w);
+	t = now_us();
+	req.verify = 1;
+	r = raw_call(w->admin, WIRE_STAT, &req.base, &kvd__stat_reply__descriptor,
+		     &reply, NULL);
+	t = now_us() - t;
+	CHECK(!r, "stat: %s", strerror(-r));
+	for (size_t i = 0; i < reply->n_violations; i++)
+		fprintf(stderr, "%s\n", reply->violations[i]);
+	CHECK(!reply->nr_violations, "the pool does not add up, seed %llu",
+	      (unsigned long long)w->seed);
+	pool = reply->pools[0];
+	CHECK(sum_of(pool->pages) == pool->pages->total &&
+	      sum_of(pool->bytes) == pool->bytes->total &&
+	      pool->bytes->total == w->pool_bytes, "states do not add up to the pool");
+	check_union(w, pool->pages, unsure, again);
+	check_tenants(w);
+	kvd__stat_reply__free_unpacked(reply, NULL);
+	return (uint64_t)t;
+}

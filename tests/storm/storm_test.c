@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * storm_test.c - a storm of random operations; nothing is lost, nothing is
+ * anybody else's, all adds up.
+ *
+ *	storm_random [--seed N] [--ops N] [--restart ROUNDS]
+ *
+ * After each round of ROUND operations, by all clients at once and by the
+ * admin among them, all stand still: then the walker runs, states add up to
+ * what there is, of the pool and of each tenant, and the pages that clients
+ * believe to hold are exactly those that the daemon counts as theirs. As root
+ * clients are of several tenants with limits of their own, which change; where
+ * we are not root they are all of one.
+ *
+ * After some rounds kvd is killed in the middle of one, and the next kvd has its
+ * pages; clients claim what they hold.
+ *
+ * A seed decides what is done, not how it interleaves.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "tests/storm/storm.h"
+#include "tests/support/check.h"
+#include "tests/support/daemon.h"
+#include "tests/support/manager.h"
+#include "tests/support/raw.h"
+
+#define ROUND	      1000u
+#define ADMIN_OPS     8u	/* of them */
+#define FIRST_UID     4300
+#define POOL	      (48ull << 20)
+#define ROUND_MS      120000	/* at most */
+#define TENANT_BYTES  32
+
+static struct manager m;
+static const char *const args[] = {
+	"--pool", "48M", "--segment", "2M", "--set", "grace=1s", NULL
+};
+static struct storm_options opts;
+static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
+static uint64_t restart_every = 20, nr_restarts, published, evicted;
+static int admin = -1;
+static uint64_t admin_nr[STORM_NR_OPS];
+
+static struct client {
+	pid_t pid;
+	int in, out;		/* our ends of its pipes */
+	struct storm_report *report;
+	bool busy;
+} clients[STORM_CLIENTS];
+
+static const char *const op_names[] = {
+#define STORM_NAME(name, text) text,
+	STORM_OPS(STORM_NAME)
+#undef STORM_NAME
+};
+
+static uint32_t roll(uint32_t below)
+{
+	return (uint32_t)(storm_random(&rng) % below);
+}
+
+static int64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+static unsigned uid_of(uint32_t tenant)
+{
+	return geteuid() ? (unsigned)geteuid() : FIRST_UID + tenant;
+}
+
+static const char *tenant_name(uint32_t tenant, char name[TENANT_BYTES])
+{
+	snprintf(name, TENANT_BYTES, "uid-%u", uid_of(tenant));
+	return name;
+}
+
+/* ---- clients ---- */
+
+static void become(uint32_t id)
+{
+	unsigned uid = uid_of(id % STORM_TENANTS);
+
+	if (geteuid() == 0)
+		CHECK(!setresgid(uid, uid, uid) && !setresuid(uid, uid, uid),
+		      "%s", strerror(errno));
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
+static void client_run(uint32_t id, const int in[2], const int out[2])
+{
+	for (uint32_t i = 0; i < STORM_CLIENTS; i++)
+		if (clients[i].pid && i != id) {
+			close(clients[i].in);
+			close(clients[i].out);
+		}
+	close(in[1]);
+	close(out[0]);
+	close(admin);
+	become(id);
+	storm_client(&opts, id, clients[id].report, in[0], out[1]);
+	exit(0);
+}
+
+static void client_start(uint32_t id)
+{
+	struct client *c = &clients[id];
+	int in[2], out[2];
+
+	CHECK(!pipe2(in, O_CLOEXEC) && !pipe2(out, O_CLOEXEC), "%s",
+	      strerror(errno));
+	c->pid = fork();
+	CHECK(c->pid >= 0, "%s", strerror(errno));
+	if (c->pid == 0)
+		client_run(id, in, out);
+	close(in[0]);
+	close(out[1]);
+	c->in = in[1];
+	c->out = out[0];
+}
+
+static void client_go(struct client *c)
+{
+	CHECK(write(c->in, "g", 1) == 1, "client %d has gone",
+	      (int)(c - clients));
+	c->busy = true;
+}
+
+/* Its end: on purpose, or the storm is over. */
+static void client_died(struct client *c)
+{
+	int status;
+
+	CHECK(waitpid(c->pid, &status, 0) == c->pid, "%s", strerror(errno));
+	CHECK(c->report->dying && WIFSIGNALED(status) &&
+	      WTERMSIG(status) == SIGKILL, "client %d ended: %#x, seed %llu",
+	      (int)(c - clients), status, (unsigned long long)opts.seed);
+	close(c->in);
+	close(c->out);
+	c->pid = 0;
+	c->report->dying = false;
+	c->report->abandoned = 0;
+	c->report->incarnation++;
+	client_start((uint32_t)(c - clients));
+	client_go(c);
+}
+
+/* Waits for one byte of whoever is done. Return: how many are busy still. */
+static unsigned clients_poll(int ms)
+{
+	struct pollfd p[STORM_CLIENTS];
+	unsigned busy = 0;
+	char byte;
+
+	for (int i = 0; i < STORM_CLIENTS; i++)
+		p[i] = (struct pollfd){ clients[i].busy ? clients[i].out : -1,
+					POLLIN, 0 };
+	poll(p, STORM_CLIENTS, ms);
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		if (p[i].revents && read(p[i].fd, &byte, 1) != 1)
+			client_died(&clients[i]);
+		else if (p[i].revents)
+			clients[i].busy = false;
+		busy += clients[i].busy;
+	}
+	return busy;
+}
+
+/* ---- the admin's operations ---- */
+
+static void set_limits(uint32_t tenant, uint64_t min, uint64_t high,
+		       uint64_t max)
+{
+	Kvd__TenantSetRequest req = KVD__TENANT_SET_REQUEST__INIT;
+	char name[TENANT_BYTES];
+	int r;
+
+	req.name = (char *)(uintptr_t)tenant_name(tenant, name);
+	req.keys = 7;
+	req.min = min;
+	req.high = high;
+	req.max = max;
+	req.runtime = 1;
+	r = raw_call(admin, WIRE_TENANT_SET, &req.base, NULL, NULL, NULL);
+	CHECK(!r, "limits of %s: %s", name, strerror(-r));
+}
+
+/* Of each tenant a kind of limits that it keeps, and figures that change. */
+static void admin_limits(void)
+{
+	uint32_t t = roll(STORM_TENANTS);
+	uint64_t mb = 1 << 20, max;
+
+	if (geteuid() || t == 0)
+		t = 0;
+	max = (6 + roll(14)) * mb;
+	switch (t) {
+	case 0:
+		set_limits(0, 0, 0, roll(4) ? 0 : POOL - roll(8) * mb);
+		break;
+	case 1:
+		set_limits(1, roll(8) * mb, 0, 0);
+		break;
+	case 2:
+		set_limits(2, roll(3) * mb, max - roll(2) * mb, max);
+		break;
+	default:
+		set_limits(3, 0, 0, max);
+		break;
+	}
+}
+
+static void admin_reclaim(void)
+{
+	Kvd__ReclaimRequest req = KVD__RECLAIM_REQUEST__INIT;
+	char name[TENANT_BYTES] = "";
+	int r;
+
+	if (roll(2))
+		tenant_name(roll(STORM_TENANTS), name);
+	req.tenant = name;
+	req.bytes = 1 + roll(4 << 20);
+	r = raw_call(admin, WIRE_RECLAIM, &req.base, NULL, NULL, NULL);
+	CHECK(!r, "reclaim of %s: %s", name, strerror(-r));
+}
+
+static void admin_drop(void)
+{
+	Kvd__DropRequest req = KVD__DROP_REQUEST__INIT;
+	int r;
+
+	req.space = roll(STORM_TENANTS * STORM_KINDS + 1);
+	r = raw_call(admin, WIRE_DROP, &req.base, NULL, NULL, NULL);
+	CHECK(!r || r == -ENOENT, "drop: %s", strerror(-r));
+}
+
+static void admin_survey(void)
+{
+	Kvd__IndexRequest req = KVD__INDEX_REQUEST__INIT;
+	int r;
+
+	req.space = roll(STORM_TENANTS * STORM_KINDS + 1);
+	req.top = 8;
+	r = raw_call(admin, WIRE_INDEX, &req.base, NULL, NULL, NULL);
+	CHECK(!r || r == -ENOENT, "survey: %s", strerror(-r));
+}
+
+static void admin_op(void)
+{
+	static const struct {
+		enum storm_op op;
+		void (*f)(void);
+	} ops[] = {
+		{ STORM_LIMITS, admin_limits },
+		{ STORM_LIMITS, admin_limits },
+		{ STORM_RECLAIM, admin_reclaim },
+		{ STORM_SURVEY, admin_survey },
+		{ STORM_DROP, admin_drop },
+	};
+	uint32_t i = roll(16);
+
+	/* Now and then: a space that is dropped holds nothing to find. */
+	i = i < 4 ? i : i == 4 ? 4 : i % 4;
+	admin_nr[ops[i].op]++;
+	ops[i].f();
+}
+
+/* ---- the storm ---- */
+
+/* Each some more or fewer than its share. */
+static void share_out(uint32_t nr)
+{
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		uint32_t left = STORM_CLIENTS - (uint32_t)i;
+		uint32_t n = left == 1 ? nr : roll(2 * nr / left + 1);
+
+		clients[i].report->todo = n;
+		nr -= n;
+	}
+}
+
+static void note_counts(void)
+{
+	struct daemon_stat st;
+
+	daemon_stat(m.daemon.socket, &st);
+	published += st.published;
+	evicted += st.evicted;
+}
+
+/* In the middle of whatever goes on. Limits were set for now: they are gone. */
+static void restart(void)
+{
+	usleep(roll(30000));
+	note_counts();
+	close(admin);
+	manager_kill(&m);
+	manager_again(&m, args);
+	admin = raw_open(m.daemon.socket);
+	nr_restarts++;
+}
+
+static void clients_go(bool again)
+{
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		clients[i].report->restart = again;
+		client_go(&clients[i]);
+	}
+}
+
+static void clients_wait(void)
+{
+	int64_t deadline = now_us() + ROUND_MS * 1000ll;
+
+	while (clients_poll(1000))
+		CHECK(now_us() < deadline, "a round does not end, seed %llu",
+		      (unsigned long long)opts.seed);
+}
+
+static void check_all(bool again)
+{
+	pid_t pids[STORM_CLIENTS];
+	struct storm_world w = { m.daemon.socket, admin, opts.seed, POOL,
+				 clients[0].report, pids };
+	uint64_t us;
+
+	for (int i = 0; i < STORM_CLIENTS; i++)
+		pids[i] = clients[i].pid;
+	us = storm_check(&w, again);
+	if (us > worst_walk_us)
+		worst_walk_us = us;
+}
+
+static void round_of(uint32_t nr)
+{
+	uint32_t ours = nr < ADMIN_OPS ? 0 : ADMIN_OPS;
+	bool again = restart_every && (rounds + 1) % restart_every == 0;
+
+	share_out(nr - ours);
+	clients_go(again);
+	while (ours--) {
+		admin_op();
+		clients_poll(1);
+	}
+	if (again)
+		restart();
+	clients_wait();
+	if (again) { /* some were done before: they settle once more */
+		clients_go(true);
+		clients_wait();
+	}
+	check_all(again);
+	rounds++;
+}
+
+static void end(void)
+{
+	int status;
+
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		close(clients[i].in);
+		CHECK(waitpid(clients[i].pid, &status, 0) == clients[i].pid &&
+		      status == 0, "client %d ended: %#x", i, status);
+		close(clients[i].out);
+	}
+	raw_bye(admin);
+	close(admin);
+	daemon_assert_idle(&m.daemon);
+}
+
+static void tell(int64_t us)
+{
+	struct storm_report all = { .refused = 0 };
+	uint64_t sum = 0;
+
+	for (int i = 0; i < STORM_CLIENTS; i++) {
+		const struct storm_report *r = clients[i].report;
+
+		for (int k = 0; k < STORM_NR_OPS; k++)
+			all.nr[k] += r->nr[k];
+		all.refused += r->refused;
+		all.lost += r->lost;
+		all.tokens += r->tokens;
+		all.hits += r->hits;
+		all.read += r->read;
+		all.made += r->made;
+	}
+	for (int k = 0; k < STORM_NR_OPS; k++) {
+		all.nr[k] += admin_nr[k];
+		sum += all.nr[k];
+		printf("%10llu %s\n", (unsigned long long)all.nr[k],
+		       op_names[k]);
+	}
+	note_counts();
+	printf("%10llu operations, %.1f s; walked %llu times, at most %llu us\n"
+	       "%10llu refused for room, %llu sequences lost\n"
+	       "%10llu of %llu tokens found\n"
+	       "%10llu pages read back, %llu of them made again to compare\n"
+	       "%10llu pages published, %llu evicted\n"
+	       "%10llu restarts of kvd\n",
+	       (unsigned long long)sum, (double)us / 1e6,
+	       (unsigned long long)rounds, (unsigned long long)worst_walk_us,
+	       (unsigned long long)all.refused, (unsigned long long)all.lost,
+	       (unsigned long long)all.hits, (unsigned long long)all.tokens,
+	       (unsigned long long)all.read, (unsigned long long)all.made,
+	       (unsigned long long)published, (unsigned long long)evicted,
+	       (unsigned long long)nr_restarts);
+	CHECK(sum == nr_ops, "%llu operations", (unsigned long long)sum);
+	CHECK(evicted && all.hits && all.refused && all.read,
+	      "that was no storm");
+}
+
+static void options(int argc, char **argv)
+{
+	const char *env = getenv("KVD_SEED");
+
+	opts.seed = env ? strtoull(env, NULL, 0) : (uint64_t)time(NULL);
+	for (int i = 1; i + 1 < argc; i += 2) {
+		uint64_t n = strtoull(argv[i + 1], NULL, 0);
+
+		if (!strcmp(argv[i], "--seed"))
+			opts.seed = n;
+		else if (!strcmp(argv[i], "--ops"))
+			nr_ops = n;
+		else if (!strcmp(argv[i], "--restart"))
+			restart_every = n;
+		else
+			CHECK(0, "storm_random [--seed N] [--ops N] "
+			      "[--restart ROUNDS]");
+	}
+	rng = opts.seed;
+	printf("seed %llu\n", (unsigned long long)opts.seed);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	struct storm_report *reports;
+	int64_t t;
+
+	options(argc, argv);
+	manager_start(&m, args);
+	chmod(m.daemon.dir, 0711);
+	chmod(m.daemon.socket, 0666);
+	opts.socket = m.daemon.socket;
+	admin = raw_open(m.daemon.socket);
+	reports = mmap(NULL, STORM_CLIENTS * sizeof(*reports),
+		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
+	CHECK(reports != MAP_FAILED, "%s", strerror(errno));
+	t = now_us();
+	for (uint32_t i = 0; i < STORM_CLIENTS; i++) {
+		clients[i].report = &reports[i];
+		client_start(i);
+	}
+	round_of(0); /* all have come */
+	for (uint64_t left = nr_ops; left;) {
+		uint32_t n = left < ROUND ? (uint32_t)left : ROUND;
+
+		round_of(n);
+		left -= n;
+	}
+	end();
+	tell(now_us() - t);
+	manager_stop(&m);
+	return 0;
+}
