@@ -11,6 +11,7 @@
 #include "daemon/mem/limits.h"
 #include "daemon/mem/restore.h"
 #include "daemon/mem/segment.h"
+#include "daemon/mem/water.h"
 
 #define MIN_SEGMENT  (64ull << 20)
 #define MAX_SEGMENT  (1024ull << 20)
@@ -39,6 +40,8 @@ static uint64_t choose_segment_bytes(uint64_t pool_bytes)
 static int config_check(const struct mem_config *cfg)
 {
 	if (cfg->pool_bytes < DEV_GRANULE ||
+	    cfg->marks.low > cfg->marks.high ||
+	    cfg->marks.high > cfg->pool_bytes ||
 	    cfg->segment_bytes % DEV_GRANULE ||
 	    cfg->segment_bytes > MAX_SEGMENT_BYTES ||
 	    cfg->max_pages >= SLAB_END || cfg->max_spaces > MAX_SPACES ||
@@ -133,6 +136,8 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	m->table = (struct table)TABLE_NULL;
 	m->pool_bytes = cfg->pool_bytes / DEV_GRANULE * DEV_GRANULE;
 	m->policy = policy_find(cfg->policy ? cfg->policy : "");
+	m->marks = cfg->marks;
+	m->marks_bounded = cfg->marks_bounded;
 	list_init(&m->free_pages);
 	list_init(&m->tenants);
 	list_init(&m->limits);
@@ -218,12 +223,35 @@ void mem_tell_room(struct mem *m)
 	m->ops->room(m->ctx);
 }
 
+void mem_has_work(struct mem *m)
+{
+	if (m->working)
+		return;
+	m->working = true;
+	if (m->ops->work)
+		m->ops->work(m->ctx);
+}
+
+bool mem_trim(struct mem *m)
+{
+	bool more;
+
+	step_begin(m);
+	more = limits_step(m);
+	more |= water_step(m);
+	m->working = more;
+	mem_tell_room(m);
+	return more;
+}
+
 void mem_tick(struct mem *m)
 {
 	m->freed |= m->grow_failed;
 	m->grow_failed = false;
 	m->trimming = true; /* what was held may be cached since */
-	limits_step(m);
+	step_begin(m);
+	if (limits_step(m))
+		mem_has_work(m);
 	mem_tell_room(m);
 }
 

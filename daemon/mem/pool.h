@@ -77,7 +77,39 @@ struct mem {
 	bool wanting;			/* an allocation was refused */
 	bool freed;			/* since: a page became FREE or CACHED */
 	bool trimming;			/* a tenant may be above its limits */
+	bool working;			/* ops->work was told */
+
+	struct mem_marks marks;		/* of free room, see water.h */
+	bool marks_bounded;
+	struct tenant *short_tenant;	/* numbers are wanted for it, or NULL */
+	enum mem_reclaim why;		/* what pages are given up for now */
+	uint32_t looks;			/* what is left of this step */
 };
+
+/*
+ * What one call may do, so that no turn of the loop is long: a page given up
+ * or let go of costs as much as eight looks at a page, slab or class.
+ */
+#define STEP_LOOKS	4096u
+#define STEP_PAGE_LOOKS 8u
+
+static inline void step_begin(struct mem *m)
+{
+	m->looks = STEP_LOOKS;
+}
+
+static inline void step_look(struct mem *m, uint32_t nr)
+{
+	m->looks -= nr < m->looks ? nr : m->looks;
+}
+
+static inline bool step_is_spent(const struct mem *m)
+{
+	return m->looks == 0;
+}
+
+/* Has mem_trim() called, where it is not being called anyway. */
+void mem_has_work(struct mem *m);
 
 /* Calls ops->room when somebody waits and something was freed: the last step
  * of a call, because ops->room may call back. */

@@ -42,6 +42,9 @@ extern const struct command command_drop;
 extern const struct command command_index;
 extern const struct command command_plan;
 
+/* A line: free room and watermarks of a status or a pool. */
+void print_room(const json_t *answer);
+
 /* Connects to the daemon. Return: 0, or the exit status after a line on
  * stderr. */
 int kvctl_connect(const char *socket, struct kvd **ret);

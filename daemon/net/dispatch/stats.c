@@ -49,6 +49,10 @@ int do_status(struct client *c, const struct request *req, struct reply *r)
 	a->restarts = mem_restarts(s->mem);
 	a->socket = s->cfg.socket;
 	a->requests = s->nr_requests;
+	a->room = st.room;
+	a->mark_min = st.marks.min;
+	a->mark_low = st.marks.low;
+	a->mark_high = st.marks.high;
 	r->msg = &a->base;
 	return 0;
 }
@@ -151,6 +155,14 @@ static int put_pool(const struct client *c, Kvd__PoolStat *pool,
 	pool->deduplicated = st.deduplicated;
 	pool->evicted = st.evicted;
 	pool->nonfinite = st.nonfinite;
+	pool->room = st.room;
+	pool->mark_min = st.marks.min;
+	pool->mark_low = st.marks.low;
+	pool->mark_high = st.marks.high;
+	pool->reclaimed_background = st.reclaimed[MEM_RECLAIM_BACKGROUND];
+	pool->reclaimed_direct = st.reclaimed[MEM_RECLAIM_DIRECT];
+	pool->reclaimed_demand = st.reclaimed[MEM_RECLAIM_DEMAND];
+	pool->reclaimed_limits = st.reclaimed[MEM_RECLAIM_LIMITS];
 	return put_classes(c, pool, arena);
 }
 
