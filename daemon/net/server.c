@@ -191,6 +191,11 @@ static int init_loop(struct server *s)
 	r = uv_loop_init(&s->loop);
 	if (r < 0)
 		return r;
+	r = turns_init(&s->turns, &s->loop);
+	if (r < 0) {
+		uv_loop_close(&s->loop);
+		return r;
+	}
 	uv_async_init(&s->loop, &s->wake, on_wake);
 	uv_idle_init(&s->loop, &s->room);
 	uv_idle_init(&s->loop, &s->trim);
@@ -299,6 +304,7 @@ void server_run(struct server *s)
 {
 	log_line(LOG_INFO, "serving at %s", s->cfg.socket);
 	s->ops->ready(s->ctx);
+	turns_start(&s->turns);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 }
 

@@ -58,6 +58,20 @@ static json_t *pool_to_json(const Kvd__PoolStat *p)
 		"reclaimed", reclaimed_to_json(p), "classes", classes);
 }
 
+/* In microseconds. */
+static json_t *loop_to_json(const Kvd__LoopStat *l)
+{
+	static const Kvd__LoopStat none = KVD__LOOP_STAT__INIT;
+
+	if (!l)
+		l = &none;
+	return json_pack("{s:f, s:f, s:f, s:f}", "max_us",
+	                 (double)l->wall_ns / 1e3, "max_cpu_us",
+	                 (double)l->cpu_ns / 1e3, "ever_max_us",
+	                 (double)l->ever_wall_ns / 1e3, "ever_max_cpu_us",
+	                 (double)l->ever_cpu_ns / 1e3);
+}
+
 static json_t *to_json(const Kvd__StatReply *r, bool verify)
 {
 	json_t *answer = json_object(), *pools = json_array();
@@ -67,6 +81,7 @@ static json_t *to_json(const Kvd__StatReply *r, bool verify)
 	for (i = 0; i < r->n_pools; i++)
 		json_array_append_new(pools, pool_to_json(r->pools[i]));
 	json_object_set_new(answer, "pools", pools);
+	json_object_set_new(answer, "loop", loop_to_json(r->loop));
 	if (verify)
 		json_object_set_new(answer, "verify_error",
 		                    bad ? json_safe(r->verify_error)
@@ -191,6 +206,19 @@ static void print_classes(const json_t *classes)
 	table_print(&t);
 }
 
+static void print_loop(const json_t *loop)
+{
+	static const char *const keys[] = { "max_us", "max_cpu_us",
+		                            "ever_max_us", "ever_max_cpu_us" };
+	double ms[4];
+	size_t i;
+
+	for (i = 0; i < 4; i++)
+		ms[i] = json_number_value(json_object_get(loop, keys[i])) / 1e3;
+	printf("loop max          %.3f ms, computing %.3f; since start %.3f, "
+	       "computing %.3f\n", ms[0], ms[1], ms[2], ms[3]);
+}
+
 static void print(const json_t *answer)
 {
 	const json_t *pool, *why = json_object_get(answer, "verify_error");
@@ -205,6 +233,7 @@ static void print(const json_t *answer)
 		print_reclaimed(pool);
 		print_classes(json_object_get(pool, "classes"));
 	}
+	print_loop(json_object_get(answer, "loop"));
 	if (why)
 		printf("verify            %s\n",
 		       json_is_string(why) ? json_string_value(why)

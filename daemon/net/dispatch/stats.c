@@ -166,6 +166,24 @@ static int put_pool(const struct client *c, Kvd__PoolStat *pool,
 	return put_classes(c, pool, arena);
 }
 
+static Kvd__LoopStat *put_loop(struct turns *t, bool reset,
+			       struct arena *arena)
+{
+	Kvd__LoopStat *a = arena_alloc(arena, sizeof(*a));
+	struct turn_max window = turns_window(t);
+
+	if (!a)
+		return NULL;
+	kvd__loop_stat__init(a);
+	a->wall_ns = window.wall_ns;
+	a->cpu_ns = window.cpu_ns;
+	a->ever_wall_ns = t->ever.wall_ns;
+	a->ever_cpu_ns = t->ever.cpu_ns;
+	if (reset)
+		turns_reset(t);
+	return a;
+}
+
 int do_stat(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__StatRequest *m = (const Kvd__StatRequest *)req->msg;
@@ -178,6 +196,9 @@ int do_stat(struct client *c, const struct request *req, struct reply *r)
 	if (m->verify && !c->admin)
 		return reply_fail(r, -EACCES, "verify walks the whole pool: "
 				  "it is for root and the admin group");
+	if (m->loop_reset && !c->admin)
+		return reply_fail(r, -EACCES, "the longest turn is forgotten "
+				  "for root and the admin group");
 	if (!a || !pool || !pools || !why)
 		return -ENOMEM;
 	err = put_pool(c, pool, r->arena);
@@ -188,6 +209,9 @@ int do_stat(struct client *c, const struct request *req, struct reply *r)
 	a->pools = pools;
 	a->n_pools = 1;
 	a->verify_error = why;
+	a->loop = put_loop(&c->server->turns, m->loop_reset, r->arena);
+	if (!a->loop)
+		return -ENOMEM;
 	if (m->verify)
 		mem_verify(c->server->mem, why, REPLY_WHY_BYTES);
 	r->msg = &a->base;
