@@ -24,6 +24,7 @@ static bool alloc_recall(const struct mem_client *c, const struct tenant *t)
 
 		other = list_entry(pos, struct mem_client, link);
 		if (other == c || other->nr_open == 0 || other->recalled ||
+		    other->leaving ||
 		    !m->ops->recall)
 			continue;
 		other->recalled = true;
@@ -209,6 +210,8 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	r = alloc_make(c, s->sizes[class], nr, ret_need_bytes);
 	if (r == -EDQUOT)
 		alloc_recall(c, c->tenant);
+	if ((r == -ENOSPC || r == -EDQUOT) && client_pages_come(c->tenant))
+		r = -EAGAIN;
 	if (r < 0) {
 		c->m->wanting = true;
 		return r;

@@ -258,7 +258,8 @@ void mem_tenant_stat(const struct mem *m, const char *name,
 		return;
 	ret->charged = t->charged;
 	list_for_each(pos, &t->clients)
-		ret->clients++;
+		ret->clients += !list_entry(pos, struct mem_client,
+					    link)->leaving;
 	ret->pages = tally_counts(t->tally.pages);
 	ret->bytes = tally_counts(t->tally.bytes);
 }

@@ -129,7 +129,7 @@ bool mem_in_grace(const struct mem *m);
 /*
  * Releases what nobody claimed: sealed pages become CACHED, open ones of a
  * writer that @alive() says is gone become FREE, others QUARANTINED until
- * mem_reap_writer().
+ * mem_reap_writer(). A bounded step, the rest by mem_trim().
  */
 void mem_grace_end(struct mem *m,
 		   bool (*alive)(pid_t pid, uint64_t start_time));
@@ -169,8 +169,8 @@ int mem_tenant_set(struct mem *m, const char *name,
 		   const struct mem_limits *limits);
 
 /*
- * A bounded step of what is to be done and nobody waits for: giving up what
- * tenants have cached above their limits, which were lowered or are known
+ * A bounded step of what is to be done and nobody waits for: giving back what
+ * dead clients had and what nobody has claimed, giving up what tenants have cached above their limits, which were lowered or are known
  * since a restart, and what is missing to a watermark. Return: there is more,
  * and it is worth going on at once. mem_tick() makes a step too, for what was
  * released above limits. May call ops.room.
@@ -224,12 +224,13 @@ enum mem_end {
  *		whatever it had: until then its tenant's segments count as
  *		mapped.
  *
- * Time is proportional to what it held.
+ * Its owner is not named any more. A bounded step: of much the rest is given
+ * back by mem_trim(), and an allocation that needs it is told -EAGAIN.
  */
 void mem_client_free(struct mem_client *c, enum mem_end end);
 
-/* The process is dead: its quarantined pages become FREE, and its tenant's
- * segments are mapped by one less. */
+/* The process is dead: its quarantined pages become FREE, and then its tenant's
+ * segments are mapped by one less. A bounded step, the rest by mem_trim(). */
 void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time);
 
 /* ---- spaces ---- */

@@ -142,6 +142,7 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	list_init(&m->tenants);
 	list_init(&m->limits);
 	list_init(&m->writers);
+	list_init(&m->leaving);
 	list_init(&m->unclaimed);
 	r = pool_init(m, cfg, fds, nr_fds, note, note_bytes);
 	if (r < 0) {
@@ -162,6 +163,7 @@ static void pool_free_clients(struct tenant *t)
 
 		c = list_entry(pos, struct mem_client, link);
 		list_del(&c->link);
+		list_del(&c->leave);
 		map_fini(&c->holds);
 		map_fini(&c->spaces);
 		free(c->writer);
@@ -237,7 +239,10 @@ bool mem_trim(struct mem *m)
 	bool more;
 
 	step_begin(m);
-	more = limits_step(m);
+	more = clients_step(m);
+	more |= writers_step(m);
+	more |= restore_step(m);
+	more |= limits_step(m);
 	more |= water_step(m);
 	m->working = more;
 	mem_tell_room(m);

@@ -13,7 +13,7 @@
  *	OPEN		one hold, by p->client; or, after a restart, none and
  *			in the list of its unclaimed writer
  *	SEALED		holds >= 1; or, after a restart, unnamed, no holds and
- *			in unclaimed
+ *			in unclaimed, also while that is being emptied
  *	CACHED		no holds, named, in its size class: among the copies
  *			when it is one (page.h), else on the shelf
  *	QUARANTINED	no holds, in the list of its writer
@@ -60,6 +60,7 @@ struct mem {
 	struct list limits;		/* by name, see limits.h */
 	uint64_t min_total;		/* promised to all of them */
 	struct list writers;		/* processes that are waited for */
+	struct list leaving;		/* clients that have gone: hold.h */
 	struct list unclaimed;		/* restored, sealed, unnamed */
 	struct mem_space **spaces;	/* [nr_spaces], by record number */
 	uint64_t nr_spaces_ever;	/* made or restored */
