@@ -91,7 +91,7 @@ struct mem {
  * What one call may do, so that no turn of the loop is long: a page given up
  * or let go of costs as much as eight looks at a page, slab or class.
  */
-#define STEP_LOOKS	4096u
+#define STEP_LOOKS	2048u
 #define STEP_PAGE_LOOKS 8u
 
 static inline void step_begin(struct mem *m)

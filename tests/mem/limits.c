@@ -11,7 +11,7 @@
 #include <time.h>
 
 #define PAGE (64u << 10)
-#define STEP 512 /* pages that one step gives up */
+#define STEP 256 /* pages that one step gives up */
 
 static const uint32_t small[] = { 4, 0 };
 static const uint32_t tiny[] = { 1, 0 };

@@ -320,7 +320,7 @@ static void test_steps(void **state)
 	cache(&f, c, s, 4000, 1500);
 	before = stat_of(&f).evicted;
 	for (; mem_trim(f.m); before = stat_of(&f).evicted) {
-		assert_in_range(stat_of(&f).evicted - before, 1, 512);
+		assert_in_range(stat_of(&f).evicted - before, 1, 256);
 		fx_verify(&f);
 	}
 	assert_int_equal(f.works, 1);
