@@ -14,11 +14,11 @@
 
 /*
  * A map with so many slots grows in steps, one with each new key. Filling the
- * second half of its room is the time it has: half of that for moving (a slot
- * looked at or emptied is one of MAP_MOVE_SLOTS), a quarter for zeroing.
+ * second half of its room is the time it has: half of that is enough for moving
+ * the old slots, and the other half, for zeroing the next.
  */
 #define MAP_LARGE     (2 * MAP_PIECE)
-#define MAP_MOVE_SLOTS 6u
+#define MAP_MOVE_SLOTS 4u
 #define MAP_ZERO_SLOTS 32u
 
 /* The finalizer of MurmurHash3, over the key and this process's seed. */
@@ -44,6 +44,17 @@ static uint32_t *slots_find(const struct map *m, const struct map_slots *s,
 	uint32_t i = map_hash(key) & (s->nr - 1);
 
 	while (s->at[i] && map_entry(m, s->at[i] - 1)->key != key)
+		i = (i + 1) & (s->nr - 1);
+	return &s->at[i];
+}
+
+/* The empty slot where @key, which is not there, goes. */
+static uint32_t *slots_end(const struct map *m, const struct map_slots *s,
+			   uint64_t key)
+{
+	uint32_t i = map_hash(key) & (s->nr - 1);
+
+	while (s->at[i])
 		i = (i + 1) & (s->nr - 1);
 	return &s->at[i];
 }
@@ -86,20 +97,38 @@ static void slots_fini(struct map_slots *s)
 /* ---- growing ---- */
 
 /*
- * The first of the old slots moves. What is pulled into it is next; nothing is
- * pulled before it, because those are empty.
+ * The old slots from @at up to an empty one move, all at once: no probe can
+ * begin among them and end behind. They go to two places that move on as @at
+ * does, so only entries are read here and there. Return: how many slots.
  */
-static void map_move(struct map *m)
+static uint32_t map_move(struct map *m, uint32_t at)
 {
-	uint32_t nr = m->old.at[m->nr_moved];
+	uint32_t nr, n = 0;
 
-	if (!nr) {
-		if (++m->nr_moved == m->old.nr)
+	do {
+		nr = m->old.at[at];
+		m->old.at[at] = 0;
+		if (nr)
+			*slots_end(m, &m->slots, map_entry(m, nr - 1)->key) =
+				nr;
+		at = (at + 1) & (m->old.nr - 1);
+		n++;
+	} while (nr);
+	return n;
+}
+
+/* Moves of the old slots @nr or a few more. They begin after an empty one. */
+static void map_move_some(struct map *m, uint32_t nr)
+{
+	while (nr && m->old.at) {
+		uint32_t n = map_move(m, (m->first + m->nr_moved) &
+						 (m->old.nr - 1));
+
+		m->nr_moved += n;
+		nr -= n < nr ? n : nr;
+		if (m->nr_moved == m->old.nr)
 			slots_fini(&m->old);
-		return;
 	}
-	slots_close(m, &m->old, m->nr_moved);
-	*slots_find(m, &m->slots, map_entry(m, nr - 1)->key) = nr;
 }
 
 static void map_zero(struct map *m, uint32_t nr)
@@ -124,10 +153,9 @@ static void map_begin_next(struct map *m)
 /* What one new key adds to growing. */
 static void map_step(struct map *m)
 {
-	for (uint32_t i = 0; i < MAP_MOVE_SLOTS && m->old.at; i++)
-		map_move(m);
-	if (m->old.at || m->slots.nr < MAP_LARGE ||
-	    m->nr < m->room / 4 * 3 || m->room == MAP_MAX_ROOM)
+	map_move_some(m, MAP_MOVE_SLOTS);
+	if (m->slots.nr < MAP_LARGE || m->nr < m->room / 4 * 3 ||
+	    m->room == MAP_MAX_ROOM)
 		return;
 	if (!m->next.at)
 		map_begin_next(m);
@@ -153,15 +181,17 @@ static int map_grow(struct map *m, uint32_t room)
 {
 	if (map_finish_next(m, room) < 0)
 		return -ENOMEM;
-	while (m->old.at) /* never in time, unless much was reserved at once */
-		map_move(m);
+	/* Nothing is left, unless much was reserved at once. */
+	map_move_some(m, UINT32_MAX);
 	m->old = m->slots;
 	m->slots = m->next;
 	m->next = (struct map_slots){ .at = NULL };
-	m->nr_moved = 0;
+	m->nr_moved = m->first = 0;
 	m->room = room;
-	while (m->old.at && m->old.nr < MAP_LARGE)
-		map_move(m);
+	while (m->old.at && m->old.at[(m->first - 1) & (m->old.nr - 1)])
+		m->first++;
+	if (m->old.nr < MAP_LARGE)
+		map_move_some(m, UINT32_MAX);
 	return 0;
 }
 

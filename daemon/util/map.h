@@ -39,8 +39,9 @@ struct map {
 	uint32_t nr;		/* entries */
 	uint32_t room;		/* entries that slots are for: half of them */
 	struct map_slots slots;
-	struct map_slots old;	/* before them, being emptied from the first */
-	uint32_t nr_moved;	/* of the old ones are empty */
+	struct map_slots old;	/* before them, being emptied */
+	uint32_t first;		/* of the old ones: moving begins there */
+	uint32_t nr_moved;	/* from there on are empty */
 	struct map_slots next;	/* after them, being zeroed from the first */
 	uint32_t nr_zeroed;
 };
