@@ -170,10 +170,11 @@ int mem_tenant_set(struct mem *m, const char *name,
 
 /*
  * A bounded step of what is to be done and nobody waits for: giving back what
- * dead clients had and what nobody has claimed, giving up what tenants have cached above their limits, which were lowered or are known
- * since a restart, and what is missing to a watermark. Return: there is more,
- * and it is worth going on at once. mem_tick() makes a step too, for what was
- * released above limits. May call ops.room.
+ * dead clients had and what nobody has claimed, giving up what tenants have
+ * cached above their limits, which were lowered or are known since a restart,
+ * and what is missing to a watermark. Return: there is more, and it is worth
+ * going on at once. mem_tick() makes a step too, for what was released above
+ * limits. May call ops.room.
  */
 bool mem_trim(struct mem *m);
 

@@ -19,10 +19,8 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "client-lib/call.h"
 #include "client-lib/request.h"
 #include "client-lib/space.h"
-#include "proto/kvd.pb-c.h"
 #include "tools/kvbench/args.h"
 #include "tools/kvbench/bench.h"
 #include "tools/kvbench/daemon.h"
@@ -49,57 +47,51 @@ struct opts {
 struct loop {
 	const struct opts *o;
 	struct child daemon;
-	struct kvd *watch;		/* asks, and holds nothing */
 	struct kvd *kvd;
 	struct kvd_space *space;
 	handle_t *handles;		/* [pages] */
 	uint32_t salt;			/* other names than before */
 	pid_t holder;
-	Kvd__PoolStat *pool;		/* of the last look, with @look */
-	struct call look;
+	json_t *stat;			/* of the last look */
+	const json_t *pool, *turn;	/* in it */
 };
 
 /* ---- what the daemon says ---- */
 
-static const Kvd__StatRequest stat_request = KVD__STAT_REQUEST__INIT;
+static int64_t count(const json_t *pool, const char *of, const char *state)
+{
+	return json_integer_value(
+		json_object_get(json_object_get(pool, of), state));
+}
 
-/* Return: 0 or -errno; a->pool is good until the next look. */
+/* Return: 0 or -errno; l->pool and l->turn are good until the next look. */
 static int look(struct loop *l, bool reset)
 {
-	Kvd__StatRequest m = stat_request;
-	Kvd__StatReply *r;
-	int err;
+	const char *const words[] = { "stat", reset ? "--loop-reset" : NULL,
+		                      NULL };
 
-	call_end(&l->look);
-	m.loop_reset = reset;
-	l->look = (struct call){ .type = WIRE_STAT,
-		                 .request = &m.base,
-		                 .want = &kvd__stat_reply__descriptor };
-	err = call(l->watch, &l->look);
-	l->look.request = NULL;
-	if (err)
-		return err;
-	r = (Kvd__StatReply *)l->look.reply;
-	if (!r->loop || r->n_pools != 1)
-		return -EPROTO;
-	l->pool = r->pools[0];
-	return 0;
+	json_decref(l->stat);
+	l->stat = daemon_kvctl(&l->daemon, words);
+	l->pool = json_array_get(json_object_get(l->stat, "pools"), 0);
+	l->turn = json_object_get(l->stat, "loop");
+	return l->pool && l->turn ? 0 : -EPROTO;
 }
 
-static uint64_t held(const Kvd__PoolStat *p)
+static int64_t held(const json_t *pool)
 {
-	return p->pages->open + p->pages->sealed + p->pages->quarantined;
+	return count(pool, "pages", "open") + count(pool, "pages", "sealed") +
+	       count(pool, "pages", "quarantined");
 }
 
-/* Until nothing changes any more, and no more than @most pages are held. */
-static int settle(struct loop *l, uint64_t most)
+/* Until nothing is held, and nothing changes any more. */
+static int settle(struct loop *l)
 {
-	uint64_t before = UINT64_MAX, now = 0;
+	int64_t before = -1, now;
 	int ms, err = look(l, false);
 
 	for (ms = 0; !err && ms < WAIT_MS; ms += POLL_US / 1000) {
-		now = l->pool->pages->cached + held(l->pool);
-		if (now == before && held(l->pool) <= most)
+		now = count(l->pool, "pages", "cached");
+		if (now == before && held(l->pool) == 0)
 			return 0;
 		before = now;
 		usleep(POLL_US);
@@ -218,81 +210,49 @@ static int release_half(struct loop *l)
 
 /* ---- an admin's ---- */
 
+static int kvctl(const struct loop *l, const char *const *words)
+{
+	json_t *answer = daemon_kvctl(&l->daemon, words);
+
+	json_decref(answer);
+	return answer ? 0 : -EIO;
+}
+
 static int reclaim_some(struct loop *l)
 {
-	Kvd__ReclaimRequest m = KVD__RECLAIM_REQUEST__INIT;
-	uint64_t left = l->pool->bytes->cached / 8;
-	bool more = true;
-	int err = 0;
+	char bytes[24];
+	const char *const words[] = { "reclaim", bytes, NULL };
 
-	m.tenant = (char *)(uintptr_t) "";
-	while (!err && more && left) {
-		struct call c = { .type = WIRE_RECLAIM,
-			          .request = &m.base,
-			          .want = &kvd__reclaim_reply__descriptor };
-		const Kvd__ReclaimReply *r;
-
-		m.bytes = left;
-		err = call(l->watch, &c);
-		r = (const Kvd__ReclaimReply *)c.reply;
-		if (!err) {
-			more = r->more;
-			left = r->bytes < left ? left - r->bytes : 0;
-		}
-		call_end(&c);
-	}
-	return err;
+	snprintf(bytes, sizeof(bytes), "%lld",
+	         (long long)count(l->pool, "bytes", "cached") / 8);
+	return kvctl(l, words);
 }
 
-static int set_high(struct loop *l, uint64_t bytes)
-{
-	Kvd__TenantSetRequest m = KVD__TENANT_SET_REQUEST__INIT;
-	struct call c = { .type = WIRE_TENANT_SET,
-		          .request = &m.base,
-		          .want = &kvd__tenant_set_reply__descriptor };
-	char name[32];
-	int err;
-
-	snprintf(name, sizeof(name), "uid-%u", (unsigned)geteuid());
-	m.name = name;
-	m.keys = 2;
-	m.high = bytes;
-	m.runtime = true;
-	err = call(l->watch, &c);
-	call_end(&c);
-	return err;
-}
-
+/* What is above goes, then there is no limit again. */
 static int lower_high(struct loop *l)
 {
-	int err = set_high(l, l->pool->bytes->cached / 2);
+	char tenant[32], high[40];
+	const char *words[] = { "tenant", "set", tenant, high, "--runtime",
+		                NULL };
+	int err;
 
+	snprintf(tenant, sizeof(tenant), "uid-%u", (unsigned)geteuid());
+	snprintf(high, sizeof(high), "high=%lld",
+	         (long long)count(l->pool, "bytes", "cached") / 2);
+	err = kvctl(l, words);
 	if (!err)
-		err = settle(l, 0);
-	return err ? err : set_high(l, 0);
+		err = settle(l);
+	words[3] = "high=infinity";
+	return err ? err : kvctl(l, words);
 }
 
 static int drop_all(struct loop *l)
 {
-	Kvd__DropRequest m = KVD__DROP_REQUEST__INIT;
-	int err;
+	char space[16];
+	const char *const words[] = { "drop", space, NULL };
 
-	m.space = l->space->id;
-	do {
-		struct call c = { .type = WIRE_DROP,
-			          .request = &m.base,
-			          .want = &kvd__drop_reply__descriptor };
-		const Kvd__DropReply *r;
-
-		err = call(l->watch, &c);
-		r = (const Kvd__DropReply *)c.reply;
-		if (!err) {
-			m.serial = r->serial;
-			m.from = r->next;
-		}
-		call_end(&c);
-	} while (!err && m.from);
-	return err;
+	snprintf(space, sizeof(space), "%u", (unsigned)l->space->id);
+	return kvctl(l, words);
 }
 
 /* ---- a connection ---- */
@@ -324,17 +284,15 @@ static int close_space(struct loop *l)
 	kvd_close(l->kvd);
 	l->kvd = NULL;
 	l->space = NULL;
-	return settle(l, 0);
+	return settle(l);
 }
 
 /* Another process: holds all, half of it published, until it is killed. */
 static _Noreturn void hold(struct loop *l, int tell)
 {
-	struct kvd *none = NULL;
 	int err;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	l->watch = none;
 	err = open_space(l);
 	if (!err)
 		err = alloc_all(l);
@@ -370,7 +328,7 @@ static int kill_holder(struct loop *l)
 	kill(l->holder, SIGKILL);
 	waitpid(l->holder, NULL, 0);
 	l->holder = 0;
-	return settle(l, 0);
+	return settle(l);
 }
 
 /* ---- a round ---- */
@@ -386,7 +344,7 @@ static const struct kind {
 	{ "match", match_all },
 	{ "rerelease", rerelease },
 	{ "evict", evict_half },
-	{ "reclaim", NULL },
+	{ "reclaim", reclaim_some },
 	{ "limit", lower_high },
 	{ "drop", drop_all },
 	{ "death", kill_holder },
@@ -414,18 +372,16 @@ static int prepare(struct loop *l, int i)
 
 static int measure(struct loop *l, int i, double *wall_us, double *cpu_us)
 {
-	const Kvd__LoopStat *loop;
 	int err = prepare(l, i);
 
 	if (!err)
-		err = kinds[i].run ? kinds[i].run(l) : reclaim_some(l);
+		err = kinds[i].run(l);
 	if (!err)
 		err = look(l, false);
 	if (err)
 		return err;
-	loop = ((Kvd__StatReply *)l->look.reply)->loop;
-	*wall_us = (double)loop->wall_ns / 1e3;
-	*cpu_us = (double)loop->cpu_ns / 1e3;
+	*wall_us = json_number_value(json_object_get(l->turn, "max_us"));
+	*cpu_us = json_number_value(json_object_get(l->turn, "max_cpu_us"));
 	return 0;
 }
 
@@ -439,8 +395,10 @@ static int start(struct loop *l)
 	         (unsigned long long)((l->o->pages * BYTES_A_NUMBER + (2u << 20) -
 	                               1) >> 21 << 21));
 	err = daemon_start(&l->daemon, more);
-	if (!err)
-		err = daemon_connect(&l->daemon, "kvbench watch", &l->watch);
+	if (!err) /* waits for it */
+		err = daemon_connect(&l->daemon, "kvbench loop", &l->kvd);
+	kvd_close(l->kvd);
+	l->kvd = NULL;
 	return err;
 }
 
@@ -450,9 +408,8 @@ static void stop(struct loop *l)
 		kill(l->holder, SIGKILL);
 		waitpid(l->holder, NULL, 0);
 	}
-	call_end(&l->look);
+	json_decref(l->stat);
 	kvd_close(l->kvd);
-	kvd_close(l->watch);
 	child_fini(&l->daemon);
 }
 

@@ -16,6 +16,7 @@ struct options {
 	const char *socket; /* NULL: the default */
 	bool json;
 	bool verify; /* stat only */
+	bool loop_reset; /* stat only */
 };
 
 struct command {

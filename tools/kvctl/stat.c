@@ -98,6 +98,7 @@ static int ask(struct kvd *k, const struct options *o, json_t **ret)
 	int err;
 
 	m.verify = o->verify;
+	m.loop_reset = o->loop_reset;
 	err = call(k, &c);
 	if (!err)
 		*ret = to_json((const Kvd__StatReply *)c.reply, o->verify);
