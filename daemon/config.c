@@ -98,6 +98,47 @@ static int set_limit(void *to, const char *text)
 	return 0;
 }
 
+/* "0.4%" in millionths. Return: 0, or -EINVAL no percentage up to 100. */
+static int parse_percent(const char *text, uint32_t *ret_ppm)
+{
+	uint32_t n = 0, digits = 0, unit = 10000;
+	bool point = false;
+
+	for (; *text != '%'; text++) {
+		if (*text == '.' && digits && !point) {
+			point = true;
+			continue;
+		}
+		if (*text < '0' || *text > '9' || (point && unit == 1) ||
+		    n > 100)
+			return -EINVAL;
+		digits++;
+		if (point)
+			*ret_ppm += (uint32_t)(*text - '0') * (unit /= 10);
+		else
+			n = n * 10 + (uint32_t)(*text - '0');
+		if (!point)
+			*ret_ppm = n * 10000;
+	}
+	return digits && !text[1] && text[-1] != '.' && *ret_ppm <= 1000000 ?
+		       0 :
+		       -EINVAL;
+}
+
+static int set_part(void *to, const char *text)
+{
+	struct server_part p = { .set = true };
+	int r;
+
+	if (strchr(text, '%'))
+		r = parse_percent(text, &p.ppm);
+	else
+		r = config_parse_size(text, &p.bytes);
+	if (r == 0)
+		*(struct server_part *)to = p;
+	return r;
+}
+
 static int set_time(void *to, const char *text)
 {
 	return config_parse_time_ms(text, to);
@@ -252,6 +293,7 @@ struct config_key {
 	{ name, offsetof(struct config, field), set, takes }
 #define SIZE_WORDS "a size: a number with K, M, G or T"
 #define LIMIT_WORDS SIZE_WORDS ", or infinity"
+#define PART_WORDS SIZE_WORDS ", or a percentage of the pool: 0.4%"
 #define TIME_WORDS "a time: a number with ms, s or min"
 
 static const struct config_key keys[] = {
@@ -280,6 +322,8 @@ static const struct config_key keys[] = {
 	    "a percentage from 0 to 100"),
 	KEY("pin-ttl-max", server.pin_ttl_ms, set_time, TIME_WORDS),
 	KEY("policy", server.policy, set_policy, "density, lru or s3fifo"),
+	KEY("watermark-low", server.watermark_low, set_part, PART_WORDS),
+	KEY("watermark-high", server.watermark_high, set_part, PART_WORDS),
 	KEY("log-level", log_level, set_level,
 	    "error, warning, notice, info or debug"),
 };
@@ -547,6 +591,8 @@ void config_init(struct config *c)
 	s->max_waiting = 64;
 	s->pin_percent = 25;
 	s->pin_ttl_ms = 3600000;
+	s->watermark_low.ppm = 4000;
+	s->watermark_high.ppm = 8000;
 	TAILQ_INIT(&s->tenants);
 }
 
@@ -580,6 +626,34 @@ static int check_tenants(struct config *c)
 	return r;
 }
 
+static uint64_t part_bytes(const struct server_part *p, uint64_t pool)
+{
+	return p->bytes + pool / 1000000 * p->ppm +
+	       pool % 1000000 * p->ppm / 1000000;
+}
+
+/* Room that is kept free is no more than half of it. */
+static int check_watermarks(struct config *c)
+{
+	struct server_config *s = &c->server;
+	char low[LIMITS_SIZE_TEXT], high[LIMITS_SIZE_TEXT];
+
+	s->low_bytes = part_bytes(&s->watermark_low, s->pool_bytes);
+	s->high_bytes = part_bytes(&s->watermark_high, s->pool_bytes);
+	if (s->low_bytes > s->high_bytes)
+		return config_fail(c, -EINVAL, "watermark-low: its %s bytes "
+				   "are above watermark-high's %s%s",
+				   limits_size_text(s->low_bytes, low),
+				   limits_size_text(s->high_bytes, high),
+				   s->watermark_high.set ? "" :
+				   ", the default");
+	if (s->high_bytes > s->pool_bytes / 2)
+		return config_fail(c, -EINVAL, "watermark-high: its %s bytes "
+				   "are more than half of the pool",
+				   limits_size_text(s->high_bytes, high));
+	return 0;
+}
+
 int config_check(struct config *c)
 {
 	const struct server_config *s = &c->server;
@@ -593,5 +667,7 @@ int config_check(struct config *c)
 	if (s->pool_bytes < 2u << 20 || s->pool_bytes < s->segment_bytes)
 		return config_fail(c, -EINVAL, "pool: smaller than %s",
 				   s->segment_bytes ? "one segment" : "2M");
+	if (check_watermarks(c) < 0)
+		return -EINVAL;
 	return check_tenants(c);
 }

@@ -11,9 +11,7 @@
 #include "daemon/mem/limits.h"
 #include "daemon/mem/reclaim.h"
 #include "daemon/mem/segment.h"
-
-/* Bounds the slabs that one call may give up in vain. */
-#define ALLOC_STEPS 1024
+#include "daemon/mem/water.h"
 
 /* Asks clients of @t but @c for pages that only wait to be used. */
 static bool alloc_recall(const struct mem_client *c, const struct tenant *t)
@@ -26,6 +24,7 @@ static bool alloc_recall(const struct mem_client *c, const struct tenant *t)
 
 		other = list_entry(pos, struct mem_client, link);
 		if (other == c || other->nr_open == 0 || other->recalled ||
+		    other->leaving ||
 		    !m->ops->recall)
 			continue;
 		other->recalled = true;
@@ -45,6 +44,13 @@ static bool alloc_recall_all(const struct mem_client *c)
 	return asked;
 }
 
+/* The step is spent, and there was more to give up: who asked waits a turn. */
+static int alloc_go_on(struct mem *m)
+{
+	mem_has_work(m);
+	return -EAGAIN;
+}
+
 /* Keeps the tenant within its limit, at the cost of what it has cached. */
 static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
 {
@@ -59,10 +65,7 @@ static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
 		return -EDQUOT;
 	if (t->m->in_grace)
 		return -EAGAIN;
-	if (t->lowered)
-		return limits_reclaim_max(t, bytes);
-	reclaim_charge(t, over);
-	return 0;
+	return reclaim_down(t, t->max_bytes - bytes) ? alloc_go_on(t->m) : 0;
 }
 
 /* The same for its part of the page numbers. */
@@ -77,19 +80,23 @@ static int alloc_share(struct tenant *t, uint32_t nr)
 		return -EDQUOT;
 	if (t->m->in_grace)
 		return -EAGAIN;
-	reclaim_pages(t, all - max);
-	return 0;
+	return reclaim_pages(t, all - max) ? 0 : alloc_go_on(t->m);
 }
 
 static int alloc_numbers(const struct mem_client *c, uint32_t nr)
 {
+	int r;
+
 	if (c->m->nr_free >= nr)
 		return 0;
 	if (c->m->in_grace)
 		return -EAGAIN;
-	if (reclaim_numbers(c->tenant, nr))
-		return 0;
-	return alloc_recall_all(c) ? -EAGAIN : -ENOSPC;
+	r = reclaim_numbers(c->tenant, nr);
+	if (r == -EAGAIN)
+		return alloc_go_on(c->m);
+	if (r == -ENOSPC && alloc_recall_all(c))
+		return -EAGAIN;
+	return r;
 }
 
 /* More memory for the tenant: 0 it is on its way, -ENOSPC, -ENOMEM. */
@@ -108,13 +115,13 @@ static int alloc_reclaim(struct size_class *sc, uint32_t nr)
 
 	if (t->m->in_grace)
 		return -EAGAIN;
-	for (uint32_t i = 0; i < nr + ALLOC_STEPS && reclaim_may_help(sc, nr); i++) {
-		if (!reclaim_step(sc))
-			break;
+	while (reclaim_may_help(sc, nr) && reclaim_step(sc)) {
 		while (sc->nr_free < nr && slab_new(sc) == 0)
 			;
 		if (sc->nr_free >= nr)
 			return 0;
+		if (step_is_spent(t->m))
+			return alloc_go_on(t->m);
 	}
 	return reclaim_segment(t) ? -EAGAIN : -ENOSPC;
 }
@@ -175,6 +182,21 @@ static bool alloc_is_possible(const struct tenant *t, uint64_t nr,
 	       (!t->max_bytes || bytes <= t->max_bytes);
 }
 
+/* All that is needed for @nr pages of @sc, at the cost of what is cached. */
+static int alloc_make(struct mem_client *c, struct size_class *sc, uint32_t nr,
+		      uint64_t *ret_need)
+{
+	int r;
+
+	step_begin(c->m);
+	c->m->why = MEM_RECLAIM_DIRECT;
+	r = alloc_reserve(c, sc, nr, ret_need);
+	if (r == 0)
+		water_direct(sc, nr);
+	c->m->why = MEM_RECLAIM_LIMITS;
+	return r;
+}
+
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,
 	      uint64_t *ret_need_bytes)
@@ -185,9 +207,11 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	    !alloc_is_possible(c->tenant, nr,
 			       (uint64_t)nr * s->sizes[class]->page_bytes))
 		return -EINVAL;
-	r = alloc_reserve(c, s->sizes[class], nr, ret_need_bytes);
+	r = alloc_make(c, s->sizes[class], nr, ret_need_bytes);
 	if (r == -EDQUOT)
 		alloc_recall(c, c->tenant);
+	if ((r == -ENOSPC || r == -EDQUOT) && client_pages_come(c->tenant))
+		r = -EAGAIN;
 	if (r < 0) {
 		c->m->wanting = true;
 		return r;
@@ -199,5 +223,6 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 		places[i] = page_place(p);
 	}
 	segment_make_ahead(c->tenant);
+	water_taken(s->sizes[class]);
 	return 0;
 }

@@ -16,7 +16,7 @@ static struct writer *writer_find(const struct tenant *t, pid_t pid,
 		struct writer *w = list_entry(pos, struct writer, link);
 
 		if (w->tenant == t && w->pid == pid &&
-		    w->start_time == start_time)
+		    w->start_time == start_time && !w->dead)
 			return w;
 	}
 	return NULL;
@@ -40,6 +40,7 @@ struct writer *writer_get(struct tenant *t, pid_t pid, uint64_t start_time,
 	w->tenant = t;
 	w->pid = pid;
 	w->start_time = start_time;
+	w->dead = w->late = false;
 	list_init(&w->pages);
 	list_add_tail(&t->m->writers, &w->link);
 	t->nr_writers++;
@@ -55,14 +56,74 @@ void writer_reap(struct writer *w)
 	free(w);
 }
 
-void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time)
+/* Return: there is more. */
+static bool writer_step(struct writer *w)
 {
+	while (!list_empty(&w->pages)) {
+		struct page *p = list_first(&w->pages, struct page, link);
+
+		if (!w->dead && p->state != PAGE_OPEN)
+			break;
+		if (step_is_spent(w->tenant->m))
+			return true;
+		step_look(w->tenant->m, STEP_PAGE_LOOKS);
+		if (w->dead)
+			page_free(p);
+		else
+			page_quarantine(p, w);
+	}
+	w->late = false;
+	if (w->dead)
+		writer_reap(w);
+	return false;
+}
+
+bool writers_step(struct mem *m)
+{
+	bool more = false;
+
 	list_for_each_safe(pos, &m->writers) {
 		struct writer *w = list_entry(pos, struct writer, link);
 
-		if (w->pid == pid && w->start_time == start_time)
-			writer_reap(w);
+		if (w->dead || w->late)
+			more |= writer_step(w);
 	}
+	return more;
+}
+
+bool writer_is_awaited(const struct writer *w)
+{
+	list_for_each(pos, &w->tenant->m->leaving)
+		if (list_entry(pos, struct mem_client, leave)->left == w)
+			return true;
+	return false;
+}
+
+static bool id_is(const struct mem_client_id *id, pid_t pid,
+		  uint64_t start_time)
+{
+	return id->pid == pid && id->start_time == start_time;
+}
+
+void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time)
+{
+	list_for_each(pos, &m->leaving) {
+		struct mem_client *c;
+
+		c = list_entry(pos, struct mem_client, leave);
+		if (id_is(&c->id, pid, start_time)) {
+			c->end = MEM_END_DEAD;
+			c->left = NULL;
+		}
+	}
+	list_for_each(pos, &m->writers) {
+		struct writer *w = list_entry(pos, struct writer, link);
+
+		w->dead |= w->pid == pid && w->start_time == start_time;
+	}
+	step_begin(m);
+	if (writers_step(m))
+		mem_has_work(m);
 	m->freed = true; /* segments of a tenant that is gone may be had */
 	mem_tell_room(m);
 }
@@ -87,6 +148,7 @@ int mem_client_new(struct mem *m, const struct mem_client_id *id,
 	c->m = m;
 	c->id = *id;
 	c->owner = owner;
+	list_init(&c->leave);
 	list_add_tail(&c->tenant->clients, &c->link);
 	*ret = c;
 	return 0;
@@ -109,13 +171,14 @@ static struct writer *client_leave_writer(struct mem_client *c)
 	return writer_get(c->tenant, c->id.pid, c->id.start_time, &c->writer);
 }
 
-static void client_drop_pages(struct mem_client *c, struct writer *w)
+static void client_drop_pages(struct mem_client *c)
 {
+	struct writer *w = c->end == MEM_END_UNKNOWN ? c->left : NULL;
 	struct list cold;
 
 	list_init(&cold);
-	while (c->holds.nr) {
-		struct map_entry *e = &c->holds.entries[c->holds.nr - 1];
+	while (c->holds.nr && !step_is_spent(c->m)) {
+		struct map_entry *e = map_entry(&c->holds, c->holds.nr - 1);
 		struct page *p = &c->m->pages[e->key];
 
 		hold_drop(c, p, e->value);
@@ -123,32 +186,74 @@ static void client_drop_pages(struct mem_client *c, struct writer *w)
 			page_quarantine(p, w);
 		else
 			page_unheld(p, &cold);
+		step_look(c->m, STEP_PAGE_LOOKS);
 	}
 	page_settle(c->m, &cold);
+	map_trim(&c->holds);
 }
 
-void mem_client_free(struct mem_client *c, enum mem_end end)
+/* Return: there is more. If not, @c is no more. */
+static bool client_step(struct mem_client *c)
 {
-	struct writer *w;
-	struct mem *m;
-
-	if (!c)
-		return;
-	m = c->m;
-	w = end == MEM_END_DEAD ? NULL : client_leave_writer(c);
-	client_drop_pages(c, end == MEM_END_UNKNOWN ? w : NULL);
+	client_drop_pages(c);
+	if (c->holds.nr)
+		return true;
 	assert(c->nr_open == 0 && c->bytes == 0);
-	while (c->spaces.nr) {
-		struct map_entry *e = &c->spaces.entries[c->spaces.nr - 1];
-
-		m->spaces[e->key - 1]->nr_clients--;
-		map_del(&c->spaces, e->key);
-	}
+	list_del(&c->leave);
 	list_del(&c->link);
 	map_fini(&c->holds);
 	map_fini(&c->spaces);
 	free(c->writer);
 	free(c);
+	return false;
+}
+
+bool clients_step(struct mem *m)
+{
+	bool more = false;
+
+	list_for_each_safe(pos, &m->leaving) {
+		more |= client_step(list_entry(pos, struct mem_client, leave));
+		/* Segments of a tenant that is gone may be had. */
+		m->freed = true;
+	}
+	return more;
+}
+
+bool client_pages_come(const struct tenant *t)
+{
+	list_for_each(pos, &t->m->leaving)
+		if (list_entry(pos, struct mem_client, leave)->tenant == t)
+			return true;
+	list_for_each(pos, &t->m->writers) {
+		const struct writer *w = list_entry(pos, struct writer, link);
+
+		if (w->dead && w->tenant == t)
+			return true;
+	}
+	return !t->m->in_grace && !list_empty(&t->m->unclaimed);
+}
+
+void mem_client_free(struct mem_client *c, enum mem_end end)
+{
+	struct mem *m;
+
+	if (!c)
+		return;
+	m = c->m;
+	c->leaving = true;
+	c->end = end;
+	c->left = end == MEM_END_DEAD ? NULL : client_leave_writer(c);
+	list_add_tail(&m->leaving, &c->leave);
+	while (c->spaces.nr) {
+		struct map_entry *e = map_entry(&c->spaces, c->spaces.nr - 1);
+
+		m->spaces[e->key - 1]->nr_clients--;
+		map_del(&c->spaces, e->key);
+	}
+	step_begin(m);
+	if (client_step(c))
+		mem_has_work(m);
 	m->grow_failed = false;
 	m->freed = true; /* segments of a tenant that is gone may be had */
 	mem_tell_room(m);

@@ -17,7 +17,9 @@ int mem_reclaim(struct mem *m, const char *tenant, uint64_t bytes,
 	if (tenant && !t)
 		return -ENOENT;
 	memset(ret, 0, sizeof(*ret));
+	m->why = MEM_RECLAIM_DEMAND;
 	*ret_more = reclaim_some(m, t, bytes, ret);
+	m->why = MEM_RECLAIM_LIMITS;
 	mem_tell_room(m);
 	return 0;
 }
@@ -41,7 +43,9 @@ int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
 		mem_tell_room(m);
 		return 0;
 	}
+	m->why = MEM_RECLAIM_DEMAND;
 	at->block = reclaim_blocks(s, at->block ? at->block : 1, ret);
+	m->why = MEM_RECLAIM_LIMITS;
 	mem_tell_room(m);
 	return 0;
 }

@@ -11,10 +11,7 @@ int ghost_init(struct ghost *g, uint32_t max)
 {
 	*g = (struct ghost){ .max = max };
 	g->entries = calloc(max, sizeof(*g->entries));
-	if (g->entries && map_reserve(&g->last, max) == 0)
-		return 0;
-	ghost_fini(g);
-	return -ENOMEM;
+	return g->entries ? 0 : -ENOMEM;
 }
 
 void ghost_fini(struct ghost *g)
@@ -42,7 +39,7 @@ void ghost_add(struct ghost *g, uint64_t name, uint64_t value)
 	if (last)
 		*last = g->nr;
 	else
-		map_put(&g->last, name, g->nr);
+		map_put(&g->last, name, g->nr); /* or it is not remembered */
 	g->entries[g->nr++ % g->max] = (struct ghost_entry){ name, value };
 }
 

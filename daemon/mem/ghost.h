@@ -21,7 +21,7 @@ struct ghost {
 	uint64_t nr;		/* entries ever */
 };
 
-/* Return: 0 or -ENOMEM. All memory is reserved here, touched as names come. */
+/* Return: 0 or -ENOMEM. What is remembered takes memory as names come. */
 int ghost_init(struct ghost *g, uint32_t max);
 void ghost_fini(struct ghost *g);
 

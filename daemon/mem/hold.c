@@ -152,16 +152,24 @@ static bool page_is_written_by(const struct page *p,
 	       p->writer->start_time == id->start_time;
 }
 
+/* It becomes FREE, only not in this step: its writer said so, or is dead. */
+static bool page_is_going(const struct page *p)
+{
+	if (p->client)
+		return p->client->leaving && p->client->end != MEM_END_UNKNOWN;
+	return p->writer->dead;
+}
+
 static int claim_open(struct mem_client *c, struct page *p, uint32_t holds)
 {
 	struct writer *w = p->writer;
 
-	if (!page_is_written_by(p, &c->id) || holds != 1)
+	if (!page_is_written_by(p, &c->id) || page_is_going(p) || holds != 1)
 		return -ESTALE;
 	if (p->client == c)
 		return 0;
 	page_reopen(p, c);
-	if (w && list_empty(&w->pages))
+	if (w && list_empty(&w->pages) && !writer_is_awaited(w))
 		writer_reap(w);
 	return 0;
 }

@@ -4,8 +4,11 @@
  *
  * A client counts its holds per page number in a map; a page counts them over
  * all clients. So a client that goes is undone in time proportional to what
- * it held. Pages whose last hold goes are gathered and settled at the end of
- * the call: deeper blocks first, so that a suffix is colder than its prefix.
+ * it held, in bounded steps: until the last it is a client still, that nobody
+ * asks for anything, and holds what it has not given back yet. Of these the
+ * newest go first. Pages whose last hold goes are gathered and settled at the
+ * end of the step: deeper blocks first, so that a suffix is colder than its
+ * prefix.
  */
 #ifndef DAEMON_MEM_HOLD_H
 #define DAEMON_MEM_HOLD_H
@@ -25,6 +28,10 @@ struct mem_client {
 	uint64_t bytes;		/* of the pages held */
 	bool opened;		/* a space, at some time */
 	bool recalled;		/* asked for its stock, nothing came yet */
+	bool leaving;		/* it has gone: all that follows counts */
+	enum mem_end end;
+	struct list leave;	/* mem.leaving */
+	struct writer *left;	/* it as a writer, or NULL */
 };
 
 /* A process that may still write to pages or map segments, though it is no
@@ -34,6 +41,9 @@ struct writer {
 	struct tenant *tenant;
 	pid_t pid;
 	uint64_t start_time;
+	bool dead;		/* its pages are becoming FREE */
+	bool late;		/* has not claimed: those OPEN, which are before
+				 * all others, are becoming QUARANTINED */
 	struct list pages;	/* QUARANTINED, or OPEN and unclaimed */
 };
 
@@ -46,6 +56,19 @@ struct writer *writer_get(struct tenant *t, pid_t pid, uint64_t start_time,
 			  struct writer **reserve);
 /* Its pages become FREE and it is forgotten. */
 void writer_reap(struct writer *w);
+
+/*
+ * What is left of clients that have gone and writers that are dead is given
+ * back, within what is left of the step. Return: there is more.
+ */
+bool clients_step(struct mem *m);
+bool writers_step(struct mem *m);
+
+/* Is there more of @t to come by such steps? */
+bool client_pages_come(const struct tenant *t);
+
+/* Has a client that is going more pages for @w? */
+bool writer_is_awaited(const struct writer *w);
 
 /* Holds of @c on @p. */
 uint64_t hold_count(const struct mem_client *c, const struct page *p);

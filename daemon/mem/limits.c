@@ -124,7 +124,6 @@ static uint64_t limits_target(const struct tenant *t)
 
 bool limits_step(struct mem *m)
 {
-	uint32_t budget = LIMITS_STEP_PAGES;
 	bool more = false;
 
 	if (!m->trimming || m->in_grace)
@@ -133,17 +132,9 @@ bool limits_step(struct mem *m)
 	list_for_each(pos, &m->tenants) {
 		struct tenant *t = list_entry(pos, struct tenant, link);
 
-		more |= reclaim_down(t, limits_target(t), &budget);
+		more |= reclaim_down(t, limits_target(t));
 	}
 	m->trimming = more;
-	return more;
-}
-
-bool mem_trim(struct mem *m)
-{
-	bool more = limits_step(m);
-
-	mem_tell_room(m);
 	return more;
 }
 
@@ -153,24 +144,13 @@ bool mem_trim(struct mem *m)
  */
 void limits_reclaim_high(struct tenant *t, uint64_t bytes)
 {
-	uint32_t budget = LIMITS_STEP_PAGES;
-
 	if (!t->high_bytes || t->charged + bytes <= t->high_bytes ||
 	    t->m->in_grace)
 		return;
-	if (reclaim_down(t, t->high_bytes > bytes ? t->high_bytes - bytes : 0,
-			 &budget))
-		t->m->trimming = true;
-}
-
-int limits_reclaim_max(struct tenant *t, uint64_t bytes)
-{
-	uint32_t budget = LIMITS_STEP_PAGES;
-
-	if (!reclaim_down(t, t->max_bytes - bytes, &budget))
-		return 0;
+	if (!reclaim_down(t, t->high_bytes > bytes ? t->high_bytes - bytes : 0))
+		return;
 	t->m->trimming = true;
-	return -EAGAIN;
+	mem_has_work(t->m);
 }
 
 uint32_t mem_client_delay_ms(const struct mem_client *c)
@@ -280,7 +260,8 @@ void mem_tenant_stat(const struct mem *m, const char *name,
 		return;
 	ret->charged = t->charged;
 	list_for_each(pos, &t->clients)
-		ret->clients++;
+		ret->clients += !list_entry(pos, struct mem_client,
+					    link)->leaving;
 	ret->pages = tally_counts(t->tally.pages);
 	ret->bytes = tally_counts(t->tally.bytes);
 }

@@ -13,9 +13,6 @@
 #include "daemon/mem/segment.h"
 #include "daemon/mem/tenant.h"
 
-/* Cached pages given up in one step: bounds its time. */
-#define LIMITS_STEP_PAGES 4096u
-
 struct limits {
 	struct list link;	/* mem.limits */
 	char name[TABLE_NAME_BYTES];
@@ -31,17 +28,11 @@ struct mem_limits limits_get(const struct mem *m, const char *name);
 /* Frees all, with the pool. */
 void limits_fini(struct mem *m);
 
-/* mem_trim() that tells nobody. */
+/* Of mem_trim() what is above limits, within what is left of the step. */
 bool limits_step(struct mem *m);
 
 /* Of @t, about to have @bytes more: cached pages above its high go. */
 void limits_reclaim_high(struct tenant *t, uint64_t bytes);
-
-/*
- * The same of one whose max was lowered: that may be much. Return: 0, -EAGAIN
- * there is more to do.
- */
-int limits_reclaim_max(struct tenant *t, uint64_t bytes);
 
 /*
  * Page numbers that reclaim can make free for @t, at least: all it has

@@ -80,6 +80,19 @@ struct mem_ops {
 	 * be NULL where no space is watched.
 	 */
 	void (*changed)(void *ctx, void *watch, const struct mem_change *what);
+	/*
+	 * There is work that nobody waits for: call mem_trim() soon, and
+	 * again until it says that there is none. Told once until then; must
+	 * not call mem/. May be NULL.
+	 */
+	void (*work)(void *ctx);
+};
+
+/* Bytes of free room: water.h says of what. All 0: none. */
+struct mem_marks {
+	uint64_t min;		/* half of low */
+	uint64_t low;
+	uint64_t high;
 };
 
 struct mem_config {
@@ -89,6 +102,8 @@ struct mem_config {
 	uint32_t max_spaces;	/* 0: 256 */
 	const char *policy;	/* which cached pages go first: one of
 				 * policy.h; NULL or "": the default */
+	struct mem_marks marks;	/* low and high, min follows */
+	bool marks_bounded;	/* of few pages at most, or none: water.h */
 };
 
 /* A descriptor handed back by a service manager. */
@@ -138,7 +153,7 @@ bool mem_in_grace(const struct mem *m);
 /*
  * Releases what nobody claimed: sealed pages become CACHED, open ones of a
  * writer that @alive() says is gone become FREE, others QUARANTINED until
- * mem_reap_writer().
+ * mem_reap_writer(). A bounded step, the rest by mem_trim().
  */
 void mem_grace_end(struct mem *m,
 		   bool (*alive)(pid_t pid, uint64_t start_time));
@@ -178,10 +193,12 @@ int mem_tenant_set(struct mem *m, const char *name,
 		   const struct mem_limits *limits);
 
 /*
- * A bounded step of giving up what tenants have cached above their limits,
- * which were lowered or are known since a restart. Return: there is more, and
- * it is worth going on at once. mem_tick() makes a step too, for what was
- * released above them. May call ops.room.
+ * A bounded step of what is to be done and nobody waits for: giving back what
+ * dead clients had and what nobody has claimed, giving up what tenants have
+ * cached above their limits, which were lowered or are known since a restart,
+ * and what is missing to a watermark. Return: there is more, and it is worth
+ * going on at once. mem_tick() makes a step too, for what was released above
+ * limits. May call ops.room.
  */
 bool mem_trim(struct mem *m);
 
@@ -232,12 +249,13 @@ enum mem_end {
  *		whatever it had: until then its tenant's segments count as
  *		mapped.
  *
- * Time is proportional to what it held.
+ * Its owner is not named any more. A bounded step: of much the rest is given
+ * back by mem_trim(), and an allocation that needs it is told -EAGAIN.
  */
 void mem_client_free(struct mem_client *c, enum mem_end end);
 
-/* The process is dead: its quarantined pages become FREE, and its tenant's
- * segments are mapped by one less. */
+/* The process is dead: its quarantined pages become FREE, and then its tenant's
+ * segments are mapped by one less. A bounded step, the rest by mem_trim(). */
 void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time);
 
 /* ---- spaces ---- */
@@ -555,12 +573,24 @@ struct mem_counts {
 	uint64_t total;
 };
 
+/* What a page was given up for. */
+enum mem_reclaim {
+	MEM_RECLAIM_LIMITS = 0,	/* its tenant's, or its space's record */
+	MEM_RECLAIM_DIRECT,	/* an allocation, by itself */
+	MEM_RECLAIM_BACKGROUND,	/* a watermark */
+	MEM_RECLAIM_DEMAND,	/* mem_reclaim(), mem_drop() */
+	MEM_RECLAIM_NR
+};
+
 struct mem_stat {
 	struct mem_counts pages;
 	struct mem_counts bytes; /* FREE includes bytes not cut into pages */
 	uint64_t segments;
 	uint64_t hits, misses;	/* tokens */
 	uint64_t published, deduplicated, evicted, nonfinite;
+	uint64_t reclaimed[MEM_RECLAIM_NR]; /* pages; evicted is their sum */
+	uint64_t room;		/* of the class that has the least */
+	struct mem_marks marks;	/* its */
 	uint32_t nr_spaces;
 };
 

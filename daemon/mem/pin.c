@@ -246,6 +246,13 @@ bool pins_undo(struct mem *m, uint32_t *budget)
 	return !list_empty(&m->pins.ending);
 }
 
+/* In mem_trim(), which limits_step() is a part of. */
+static void pins_go_on(struct mem *m)
+{
+	m->trimming = true;
+	mem_has_work(m);
+}
+
 int mem_unpin(struct mem_space *s, uint32_t block)
 {
 	uint32_t budget = PIN_STEP_BLOCKS;
@@ -255,7 +262,7 @@ int mem_unpin(struct mem_space *s, uint32_t block)
 		return -ENOENT;
 	pin_end(pin);
 	if (pins_undo(s->m, &budget))
-		s->m->trimming = true;
+		pins_go_on(s->m);
 	mem_tell_room(s->m);
 	return 0;
 }
@@ -285,7 +292,8 @@ bool mem_pin_tick(struct mem *m, uint64_t now_ms)
 		pins_expire(&m->pins.wheel[at % PIN_SLOTS], now_ms);
 	m->pins.at = last; /* of which some may not be over yet */
 	more = pins_undo(m, &budget);
-	m->trimming |= more;
+	if (more)
+		pins_go_on(m);
 	mem_tell_room(m);
 	return more;
 }

@@ -12,6 +12,7 @@
 #include "daemon/mem/pin.h"
 #include "daemon/mem/restore.h"
 #include "daemon/mem/segment.h"
+#include "daemon/mem/water.h"
 
 #define MIN_SEGMENT  (64ull << 20)
 #define MAX_SEGMENT  (1024ull << 20)
@@ -40,6 +41,8 @@ static uint64_t choose_segment_bytes(uint64_t pool_bytes)
 static int config_check(const struct mem_config *cfg)
 {
 	if (cfg->pool_bytes < DEV_GRANULE ||
+	    cfg->marks.low > cfg->marks.high ||
+	    cfg->marks.high > cfg->pool_bytes ||
 	    cfg->segment_bytes % DEV_GRANULE ||
 	    cfg->segment_bytes > MAX_SEGMENT_BYTES ||
 	    cfg->max_pages >= SLAB_END || cfg->max_spaces > MAX_SPACES ||
@@ -134,10 +137,13 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	m->table = (struct table)TABLE_NULL;
 	m->pool_bytes = cfg->pool_bytes / DEV_GRANULE * DEV_GRANULE;
 	m->policy = policy_find(cfg->policy ? cfg->policy : "");
+	m->marks = cfg->marks;
+	m->marks_bounded = cfg->marks_bounded;
 	list_init(&m->free_pages);
 	list_init(&m->tenants);
 	list_init(&m->limits);
 	list_init(&m->writers);
+	list_init(&m->leaving);
 	list_init(&m->unclaimed);
 	pins_init(&m->pins);
 	r = pool_init(m, cfg, fds, nr_fds, note, note_bytes);
@@ -159,6 +165,7 @@ static void pool_free_clients(struct tenant *t)
 
 		c = list_entry(pos, struct mem_client, link);
 		list_del(&c->link);
+		list_del(&c->leave);
 		map_fini(&c->holds);
 		map_fini(&c->spaces);
 		free(c->writer);
@@ -221,12 +228,38 @@ void mem_tell_room(struct mem *m)
 	m->ops->room(m->ctx);
 }
 
+void mem_has_work(struct mem *m)
+{
+	if (m->working)
+		return;
+	m->working = true;
+	if (m->ops->work)
+		m->ops->work(m->ctx);
+}
+
+bool mem_trim(struct mem *m)
+{
+	bool more;
+
+	step_begin(m);
+	more = clients_step(m);
+	more |= writers_step(m);
+	more |= restore_step(m);
+	more |= limits_step(m);
+	more |= water_step(m);
+	m->working = more;
+	mem_tell_room(m);
+	return more;
+}
+
 void mem_tick(struct mem *m)
 {
 	m->freed |= m->grow_failed;
 	m->grow_failed = false;
 	m->trimming = true; /* what was held may be cached since */
-	limits_step(m);
+	step_begin(m);
+	if (limits_step(m))
+		mem_has_work(m);
 	mem_tell_room(m);
 }
 

@@ -13,7 +13,8 @@
  *	OPEN		one hold, by p->client; or, after a restart, none and
  *			in the list of its unclaimed writer
  *	SEALED		holds >= 1, of which one may be its pins'; or, after a
- *			restart, unnamed, no holds and in unclaimed
+ *			restart, unnamed, no holds and in unclaimed, also
+ *			while that is being emptied
  *	CACHED		no holds, named, in its size class: among the copies
  *			when it is one (page.h), else on the shelf
  *	QUARANTINED	no holds, in the list of its writer
@@ -71,6 +72,7 @@ struct mem {
 	struct list limits;		/* by name, see limits.h */
 	uint64_t min_total;		/* promised to all of them */
 	struct list writers;		/* processes that are waited for */
+	struct list leaving;		/* clients that have gone: hold.h */
 	struct list unclaimed;		/* restored, sealed, unnamed */
 	struct mem_space **spaces;	/* [nr_spaces], by record number */
 	uint64_t nr_spaces_ever;	/* made or restored */
@@ -89,7 +91,39 @@ struct mem {
 	bool wanting;			/* an allocation was refused */
 	bool freed;			/* since: a page became FREE or CACHED */
 	bool trimming;			/* a tenant may be above its limits */
+	bool working;			/* ops->work was told */
+
+	struct mem_marks marks;		/* of free room, see water.h */
+	bool marks_bounded;
+	struct tenant *short_tenant;	/* numbers are wanted for it, or NULL */
+	enum mem_reclaim why;		/* what pages are given up for now */
+	uint32_t looks;			/* what is left of this step */
 };
+
+/*
+ * What one call may do, so that no turn of the loop is long: a page given up
+ * or let go of costs as much as eight looks at a page, slab or class.
+ */
+#define STEP_LOOKS	2048u
+#define STEP_PAGE_LOOKS 8u
+
+static inline void step_begin(struct mem *m)
+{
+	m->looks = STEP_LOOKS;
+}
+
+static inline void step_look(struct mem *m, uint32_t nr)
+{
+	m->looks -= nr < m->looks ? nr : m->looks;
+}
+
+static inline bool step_is_spent(const struct mem *m)
+{
+	return m->looks == 0;
+}
+
+/* Has mem_trim() called, where it is not being called anyway. */
+void mem_has_work(struct mem *m);
 
 /* Calls ops->room when somebody waits and something was freed: the last step
  * of a call, because ops->room may call back. */

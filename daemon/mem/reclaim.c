@@ -5,6 +5,7 @@
 #include "daemon/mem/reclaim.h"
 
 #include <assert.h>
+#include <errno.h>
 #include "daemon/mem/limits.h"
 #include "daemon/mem/segment.h"
 
@@ -35,6 +36,8 @@ void page_evict(struct page *p)
 	page_free(p);
 	space_count(&s->stats->evicted, 1);
 	s->m->stat.evicted++;
+	s->m->stat.reclaimed[s->m->why]++;
+	step_look(s->m, STEP_PAGE_LOOKS);
 }
 
 /* What goes first, copies before all others. */
@@ -131,18 +134,14 @@ static struct page *pool_next(const struct mem *m)
 	return next.page;
 }
 
-void reclaim_charge(struct tenant *t, uint64_t bytes)
+bool reclaim_pages(struct tenant *t, uint64_t nr)
 {
-	uint64_t target = t->charged > bytes ? t->charged - bytes : 0;
-
-	while (t->charged > target)
+	while (nr--) {
+		if (step_is_spent(t->m))
+			return false;
 		page_evict(tenant_next(t).page);
-}
-
-void reclaim_pages(struct tenant *t, uint64_t nr)
-{
-	while (nr--)
-		page_evict(tenant_next(t).page);
+	}
+	return true;
 }
 
 /* What it costs to find the next page of @t, or of all. */
@@ -218,18 +217,24 @@ void reclaim_space(struct mem_space *s)
 		nr = reclaim_blocks(s, nr, &given);
 }
 
-bool reclaim_numbers(struct tenant *t, uint32_t nr)
+int reclaim_numbers(struct tenant *t, uint32_t nr)
 {
 	struct mem *m = t->m;
 
 	if (m->nr_free + limits_pages_to_take(t) < nr)
-		return false;
+		return -ENOSPC;
 	while (m->nr_free < nr) {
 		struct page *p = tenant_next(t).page;
 
-		page_evict(p ? p : pool_next(m));
+		if (step_is_spent(m))
+			return -EAGAIN;
+		if (!p) {
+			p = pool_next(m);
+			step_look(m, reclaim_looks(m, NULL));
+		}
+		page_evict(p);
 	}
-	return true;
+	return 0;
 }
 
 /* ---- cells ---- */
@@ -276,6 +281,7 @@ static bool scan_page(struct page *p, void *scan)
 {
 	struct scan *s = scan;
 
+	step_look(p->space->m, 1);
 	if (slab_is_idle(p->slab))
 		s->idle = p->slab;
 	return !s->idle && --s->left;
@@ -379,15 +385,16 @@ static struct segment *segment_cheapest(const struct tenant *t)
 			struct segment *seg;
 
 			seg = list_entry(j, struct segment, link);
-			if (!segment_is_cheap(seg) || !limits_may_take(seg))
+			if ((best && seg->nr_cached >= best->nr_cached) ||
+			    !segment_is_cheap(seg) || !limits_may_take(seg))
 				continue;
-			if (!best || seg->nr_cached < best->nr_cached)
-				best = seg;
+			best = seg;
 		}
 	}
 	return best;
 }
 
+/* Some steps may be needed: what has begun is the cheapest from then on. */
 bool reclaim_segment(struct tenant *t)
 {
 	struct segment *seg;
@@ -395,23 +402,39 @@ bool reclaim_segment(struct tenant *t)
 	seg = segment_is_allowed(t) ? segment_cheapest(t) : NULL;
 	if (!seg)
 		return false;
-	for (uint32_t i = 0; i < seg->nr_granules; i++)
-		if (seg->slabs[i] && seg->slabs[i]->nr_cached)
-			slab_evict(seg->slabs[i]);
+	for (uint32_t i = 0; i < seg->nr_granules; i++) {
+		if (!seg->slabs[i] || !seg->slabs[i]->nr_cached)
+			continue;
+		if (step_is_spent(t->m)) {
+			mem_has_work(t->m);
+			return true;
+		}
+		slab_evict(seg->slabs[i]);
+	}
 	tenant_trim(seg->tenant, NULL);
 	segment_retire(seg);
 	return true;
 }
 
-bool reclaim_down(struct tenant *t, uint64_t bytes, uint32_t *budget)
+bool reclaim_down(struct tenant *t, uint64_t bytes)
 {
 	struct page *p;
 
 	while (t->charged > bytes && (p = tenant_next(t).page)) {
-		if (*budget == 0)
+		if (step_is_spent(t->m))
 			return true;
-		(*budget)--;
 		page_evict(p);
 	}
 	return false;
+}
+
+bool reclaim_number(struct tenant *t)
+{
+	struct page *p = tenant_next(t).page;
+
+	if (!p || !tenant_may_lose(t, page_bytes(p)))
+		p = pool_next(t->m);
+	if (p)
+		page_evict(p);
+	return p;
 }

@@ -18,11 +18,9 @@
 /* CACHED -> FREE, counted. */
 void page_evict(struct page *p);
 
-/* Gives up pages of @t, of any size, until @bytes are uncharged. */
-void reclaim_charge(struct tenant *t, uint64_t bytes);
-
-/* Gives up @nr pages of @t, which has them. */
-void reclaim_pages(struct tenant *t, uint64_t nr);
+/* Gives up @nr pages of @t, which has them. Return: false when the step is
+ * spent before. */
+bool reclaim_pages(struct tenant *t, uint64_t nr);
 
 /*
  * A bounded step of giving up pages, of @t or, where that is NULL, of all but
@@ -44,9 +42,10 @@ void reclaim_space(struct mem_space *s);
 
 /*
  * Until @nr page numbers are free: pages of @t, then of others, because all
- * tenants share the numbers. Return: false, and nothing done: not to be had.
+ * tenants share the numbers. Return: 0; -EAGAIN the step is spent before;
+ * -ENOSPC, and nothing done: not to be had.
  */
-bool reclaim_numbers(struct tenant *t, uint32_t nr);
+int reclaim_numbers(struct tenant *t, uint32_t nr);
 
 /*
  * One step towards a free cell of @sc within its tenant: copies, then a page
@@ -57,13 +56,20 @@ bool reclaim_step(struct size_class *sc);
 /* Could reclaim_step() ever make @nr cells of @sc free? */
 bool reclaim_may_help(const struct size_class *sc, uint32_t nr);
 
-/* Takes a segment from another tenant; true: it is on its way. */
+/* Takes a segment from another tenant; true: it is on its way, or some of
+ * its pages have gone. */
 bool reclaim_segment(struct tenant *t);
 
 /*
  * Gives up pages of @t until it is charged no more than @bytes, or has none
- * cached, or @budget of them are spent. Return: only that stopped it.
+ * cached, or the step is spent. Return: only that stopped it.
  */
-bool reclaim_down(struct tenant *t, uint64_t bytes, uint32_t *budget);
+bool reclaim_down(struct tenant *t, uint64_t bytes);
+
+/*
+ * Gives up a page for its number: of @t above its min, else of whoever has the
+ * coldest above his. Return: false when there is none.
+ */
+bool reclaim_number(struct tenant *t);
 
 #endif

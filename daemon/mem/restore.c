@@ -344,18 +344,15 @@ int restore_pages(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 
 /* ---- the end of grace ---- */
 
-static void writer_end_grace(struct writer *w, bool alive)
+bool restore_step(struct mem *m)
 {
-	if (!alive) {
-		writer_reap(w);
-		return;
+	while (!m->in_grace && !list_empty(&m->unclaimed)) {
+		if (step_is_spent(m))
+			return true;
+		step_look(m, STEP_PAGE_LOOKS);
+		page_free(list_first(&m->unclaimed, struct page, link));
 	}
-	list_for_each_safe(pos, &w->pages) {
-		struct page *p = list_entry(pos, struct page, link);
-
-		if (p->state == PAGE_OPEN)
-			page_quarantine(p, w);
-	}
+	return false;
 }
 
 void mem_grace_end(struct mem *m, bool (*alive)(pid_t pid, uint64_t start_time))
@@ -363,14 +360,17 @@ void mem_grace_end(struct mem *m, bool (*alive)(pid_t pid, uint64_t start_time))
 	if (!m->in_grace)
 		return;
 	m->in_grace = false;
-	list_for_each_safe(pos, &m->writers) {
+	list_for_each(pos, &m->writers) {
 		struct writer *w = list_entry(pos, struct writer, link);
 
-		writer_end_grace(w, alive(w->pid, w->start_time));
+		w->dead |= !alive(w->pid, w->start_time);
+		w->late = true;
 	}
-	list_for_each_safe(pos, &m->unclaimed)
-		page_free(list_entry(pos, struct page, link));
+	step_begin(m);
+	writers_step(m);
+	restore_step(m);
 	m->trimming = true; /* limits may be lower than they were */
+	mem_has_work(m);
 	m->freed = true;
 	mem_tell_room(m);
 }

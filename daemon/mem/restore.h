@@ -32,4 +32,10 @@ int restore_pages(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 void restore_drop_unused(const struct mem *m, struct mem_fd *fds,
 			 size_t nr_fds);
 
+/*
+ * The grace time is over: what nobody claimed becomes FREE, within what is
+ * left of the step. Return: there is more.
+ */
+bool restore_step(struct mem *m);
+
 #endif

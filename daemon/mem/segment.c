@@ -83,6 +83,7 @@ static void segment_make_done(struct dev *d, struct dev_job *job)
 	struct mem *m = seg->m;
 
 	t->making = false;
+	t->nr_coming = 0;
 	m->nr_making--;
 	if (seg->err < 0) {
 		m->grow_failed = true;
@@ -150,6 +151,7 @@ int segment_make(struct tenant *t, uint32_t granules)
 	seg->job.run = segment_make_run;
 	seg->job.done = segment_make_done;
 	t->making = true;
+	t->nr_coming = seg->nr_granules;
 	m->nr_making++;
 	t->segment_bytes += bytes;
 	m->segment_total += bytes;

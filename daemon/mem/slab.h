@@ -33,6 +33,7 @@ struct size_class {
 	uint32_t nr_empty;
 	uint64_t nr_free;	/* cells */
 	uint64_t nr_cached;	/* pages, the copies too */
+	bool low;		/* room is being made for it: water.h */
 	struct list partial;
 	struct list empty;
 	struct list copies;	/* CACHED ones, the coldest first: page.h */

@@ -4,6 +4,7 @@
  */
 #include <stdatomic.h>
 #include "daemon/mem/space.h"
+#include "daemon/mem/water.h"
 
 void mem_stat(const struct mem *m, struct mem_stat *ret)
 {
@@ -16,6 +17,7 @@ void mem_stat(const struct mem *m, struct mem_stat *ret)
 	ret->bytes.of[PAGE_FREE] = m->pool_bytes - used;
 	ret->bytes.total = m->pool_bytes;
 	ret->segments = m->segments.nr;
+	water_stat(m, ret);
 	ret->nr_spaces = 0;
 	for (uint32_t i = 0; i < m->table.h->nr_spaces; i++)
 		ret->nr_spaces += m->spaces[i] != NULL;

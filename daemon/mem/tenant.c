@@ -141,6 +141,8 @@ void tenant_free(struct tenant *t)
 	assert(list_empty(&t->clients) && list_empty(&t->segments) &&
 	       list_empty(&t->classes));
 	list_del(&t->link);
+	if (t->m->short_tenant == t)
+		t->m->short_tenant = NULL;
 	free(t);
 }
 

@@ -34,6 +34,7 @@ struct tenant {
 	uint64_t segment_bytes;	/* of its segments, the one in making too */
 	uint64_t nr_granules;	/* of them free, in no slab */
 	bool making;		/* a segment is being made */
+	uint64_t nr_coming;	/* granules of it */
 	struct tally tally;
 };
 

@@ -95,7 +95,8 @@ static bool holds_fit(const struct verify *v, const struct page *p)
 				   p->holds == 0 && p->writer;
 	case PAGE_SEALED:
 		return !p->client && !p->writer &&
-		       (p->holds || (v->m->in_grace && !p->block));
+		       (p->holds ||
+			(!p->block && !list_empty(&v->m->unclaimed)));
 	case PAGE_CACHED:
 		return !p->client && !p->writer && p->holds == 0 && p->block;
 	case PAGE_QUARANTINED:
@@ -457,7 +458,7 @@ static int verify_client(struct verify *v, const struct mem_client *c)
 	uint64_t bytes = 0, nr_open = 0;
 
 	for (uint32_t i = 0; i < c->holds.nr; i++) {
-		const struct map_entry *e = &c->holds.entries[i];
+		const struct map_entry *e = map_entry(&c->holds, i);
 		const struct page *p = &v->m->pages[e->key];
 
 		if (e->key > v->m->nr_touched || p->state == PAGE_FREE ||

@@ -87,7 +87,7 @@ int limits_set(struct server *s, struct tenant *t, unsigned keys,
  * within only when memory is short. Return: 0 or -ENOMEM. */
 int limits_keep(struct server *s, const struct limits_change *ch);
 
-/* Gives up what is above limits, a step each turn of the loop. */
+/* mem_trim(), a step each turn of the loop until there is nothing to do. */
 void limits_trim(struct server *s);
 
 #endif

@@ -44,12 +44,18 @@ static void on_recall(void *ctx, struct mem_client *mc)
 	dispatch_recall(mem_client_owner(mc));
 }
 
+static void on_work(void *ctx)
+{
+	limits_trim(ctx);
+}
+
 static const struct mem_ops restore_mem_ops = {
 	.room = on_room,
 	.keep_fd = on_keep_fd,
 	.drop_fd = on_drop_fd,
 	.recall = on_recall,
 	.changed = events_on_change,
+	.work = on_work,
 };
 
 /* ---- the pool ---- */
@@ -74,12 +80,16 @@ static int new_mem(struct server *s, struct server_fd *fds, size_t nr_fds,
 	struct mem_config cfg = { .policy = s->cfg.policy,
 				  .pool_bytes = s->cfg.pool_bytes,
 				  .segment_bytes = s->cfg.segment_bytes };
+	const struct server_config *sc = &s->cfg;
 	struct mem_fd *mfds = calloc(nr_fds + 1, sizeof(*mfds));
 	size_t i;
 	int r;
 
 	if (!mfds)
 		return -ENOMEM;
+	cfg.marks.low = sc->low_bytes;
+	cfg.marks.high = sc->high_bytes;
+	cfg.marks_bounded = !sc->watermark_low.set && !sc->watermark_high.set;
 	for (i = 0; i < nr_fds; i++)
 		mfds[i] = (struct mem_fd){ fds[i].name, fds[i].fd };
 	r = mem_new(&cfg, &restore_mem_ops, s, s->dev, mfds, nr_fds, note,

@@ -87,8 +87,7 @@ static void on_tick(uv_timer_t *timer)
 	procs_tick(&s->procs);
 	mem_tick(s->mem);
 	events_tick(s);
-	if (mem_pin_tick(s->mem, uv_now(&s->loop)))
-		limits_trim(s);
+	mem_pin_tick(s->mem, uv_now(&s->loop));
 	listener_tick(&s->listener);
 	update_status(s);
 	if (!s->stuck)
@@ -194,6 +193,11 @@ static int init_loop(struct server *s)
 	r = uv_loop_init(&s->loop);
 	if (r < 0)
 		return r;
+	r = turns_init(&s->turns, &s->loop);
+	if (r < 0) {
+		uv_loop_close(&s->loop);
+		return r;
+	}
 	uv_async_init(&s->loop, &s->wake, on_wake);
 	uv_idle_init(&s->loop, &s->room);
 	uv_idle_init(&s->loop, &s->trim);
@@ -304,6 +308,7 @@ void server_run(struct server *s)
 {
 	log_line(LOG_INFO, "serving at %s", s->cfg.socket);
 	s->ops->ready(s->ctx);
+	turns_start(&s->turns);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 }
 

@@ -16,6 +16,13 @@
 
 struct server;
 
+/* Part of the pool: bytes, or millionths of it. */
+struct server_part {
+	uint64_t bytes;
+	uint32_t ppm;
+	bool set;		/* by whoever configures it, not by default */
+};
+
 struct server_config {
 	char device[32];	/* dev_new()'s spec */
 	uint64_t pool_bytes;
@@ -34,6 +41,10 @@ struct server_config {
 	char policy[16];	/* what is given up first; "": the default */
 	uint32_t pin_percent;	/* of its max that a tenant may pin */
 	uint64_t pin_ttl_ms;	/* for which it may, at most */
+	struct server_part watermark_low;
+	struct server_part watermark_high;
+	uint64_t low_bytes;	/* what the two come to */
+	uint64_t high_bytes;
 	uint64_t tenant_max;	/* of tenants nobody configured; 0: no limit */
 	char dropin_dir[300];	/* beside the configuration file; empty: none */
 	struct tenant_list tenants;

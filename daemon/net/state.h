@@ -20,6 +20,7 @@
 #include "daemon/net/proc.h"
 #include "daemon/net/server.h"
 #include "daemon/net/tenant.h"
+#include "daemon/net/turn.h"
 #include "daemon/net/wait.h"
 
 struct dev;
@@ -74,6 +75,7 @@ struct server {
 	uv_async_t wake;	/* from the device's thread */
 	uv_idle_t room;		/* runs while waiters may be served */
 	uv_idle_t trim;		/* while tenants are above their limits */
+	struct turns turns;
 	uv_timer_t tick;
 	uv_timer_t grace;
 	uv_signal_t signals[3];

@@ -56,6 +56,7 @@ struct tenant {
 	char key_file[256];	/* empty: STATE_DIR/NAME.key */
 	TAILQ_HEAD(, waiter) waiters; /* see wait.c; unset when there are none */
 	unsigned nr_waiting;	/* in it */
+	bool stuck;		/* in waiters.stuck, not .tenants */
 	TAILQ_ENTRY(tenant) waiting; /* waiters.tenants, when some wait */
 	uint64_t nr_throttled;	/* answers held back, see throttle.h */
 	uint64_t throttled_ms;	/* for how long, together */

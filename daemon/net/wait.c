@@ -7,7 +7,8 @@
  * when it is worth trying again. A pass tries the oldest request of each
  * tenant in turn, until each has one that has to wait still or has none left;
  * so one that leaves a queue for whatever reason is cause for a pass too.
- * Passes run from the loop, never from inside mem.
+ * Passes run from the loop, never from inside mem, and go on in its next turn
+ * when they have taken long.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +18,10 @@
 
 /* Of all clients of one tenant. */
 #define WAITERS_MAX 4096
+
+/* Pages given out in one turn; an attempt in vain costs as much as so many. */
+#define PASS_PAGES  1024u
+#define PASS_FAILED 256u
 
 struct waiter {
 	uv_timer_t timer;
@@ -32,6 +37,17 @@ struct waiter {
 void waiters_init(struct server *s)
 {
 	TAILQ_INIT(&s->waiters.tenants);
+	TAILQ_INIT(&s->waiters.stuck);
+}
+
+/* All are to be tried anew; those that were not yet, first. */
+static void waiters_unstick(struct waiters *ws)
+{
+	struct tenant *t;
+
+	TAILQ_FOREACH(t, &ws->stuck, waiting)
+		t->stuck = false;
+	TAILQ_CONCAT(&ws->tenants, &ws->stuck, waiting);
 }
 
 static void waiter_link(struct waiter *w)
@@ -40,6 +56,7 @@ static void waiter_link(struct waiter *w)
 
 	if (t->nr_waiting++ == 0) {
 		TAILQ_INIT(&t->waiters);
+		t->stuck = false;
 		TAILQ_INSERT_TAIL(&w->client->server->waiters.tenants, t,
 				  waiting);
 	}
@@ -56,14 +73,17 @@ static void waiter_on_closed(uv_handle_t *handle)
 
 static void waiter_free(struct waiter *w)
 {
+	struct waiters *ws = &w->client->server->waiters;
 	struct tenant *t = w->client->tenant;
 
 	client_stall_end(w->client);
 	w->client->nr_waiting--;
 	LIST_REMOVE(w, of_client);
 	TAILQ_REMOVE(&t->waiters, w, link);
-	if (--t->nr_waiting == 0)
-		TAILQ_REMOVE(&w->client->server->waiters.tenants, t, waiting);
+	if (--t->nr_waiting == 0 && t->stuck)
+		TAILQ_REMOVE(&ws->stuck, t, waiting);
+	else if (t->nr_waiting == 0)
+		TAILQ_REMOVE(&ws->tenants, t, waiting);
 	uv_close((uv_handle_t *)&w->timer, waiter_on_closed);
 }
 
@@ -168,32 +188,47 @@ static bool waiter_try(struct server *s, struct waiter *w)
 	return true;
 }
 
-/* Whoever was served goes to the end; who was not keeps the place. */
-static void waiters_pass(struct server *s)
+/*
+ * Whoever was served goes to the end; who was not keeps the place. Return:
+ * there are more to be tried.
+ */
+static bool waiters_pass(struct server *s)
 {
-	TAILQ_HEAD(, tenant) stuck = TAILQ_HEAD_INITIALIZER(stuck);
 	struct waiters *ws = &s->waiters;
+	uint32_t spent = 0;
 	struct tenant *t;
 
-	while ((t = TAILQ_FIRST(&ws->tenants))) {
+	while (spent < PASS_PAGES && (t = TAILQ_FIRST(&ws->tenants))) {
+		struct waiter *w = TAILQ_FIRST(&t->waiters);
+		uint32_t count = w->args.count;
+
 		TAILQ_REMOVE(&ws->tenants, t, waiting);
 		TAILQ_INSERT_TAIL(&ws->tenants, t, waiting);
-		if (waiter_try(s, TAILQ_FIRST(&t->waiters)))
+		if (waiter_try(s, w)) {
+			spent += count;
 			continue;
+		}
+		spent += PASS_FAILED;
+		t->stuck = true;
 		TAILQ_REMOVE(&ws->tenants, t, waiting);
-		TAILQ_INSERT_TAIL(&stuck, t, waiting);
+		TAILQ_INSERT_TAIL(&ws->stuck, t, waiting);
 	}
-	TAILQ_CONCAT(&ws->tenants, &stuck, waiting);
+	if (!TAILQ_EMPTY(&ws->tenants))
+		return true;
+	waiters_unstick(ws);
+	return false;
 }
 
 static void waiters_on_idle(uv_idle_t *idle)
 {
 	uv_idle_stop(idle);
-	waiters_pass(idle->data);
+	if (waiters_pass(idle->data))
+		uv_idle_start(idle, waiters_on_idle);
 }
 
 void waiters_retry(struct server *s)
 {
+	waiters_unstick(&s->waiters);
 	if (!TAILQ_EMPTY(&s->waiters.tenants))
 		uv_idle_start(&s->room, waiters_on_idle);
 }

@@ -30,6 +30,7 @@ struct alloc_args {
 
 struct waiters {
 	TAILQ_HEAD(, tenant) tenants; /* those with some, in turn */
+	TAILQ_HEAD(, tenant) stuck; /* of those: tried in this pass, in vain */
 };
 
 void waiters_init(struct server *s);

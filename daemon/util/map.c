@@ -12,6 +12,15 @@
 #define MAP_MIN_ROOM 8u
 #define MAP_MAX_ROOM (1u << 30)
 
+/*
+ * A map with so many slots grows in steps, one with each new key. Filling the
+ * second half of its room is the time it has: half of that is enough for moving
+ * the old slots, and the other half, for zeroing the next.
+ */
+#define MAP_LARGE     (2 * MAP_PIECE)
+#define MAP_MOVE_SLOTS 4u
+#define MAP_ZERO_SLOTS 32u
+
 /* The finalizer of MurmurHash3, over the key and this process's seed. */
 static uint32_t map_hash(uint64_t key)
 {
@@ -26,41 +35,202 @@ static uint32_t map_hash(uint64_t key)
 	return (uint32_t)(h ^ h >> 33);
 }
 
-/* The slot that has @key, or the empty one where it would go. */
-static uint32_t map_slot(const struct map *m, uint64_t key)
-{
-	uint32_t i = map_hash(key) & (m->nr_slots - 1);
+/* ---- slots ---- */
 
-	while (m->slots[i] && m->entries[m->slots[i] - 1].key != key)
-		i = (i + 1) & (m->nr_slots - 1);
-	return i;
+/* The slot that has @key, or the empty one where it would go. */
+static uint32_t *slots_find(const struct map *m, const struct map_slots *s,
+			    uint64_t key)
+{
+	uint32_t i = map_hash(key) & (s->nr - 1);
+
+	while (s->at[i] && map_entry(m, s->at[i] - 1)->key != key)
+		i = (i + 1) & (s->nr - 1);
+	return &s->at[i];
 }
 
-static int map_resize(struct map *m, uint32_t room)
+/* The empty slot where @key, which is not there, goes. */
+static uint32_t *slots_end(const struct map *m, const struct map_slots *s,
+			   uint64_t key)
 {
-	struct map new = { .nr = m->nr, .nr_slots = 2 * room, .room = room };
+	uint32_t i = map_hash(key) & (s->nr - 1);
 
-	new.entries = malloc(room * sizeof(*new.entries));
-	new.slots = calloc(new.nr_slots, sizeof(*new.slots));
-	if (!new.entries || !new.slots) {
-		free(new.entries);
-		free(new.slots);
+	while (s->at[i])
+		i = (i + 1) & (s->nr - 1);
+	return &s->at[i];
+}
+
+/* The slot that has entry number @nr - 1, whose key is @key, or NULL. */
+static uint32_t *slots_find_number(const struct map_slots *s, uint64_t key,
+				   uint32_t nr)
+{
+	uint32_t i = map_hash(key) & (s->nr - 1);
+
+	while (s->at[i] && s->at[i] != nr)
+		i = (i + 1) & (s->nr - 1);
+	return s->at[i] ? &s->at[i] : NULL;
+}
+
+/* Empties slot @hole and pulls up what its absence would hide. */
+static void slots_close(const struct map *m, const struct map_slots *s,
+			uint32_t hole)
+{
+	uint32_t mask = s->nr - 1;
+
+	for (uint32_t i = (hole + 1) & mask; s->at[i]; i = (i + 1) & mask) {
+		uint64_t key = map_entry(m, s->at[i] - 1)->key;
+		uint32_t home = map_hash(key) & mask;
+
+		if (((i - home) & mask) < ((i - hole) & mask))
+			continue; /* its home is after the hole */
+		s->at[hole] = s->at[i];
+		hole = i;
+	}
+	s->at[hole] = 0;
+}
+
+static void slots_fini(struct map_slots *s)
+{
+	free(s->at);
+	*s = (struct map_slots){ .at = NULL };
+}
+
+/* ---- growing ---- */
+
+/*
+ * The old slots from @at up to an empty one move, all at once: no probe can
+ * begin among them and end behind. They go to two places that move on as @at
+ * does, so only entries are read here and there. Return: how many slots.
+ */
+static uint32_t map_move(struct map *m, uint32_t at)
+{
+	uint32_t nr, n = 0;
+
+	do {
+		nr = m->old.at[at];
+		m->old.at[at] = 0;
+		if (nr)
+			*slots_end(m, &m->slots, map_entry(m, nr - 1)->key) =
+				nr;
+		at = (at + 1) & (m->old.nr - 1);
+		n++;
+	} while (nr);
+	return n;
+}
+
+/* Moves of the old slots @nr or a few more. They begin after an empty one. */
+static void map_move_some(struct map *m, uint32_t nr)
+{
+	while (nr && m->old.at) {
+		uint32_t n = map_move(m, (m->first + m->nr_moved) &
+						 (m->old.nr - 1));
+
+		m->nr_moved += n;
+		nr -= n < nr ? n : nr;
+		if (m->nr_moved == m->old.nr)
+			slots_fini(&m->old);
+	}
+}
+
+static void map_zero(struct map *m, uint32_t nr)
+{
+	uint32_t left = m->next.nr - m->nr_zeroed;
+
+	nr = nr < left ? nr : left;
+	memset(m->next.at + m->nr_zeroed, 0, nr * sizeof(*m->next.at));
+	m->nr_zeroed += nr;
+}
+
+/* Being out of memory is no news yet. */
+static void map_begin_next(struct map *m)
+{
+	uint32_t nr = 2 * m->slots.nr;
+
+	m->next.at = malloc(nr * sizeof(*m->next.at));
+	m->next.nr = m->next.at ? nr : 0;
+	m->nr_zeroed = 0;
+}
+
+/* What one new key adds to growing. */
+static void map_step(struct map *m)
+{
+	map_move_some(m, MAP_MOVE_SLOTS);
+	if (m->slots.nr < MAP_LARGE || m->nr < m->room / 4 * 3 ||
+	    m->room == MAP_MAX_ROOM)
+		return;
+	if (!m->next.at)
+		map_begin_next(m);
+	map_zero(m, MAP_ZERO_SLOTS);
+}
+
+/* Slots for @room entries in m->next. */
+static int map_finish_next(struct map *m, uint32_t room)
+{
+	if (m->next.nr == 2 * room) {
+		map_zero(m, m->next.nr);
+		return 0;
+	}
+	slots_fini(&m->next);
+	m->next.at = calloc((size_t)2 * room, sizeof(*m->next.at));
+	if (!m->next.at)
 		return -ENOMEM;
-	}
-	for (uint32_t i = 0; i < m->nr; i++) {
-		new.entries[i] = m->entries[i];
-		new.slots[map_slot(&new, m->entries[i].key)] = i + 1;
-	}
-	map_fini(m);
-	*m = new;
+	m->next.nr = 2 * room;
 	return 0;
 }
 
-void map_fini(struct map *m)
+static int map_grow(struct map *m, uint32_t room)
 {
-	free(m->entries);
-	free(m->slots);
-	memset(m, 0, sizeof(*m));
+	if (map_finish_next(m, room) < 0)
+		return -ENOMEM;
+	/* Nothing is left, unless much was reserved at once. */
+	map_move_some(m, UINT32_MAX);
+	m->old = m->slots;
+	m->slots = m->next;
+	m->next = (struct map_slots){ .at = NULL };
+	m->nr_moved = m->first = 0;
+	m->room = room;
+	while (m->old.at && m->old.at[(m->first - 1) & (m->old.nr - 1)])
+		m->first++;
+	if (m->old.nr < MAP_LARGE)
+		map_move_some(m, UINT32_MAX);
+	return 0;
+}
+
+/* Pieces for @nr entries. */
+static int map_add_pieces(struct map *m, uint32_t nr)
+{
+	uint32_t nr_pieces = (nr + MAP_PIECE - 1) / MAP_PIECE;
+	struct map_entry **pieces;
+
+	if (nr_pieces <= m->nr_pieces)
+		return 0;
+	pieces = realloc(m->pieces, nr_pieces * sizeof(*pieces));
+	if (!pieces)
+		return -ENOMEM;
+	m->pieces = pieces;
+	while (m->nr_pieces < nr_pieces) {
+		pieces[m->nr_pieces] = malloc(MAP_PIECE * sizeof(**pieces));
+		if (!pieces[m->nr_pieces])
+			return -ENOMEM;
+		m->nr_pieces++;
+	}
+	return 0;
+}
+
+/* The one piece of a map with room for @room entries, fewer than a piece. */
+static int map_resize_piece(struct map *m, uint32_t room)
+{
+	struct map_entry *piece;
+
+	if (!m->pieces)
+		m->pieces = calloc(1, sizeof(*m->pieces));
+	if (!m->pieces)
+		return -ENOMEM;
+	piece = realloc(m->pieces[0], room * sizeof(*piece));
+	if (!piece)
+		return -ENOMEM;
+	m->pieces[0] = piece;
+	m->nr_pieces = 1;
+	return 0;
 }
 
 int map_reserve(struct map *m, uint32_t nr)
@@ -71,17 +241,56 @@ int map_reserve(struct map *m, uint32_t nr)
 		return -ENOMEM;
 	while (room < m->nr + nr)
 		room *= 2;
-	return room == m->room ? 0 : map_resize(m, room);
+	if (room != m->room && m->room < MAP_PIECE &&
+	    map_resize_piece(m, room < MAP_PIECE ? room : MAP_PIECE) < 0)
+		return -ENOMEM;
+	if (map_add_pieces(m, m->nr + nr) < 0)
+		return -ENOMEM;
+	return room == m->room ? 0 : map_grow(m, room);
+}
+
+void map_fini(struct map *m)
+{
+	for (uint32_t i = 0; i < m->nr_pieces; i++)
+		free(m->pieces[i]);
+	free(m->pieces);
+	slots_fini(&m->slots);
+	slots_fini(&m->old);
+	slots_fini(&m->next);
+	memset(m, 0, sizeof(*m));
+}
+
+void map_trim(struct map *m)
+{
+	while (m->nr_pieces > 1 && (m->nr_pieces - 1) * MAP_PIECE >= m->nr)
+		free(m->pieces[--m->nr_pieces]);
+}
+
+/* ---- entries ---- */
+
+/* The slot of @key and those it is among, or NULL. */
+static uint32_t *map_find(const struct map *m, uint64_t key,
+			  const struct map_slots **ret_among)
+{
+	uint32_t *slot;
+
+	if (m->nr == 0)
+		return NULL;
+	*ret_among = &m->slots;
+	slot = slots_find(m, &m->slots, key);
+	if (*slot || !m->old.at)
+		return *slot ? slot : NULL;
+	*ret_among = &m->old;
+	slot = slots_find(m, &m->old, key);
+	return *slot ? slot : NULL;
 }
 
 uint64_t *map_get(const struct map *m, uint64_t key)
 {
-	uint32_t i;
+	const struct map_slots *among;
+	const uint32_t *slot = map_find(m, key, &among);
 
-	if (m->nr == 0)
-		return NULL;
-	i = map_slot(m, key);
-	return m->slots[i] ? &m->entries[m->slots[i] - 1].value : NULL;
+	return slot ? &map_entry(m, *slot - 1)->value : NULL;
 }
 
 int map_put(struct map *m, uint64_t key, uint64_t value)
@@ -96,44 +305,36 @@ int map_put(struct map *m, uint64_t key, uint64_t value)
 	r = map_reserve(m, 1);
 	if (r < 0)
 		return r;
-	m->entries[m->nr] = (struct map_entry){ key, value };
-	m->slots[map_slot(m, key)] = ++m->nr;
+	map_step(m);
+	*map_entry(m, m->nr) = (struct map_entry){ key, value };
+	*slots_find(m, &m->slots, key) = m->nr + 1;
+	m->nr++;
 	return 0;
 }
 
-/* Empties slot @hole and pulls up what its absence would hide. */
-static void map_close(struct map *m, uint32_t hole)
+/* The last entry becomes entry number @nr - 1. */
+static void map_renumber(struct map *m, uint32_t nr)
 {
-	uint32_t mask = m->nr_slots - 1;
+	const struct map_entry *last = map_entry(m, m->nr - 1);
+	uint32_t *slot = slots_find_number(&m->slots, last->key, m->nr);
 
-	for (uint32_t i = (hole + 1) & mask; m->slots[i]; i = (i + 1) & mask) {
-		uint64_t key = m->entries[m->slots[i] - 1].key;
-		uint32_t home = map_hash(key) & mask;
-
-		if (((i - home) & mask) < ((i - hole) & mask))
-			continue; /* its home is after the hole */
-		m->slots[hole] = m->slots[i];
-		hole = i;
-	}
-	m->slots[hole] = 0;
+	if (!slot)
+		slot = slots_find_number(&m->old, last->key, m->nr);
+	*slot = nr;
+	*map_entry(m, nr - 1) = *last;
 }
 
 void map_del(struct map *m, uint64_t key)
 {
-	uint32_t slot, nr;
+	const struct map_slots *among;
+	uint32_t *slot = map_find(m, key, &among);
+	uint32_t nr;
 
-	if (!map_get(m, key))
+	if (!slot)
 		return;
-	slot = map_slot(m, key);
-	nr = m->slots[slot];
-	map_close(m, slot);
-	if (nr != m->nr) {
-		m->entries[nr - 1] = m->entries[m->nr - 1];
-		/* Found by number: its key is in two entries just now. */
-		slot = map_hash(m->entries[nr - 1].key) & (m->nr_slots - 1);
-		while (m->slots[slot] != m->nr)
-			slot = (slot + 1) & (m->nr_slots - 1);
-		m->slots[slot] = nr;
-	}
+	nr = *slot;
+	slots_close(m, among, (uint32_t)(slot - among->at));
+	if (nr != m->nr)
+		map_renumber(m, nr);
 	m->nr--;
 }

@@ -2,10 +2,15 @@
 /*
  * map.h - a hash map from 64-bit keys to 64-bit values.
  *
- * Entries are dense in an array, in no order that means anything: walking
- * them costs what there is, not what there once was room for. Open addressing
- * over entry numbers, linear probes, no tombstones. Keys are mixed with a
- * seed of the process, so that whoever chooses keys cannot choose collisions.
+ * Entries are dense, in an order that means nothing: walking them costs what
+ * there is, not what there once was room for. Open addressing over entry
+ * numbers, linear probes, no tombstones. Keys are mixed with a seed of the
+ * process, so that whoever chooses keys cannot choose collisions.
+ *
+ * A large map grows by a little with each new key: no call takes long, nor
+ * touches much memory for the first time. Entries are in pieces, which never
+ * move; the next slots are zeroed while there is room still, and filled from
+ * the old ones afterwards. Both are done well before it has to grow again.
  *
  * A zeroed struct map is an empty map.
  */
@@ -15,25 +20,44 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define MAP_PIECE 4096u /* entries; a map of fewer has one, as large as needed */
+
 struct map_entry {
 	uint64_t key;
 	uint64_t value;
 };
 
+/* Numbers of entries + 1; 0: empty. */
+struct map_slots {
+	uint32_t *at;
+	uint32_t nr;		/* 0 or a power of two */
+};
+
 struct map {
-	struct map_entry *entries;
-	uint32_t *slots;	/* entry number + 1; 0: empty */
-	uint32_t nr;
-	uint32_t nr_slots;	/* 0 or a power of two, at least 2 * room */
-	uint32_t room;		/* entries there is memory for */
+	struct map_entry **pieces;
+	uint32_t nr_pieces;
+	uint32_t nr;		/* entries */
+	uint32_t room;		/* entries that slots are for: half of them */
+	struct map_slots slots;
+	struct map_slots old;	/* before them, being emptied */
+	uint32_t first;		/* of the old ones: moving begins there */
+	uint32_t nr_moved;	/* from there on are empty */
+	struct map_slots next;	/* after them, being zeroed from the first */
+	uint32_t nr_zeroed;
 };
 
 void map_fini(struct map *m);
 
+/* Entry @i of those that are, which may change; its key must not. */
+static inline struct map_entry *map_entry(const struct map *m, uint32_t i)
+{
+	return &m->pieces[i / MAP_PIECE][i % MAP_PIECE];
+}
+
 /**
  * map_reserve() - make room for @nr more entries
  * map_put() cannot fail for as many new keys afterwards.
- * Return: 0 or -ENOMEM; the map is unchanged after an error.
+ * Return: 0 or -ENOMEM; the map has what it had after an error.
  */
 int map_reserve(struct map *m, uint32_t nr);
 
@@ -48,5 +72,8 @@ int map_put(struct map *m, uint64_t key, uint64_t value);
 
 /* Removes @key if it is there. The last entry moves to its place. */
 void map_del(struct map *m, uint64_t key);
+
+/* Frees pieces that hold nothing: what was reserved is so no more. */
+void map_trim(struct map *m);
 
 #endif

@@ -63,12 +63,18 @@ static void fx_changed(void *ctx, void *watch, const struct mem_change *what)
 	f->changed(f, watch, what);
 }
 
+static void fx_work(void *ctx)
+{
+	((struct fx *)ctx)->works++;
+}
+
 static const struct mem_ops fx_ops = {
 	.room = fx_room,
 	.keep_fd = fx_keep,
 	.drop_fd = fx_drop,
 	.recall = fx_recall,
 	.changed = fx_changed,
+	.work = fx_work,
 };
 
 static void fx_wake(void *ctx)
@@ -244,12 +250,14 @@ int fx_alloc(struct fx *f, struct mem_client *c, struct mem_space *s,
 	int r;
 
 	for (int i = 0; i < 100; i++) {
-		int rooms = f->rooms;
+		int rooms = f->rooms, works = f->works;
 
 		r = mem_alloc(c, s, class, nr, handles, places, &need);
 		if (r != -EAGAIN)
 			break;
 		dev_drain(f->dev);
+		while (f->works != works && mem_trim(f->m))
+			;
 		if (f->rooms == rooms)
 			break;
 	}

@@ -36,6 +36,7 @@ struct fx {
 	struct mem *m;
 	struct kept kept[MAX_KEPT];
 	int rooms;		/* calls of ops.room */
+	int works;		/* of ops.work */
 	int recalls;
 	struct mem_client *recalled; /* the last */
 	/* Told of watched spaces, when it is set. */

@@ -209,6 +209,57 @@ static void test_limits(void **state)
 	config_fini(&c);
 }
 
+static void test_watermarks(void **state)
+{
+	struct config c;
+
+	assert_int_equal(read_text(&c, "[kvd]\npool = 1000M\n"), 0);
+	assert_int_equal(config_check(&c), 0);
+	assert_int_equal(c.server.low_bytes, 4 << 20);
+	assert_int_equal(c.server.high_bytes, 8 << 20);
+	assert_false(c.server.watermark_low.set || c.server.watermark_high.set);
+	config_fini(&c);
+	assert_int_equal(read_text(&c, "[kvd]\npool = 1000M\n"
+				   "watermark-low = 1.2345%\n"
+				   "watermark-high = 50%\n"), 0);
+	assert_int_equal(config_check(&c), 0);
+	assert_int_equal(c.server.low_bytes, 12944670); /* .012345 of it */
+	assert_int_equal(c.server.high_bytes, 500 << 20);
+	assert_true(c.server.watermark_low.set && c.server.watermark_high.set);
+	config_fini(&c);
+	assert_int_equal(read_text(&c, "[kvd]\nwatermark-low = 3M\n"
+				   "watermark-high = 2%\n"), 0);
+	assert_int_equal(config_check(&c), 0);
+	assert_int_equal(c.server.low_bytes, 3 << 20);
+	config_fini(&c);
+	assert_int_equal(read_text(&c, "[kvd]\nwatermark-low = 0\n"), 0);
+	assert_int_equal(config_check(&c), 0);
+	assert_int_equal(c.server.low_bytes, 0);
+	config_fini(&c);
+
+	refused("[kvd]\nwatermark-low = some\n", ":2: watermark-low", "'some'",
+		"K, M, G or T", "0.4%", NULL);
+	refused("[kvd]\nwatermark-low = -1%\n", "'-1%'", NULL);
+	refused("[kvd]\nwatermark-low = %\n", "'%'", NULL);
+	refused("[kvd]\nwatermark-low = .4%\n", "'.4%'", NULL);
+	refused("[kvd]\nwatermark-low = 1.%\n", "'1.%'", NULL);
+	refused("[kvd]\nwatermark-low = 1.2.3%\n", "'1.2.3%'", NULL);
+	refused("[kvd]\nwatermark-low = 0.00001%\n", "'0.00001%'", NULL);
+	refused("[kvd]\nwatermark-low = 1%%\n", "'1%%'", NULL);
+	refused("[kvd]\nwatermark-low = 1% M\n", "'1% M'", NULL);
+	refused("[kvd]\nwatermark-high = 101%\n", "'101%'", NULL);
+	refused("[kvd]\nwatermark-high = 100.1%\n", "'100.1%'", NULL);
+	refused("[kvd]\nwatermark-high = 42949672961%\n", "watermark-high",
+		NULL);
+	inconsistent("[kvd]\npool = 1000M\nwatermark-low = 1%\n",
+		     "watermark-low: its 10M bytes are above watermark-high's "
+		     "8M, the default");
+	inconsistent("[kvd]\nwatermark-low = 2M\nwatermark-high = 1M\n",
+		     "its 2M bytes are above watermark-high's 1M");
+	inconsistent("[kvd]\npool = 1G\nwatermark-high = 513M\n",
+		     "513M bytes are more than half of the pool");
+}
+
 /* ---- drop-ins ---- */
 
 static char dropin_root[] = "/tmp/kvd-conf-d-XXXXXX";
@@ -392,6 +443,7 @@ int main(void)
 		cmocka_unit_test(test_first_error),
 		cmocka_unit_test(test_checks),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_watermarks),
 		cmocka_unit_test(test_dropins),
 		cmocka_unit_test(test_no_dropins),
 		cmocka_unit_test(test_units),

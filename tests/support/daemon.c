@@ -224,6 +224,10 @@ static void copy_stat(const Kvd__PoolStat *p, struct daemon_stat *ret)
 	ret->misses = p->misses;
 	ret->published = p->published;
 	ret->evicted = p->evicted;
+	ret->room = p->room;
+	ret->mark_high = p->mark_high;
+	ret->background = p->reclaimed_background;
+	ret->direct = p->reclaimed_direct;
 }
 
 void daemon_stat(const char *socket, struct daemon_stat *ret)

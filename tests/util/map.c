@@ -27,8 +27,8 @@ static void compare(const struct map *m, const uint64_t *truth)
 	}
 	assert_int_equal(m->nr, nr);
 	for (uint32_t i = 0; i < m->nr; i++)
-		assert_int_equal(m->entries[i].value,
-				 truth[m->entries[i].key / 4096]);
+		assert_int_equal(map_entry(m, i)->value,
+				 truth[map_entry(m, i)->key / 4096]);
 }
 
 static void test_random(void **state)
@@ -62,13 +62,82 @@ static void test_reserve(void **state)
 	assert_null(map_get(&m, 1));
 	map_del(&m, 1);
 	assert_int_equal(map_reserve(&m, 1000), 0);
-	before = m.entries;
+	before = map_entry(&m, 0);
 	for (uint64_t k = 0; k < 1000; k++)
 		assert_int_equal(map_put(&m, k, k), 0);
-	assert_ptr_equal(m.entries, before);
+	assert_ptr_equal(map_entry(&m, 0), before);
 	assert_int_equal(map_reserve(&m, UINT32_MAX), -ENOMEM);
 	map_fini(&m);
 	assert_int_equal(m.nr, 0);
+}
+
+/* Each key is looked up as it is touched; all now and then. */
+static void large_check(const struct map *m, const uint32_t *truth,
+			uint32_t nr_keys)
+{
+	uint32_t nr = 0;
+
+	for (uint64_t k = 0; k < nr_keys; k++) {
+		const uint64_t *v = map_get(m, k);
+
+		if (v ? *v != truth[k] : truth[k] != 0)
+			fail_msg("key %llu", (unsigned long long)k);
+		nr += v != NULL;
+	}
+	assert_int_equal(m->nr, nr);
+	for (uint32_t i = 0; i < m->nr; i++)
+		assert_int_equal(map_entry(m, i)->value,
+				 truth[map_entry(m, i)->key]);
+}
+
+/* Keys come and go while it grows, at any stage of that. */
+static void test_large(void **state)
+{
+	const uint32_t nr_keys = 150000;
+	uint32_t *truth = calloc(nr_keys, sizeof(*truth));
+	uint32_t growing = 0;
+	struct map m = { 0 };
+
+	for (uint32_t i = 1; i <= 1200000; i++) {
+		uint32_t k = (uint32_t)rand() % nr_keys;
+
+		if (rand() % 16 < (i / 400000 % 2 ? 10 : 2)) {
+			map_del(&m, k);
+			truth[k] = 0;
+			assert_null(map_get(&m, k));
+		} else {
+			assert_int_equal(map_put(&m, k, i), 0);
+			truth[k] = i;
+			assert_int_equal(*map_get(&m, k), i);
+		}
+		growing += m.old.at != NULL;
+		if (i % 50000 == 0)
+			large_check(&m, truth, nr_keys);
+		if (i % 70000 == 0)
+			map_trim(&m);
+	}
+	assert_true(growing > 50000);
+	map_fini(&m);
+	free(truth);
+}
+
+/* What a step does is enough: nothing is left to be done at once. */
+static void test_steps(void **state)
+{
+	struct map m = { 0 };
+	int grown = 0;
+
+	for (uint64_t k = 0; k < 600000; k++) {
+		if (m.nr == m.room && m.slots.nr > 2 * MAP_PIECE) {
+			assert_null(m.old.at);
+			assert_int_equal(m.next.nr, 2 * m.slots.nr);
+			assert_int_equal(m.nr_zeroed, m.next.nr);
+			grown++;
+		}
+		assert_int_equal(map_put(&m, k, k), 0);
+	}
+	assert_int_equal(grown, 7);
+	map_fini(&m);
 }
 
 int main(void)
@@ -76,6 +145,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_reserve),
+		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_steps),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,7 @@ extern const struct bench bench_alloc;
 extern const struct bench bench_rpc;
 extern const struct bench bench_match;
 extern const struct bench bench_trace;
+extern const struct bench bench_loop;
 
 #define BENCH_FAILED 1
 #define BENCH_USAGE  2

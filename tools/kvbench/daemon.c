@@ -95,15 +95,21 @@ static int spawn_reading(const char *path, const char *const argv[], pid_t *pid)
 	return -err;
 }
 
-json_t *daemon_stat(const struct child *c)
+json_t *daemon_kvctl(const struct child *c, const char *const *words)
 {
 	char path[PATH_MAX], socket[SOCKET];
-	const char *const argv[] = { "kvctl",    "stat", "--json",
-		                     "--socket", socket, NULL };
+	const char *argv[DAEMON_MAX_WORDS + 5] = { "kvctl" };
+	int fd, status = 0, nr = 1;
 	json_t *answer = NULL;
-	int fd, status = 0;
 	pid_t pid;
 
+	for (; *words; words++) {
+		assert(nr <= DAEMON_MAX_WORDS);
+		argv[nr++] = *words;
+	}
+	argv[nr++] = "--json";
+	argv[nr++] = "--socket";
+	argv[nr++] = socket;
 	socket_path(c, socket);
 	if (program_path("kvctl", path, sizeof(path)))
 		return NULL;
@@ -116,6 +122,13 @@ json_t *daemon_stat(const struct child *c)
 		return answer;
 	json_decref(answer);
 	return NULL;
+}
+
+json_t *daemon_stat(const struct child *c)
+{
+	static const char *const words[] = { "stat", NULL };
+
+	return daemon_kvctl(c, words);
 }
 
 void daemon_print_log(const struct child *c)

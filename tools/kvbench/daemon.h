@@ -30,7 +30,17 @@ int daemon_start(struct child *c, const char *const *more);
 int daemon_connect(const struct child *c, const char *program,
                    struct kvd **ret);
 
-/* What kvctl, the one beside this program, says of its pool; NULL: nothing. */
+#define DAEMON_MAX_WORDS 8
+
+/**
+ * daemon_kvctl() - have kvctl, the one beside this program, ask it
+ * @words:	command and arguments, at most DAEMON_MAX_WORDS, then NULL
+ *
+ * Return: the answer; NULL: none, or kvctl has failed.
+ */
+json_t *daemon_kvctl(const struct child *c, const char *const *words);
+
+/* What kvctl stat says. */
 json_t *daemon_stat(const struct child *c);
 
 /* What it has said, to stderr: for when it will not start. */

@@ -10,6 +10,7 @@
 static const struct bench *const benches[] = {
 	&bench_attend, &bench_quantize, &bench_copy,  &bench_alloc,
 	&bench_rpc,    &bench_match,	&bench_trace,
+	&bench_loop,
 };
 
 #define NR_BENCHES (sizeof(benches) / sizeof(benches[0]))

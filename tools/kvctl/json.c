@@ -60,6 +60,12 @@ json_t *json_counts(const Kvd__Counts *c)
 	                 (json_int_t)c->revoked);
 }
 
+json_t *json_marks(uint64_t min, uint64_t low, uint64_t high)
+{
+	return json_pack("{s:I, s:I, s:I}", "min", (json_int_t)min, "low",
+	                 (json_int_t)low, "high", (json_int_t)high);
+}
+
 int64_t json_count(const json_t *object, const char *key)
 {
 	return json_integer_value(json_object_get(object, key));

@@ -20,6 +20,9 @@ json_t *json_hex(const uint8_t *bytes, size_t nr);
 /* Pages or bytes by state. NULL is all zero. */
 json_t *json_counts(const Kvd__Counts *c);
 
+/* Watermarks, bytes. */
+json_t *json_marks(uint64_t min, uint64_t low, uint64_t high);
+
 /* A number or text of an answer, as the text form wants it. */
 int64_t json_count(const json_t *object, const char *key);
 const char *json_text(const json_t *object, const char *key);

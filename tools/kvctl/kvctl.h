@@ -16,6 +16,7 @@ struct options {
 	const char *socket; /* NULL: the default */
 	bool json;
 	bool verify; /* stat only */
+	bool loop_reset; /* stat only */
 };
 
 struct command {
@@ -46,6 +47,9 @@ extern const struct command command_pin;
 extern const struct command command_unpin;
 extern const struct command command_pins;
 extern const struct command command_plan;
+
+/* A line: free room and watermarks of a status or a pool. */
+void print_room(const json_t *answer);
 
 /* Connects to the daemon. Return: 0, or the exit status after a line on
  * stderr. */

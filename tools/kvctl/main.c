@@ -47,7 +47,9 @@ static int usage(FILE *out, int status)
 	fprintf(out, "\n"
 	             "  --json     the same as one JSON object\n"
 	             "  --socket   of the daemon (KVD_SOCKET)\n"
-	             "  --verify   stat: also walk the whole structure\n");
+	             "  --verify   stat: also walk the whole structure\n"
+	             "  --loop-reset   stat: forget the longest turn of the loop,\n"
+	             "             but since start\n");
 	return status;
 }
 
@@ -73,6 +75,8 @@ static int parse(int argc, char **argv, struct options *o,
 			o->json = true;
 		} else if (strcmp(argv[i], "--verify") == 0) {
 			o->verify = true;
+		} else if (strcmp(argv[i], "--loop-reset") == 0) {
+			o->loop_reset = true;
 		} else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
 			o->socket = argv[++i];
 		} else if (!*ret && find(argv[i]) && !find(argv[i])->run) {
@@ -87,6 +91,8 @@ static int parse(int argc, char **argv, struct options *o,
 		fprintf(stderr, "kvctl: no command given (kvctl --help)\n");
 	else if (o->verify && *ret != &command_stat)
 		fprintf(stderr, "kvctl: --verify belongs to stat\n");
+	else if (o->loop_reset && *ret != &command_stat)
+		fprintf(stderr, "kvctl: --loop-reset belongs to stat\n");
 	else
 		return 0;
 	return -EINVAL;

@@ -28,6 +28,15 @@ static json_t *class_to_json(const Kvd__ClassStat *c)
 	                 "pages", json_counts(c->pages));
 }
 
+static json_t *reclaimed_to_json(const Kvd__PoolStat *p)
+{
+	return json_pack("{s:I, s:I, s:I, s:I}", "background",
+	                 (json_int_t)p->reclaimed_background, "direct",
+	                 (json_int_t)p->reclaimed_direct, "demand",
+	                 (json_int_t)p->reclaimed_demand, "limits",
+	                 (json_int_t)p->reclaimed_limits);
+}
+
 static json_t *pool_to_json(const Kvd__PoolStat *p)
 {
 	json_t *classes = json_array();
@@ -37,13 +46,30 @@ static json_t *pool_to_json(const Kvd__PoolStat *p)
 		json_array_append_new(classes, class_to_json(p->classes[i]));
 	return json_pack(
 		"{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:o}",
+		"s:I, s:o, s:o, s:o}",
 		"device", p->device, "pages", json_counts(p->pages), "bytes",
 		json_counts(p->bytes), "segments", (json_int_t)p->segments,
 		"hits", (json_int_t)p->hits, "misses", (json_int_t)p->misses,
 		"published", (json_int_t)p->published, "deduplicated",
 		(json_int_t)p->deduplicated, "evicted", (json_int_t)p->evicted,
-		"nonfinite", (json_int_t)p->nonfinite, "classes", classes);
+		"nonfinite", (json_int_t)p->nonfinite, "room",
+		(json_int_t)p->room, "watermarks",
+		json_marks(p->mark_min, p->mark_low, p->mark_high),
+		"reclaimed", reclaimed_to_json(p), "classes", classes);
+}
+
+/* In microseconds. */
+static json_t *loop_to_json(const Kvd__LoopStat *l)
+{
+	static const Kvd__LoopStat none = KVD__LOOP_STAT__INIT;
+
+	if (!l)
+		l = &none;
+	return json_pack("{s:f, s:f, s:f, s:f}", "max_us",
+	                 (double)l->wall_ns / 1e3, "max_cpu_us",
+	                 (double)l->cpu_ns / 1e3, "ever_max_us",
+	                 (double)l->ever_wall_ns / 1e3, "ever_max_cpu_us",
+	                 (double)l->ever_cpu_ns / 1e3);
 }
 
 static json_t *to_json(const Kvd__StatReply *r, bool verify)
@@ -55,6 +81,7 @@ static json_t *to_json(const Kvd__StatReply *r, bool verify)
 	for (i = 0; i < r->n_pools; i++)
 		json_array_append_new(pools, pool_to_json(r->pools[i]));
 	json_object_set_new(answer, "pools", pools);
+	json_object_set_new(answer, "loop", loop_to_json(r->loop));
 	if (verify)
 		json_object_set_new(answer, "verify_error",
 		                    bad ? json_safe(r->verify_error)
@@ -71,6 +98,7 @@ static int ask(struct kvd *k, const struct options *o, json_t **ret)
 	int err;
 
 	m.verify = o->verify;
+	m.loop_reset = o->loop_reset;
 	err = call(k, &c);
 	if (!err)
 		*ret = to_json((const Kvd__StatReply *)c.reply, o->verify);
@@ -121,6 +149,35 @@ static void print_counters(const json_t *pool)
 	       (long long)json_count(pool, "nonfinite"));
 }
 
+void print_room(const json_t *answer)
+{
+	const json_t *marks = json_object_get(answer, "watermarks");
+	char room[BYTES_TEXT], min[BYTES_TEXT], low[BYTES_TEXT],
+		high[BYTES_TEXT];
+
+	printf("%s", bytes_text(json_count(answer, "room"), room));
+	if (json_count(marks, "high"))
+		printf("; watermarks: min %s, low %s, high %s",
+		       bytes_text(json_count(marks, "min"), min),
+		       bytes_text(json_count(marks, "low"), low),
+		       bytes_text(json_count(marks, "high"), high));
+	putchar('\n');
+}
+
+static void print_reclaimed(const json_t *pool)
+{
+	const json_t *r = json_object_get(pool, "reclaimed");
+
+	printf("pages reclaimed   %lld in the background, %lld directly, "
+	       "%lld on demand, %lld above limits\n",
+	       (long long)json_count(r, "background"),
+	       (long long)json_count(r, "direct"),
+	       (long long)json_count(r, "demand"),
+	       (long long)json_count(r, "limits"));
+	printf("free room         ");
+	print_room(pool);
+}
+
 static void print_classes(const json_t *classes)
 {
 	struct table t = TABLE_NULL;
@@ -150,6 +207,19 @@ static void print_classes(const json_t *classes)
 	table_print(&t);
 }
 
+static void print_loop(const json_t *loop)
+{
+	static const char *const keys[] = { "max_us", "max_cpu_us",
+		                            "ever_max_us", "ever_max_cpu_us" };
+	double ms[4];
+	size_t i;
+
+	for (i = 0; i < 4; i++)
+		ms[i] = json_number_value(json_object_get(loop, keys[i])) / 1e3;
+	printf("loop max          %.3f ms, computing %.3f; since start %.3f, "
+	       "computing %.3f\n", ms[0], ms[1], ms[2], ms[3]);
+}
+
 static void print(const json_t *answer)
 {
 	const json_t *pool, *why = json_object_get(answer, "verify_error");
@@ -161,8 +231,10 @@ static void print(const json_t *answer)
 		       (long long)json_count(pool, "segments"));
 		print_states(pool);
 		print_counters(pool);
+		print_reclaimed(pool);
 		print_classes(json_object_get(pool, "classes"));
 	}
+	print_loop(json_object_get(answer, "loop"));
 	if (why)
 		printf("verify            %s\n",
 		       json_is_string(why) ? json_string_value(why)

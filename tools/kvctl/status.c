@@ -12,14 +12,16 @@ static json_t *to_json(const Kvd__StatusReply *r)
 {
 	return json_pack(
 		"{s:s, s:i, s:I, s:s, s:o, s:o, s:o, s:s, s:i, s:i, s:i, "
-		"s:o, s:I}",
+		"s:o, s:I, s:I, s:o}",
 		"version", r->version, "pid", (int)r->pid, "uptime_ms",
 		(json_int_t)r->uptime_ms, "device", r->device, "device_note",
 		json_safe(r->device_note), "epoch", json_hex64(r->epoch),
 		"instance", json_hex64(r->instance), "state", r->state,
 		"clients", (int)r->nr_clients, "spaces", (int)r->nr_spaces,
 		"restarts", (int)r->restarts, "socket", json_safe(r->socket),
-		"requests", (json_int_t)r->requests);
+		"requests", (json_int_t)r->requests, "room",
+		(json_int_t)r->room, "watermarks",
+		json_marks(r->mark_min, r->mark_low, r->mark_high));
 }
 
 static int ask(struct kvd *k, const struct options *o, json_t **ret)
@@ -50,6 +52,8 @@ static void print(const json_t *answer)
 	for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
 		printf("%-10s%lld\n", counts[i],
 		       (long long)json_count(answer, counts[i]));
+	printf("%-10s", "room");
+	print_room(answer);
 	printf("%-10s%lld, up %.1f s\n", "pid",
 	       (long long)json_count(answer, "pid"),
 	       (double)json_count(answer, "uptime_ms") / 1000);

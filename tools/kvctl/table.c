@@ -34,21 +34,26 @@ void table_count(struct table *t, int64_t n)
 	table_text(t, text);
 }
 
-void table_bytes(struct table *t, int64_t bytes)
+const char *bytes_text(int64_t bytes, char text[BYTES_TEXT])
 {
 	static const char *const units[] = { "B",   "KiB", "MiB",
 		                             "GiB", "TiB", "PiB" };
 	double n = (double)bytes;
 	size_t unit = 0;
-	char text[24];
 
 	while (n >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0])) {
 		n /= 1024;
 		unit++;
 	}
-	snprintf(text, sizeof(text), "%.*f %s", unit && n < 100, n,
-	         units[unit]);
-	table_text(t, text);
+	snprintf(text, BYTES_TEXT, "%.*f %s", unit && n < 100, n, units[unit]);
+	return text;
+}
+
+void table_bytes(struct table *t, int64_t bytes)
+{
+	char text[BYTES_TEXT];
+
+	table_text(t, bytes_text(bytes, text));
 }
 
 void table_time(struct table *t, int64_t ms)

@@ -28,6 +28,11 @@ struct table {
 		0                                                              \
 	}
 
+#define BYTES_TEXT 24
+
+/* @bytes as table_bytes() shows them. */
+const char *bytes_text(int64_t bytes, char text[BYTES_TEXT]);
+
 /* Begins a row. Cells are added to the last row, at most TABLE_COLUMNS. */
 void table_row(struct table *t);
 void table_text(struct table *t, const char *text);

@@ -10,7 +10,6 @@
 #include <string.h>
 #include "daemon/mem/mem.h"
 #include "daemon/net/dispatch/handlers.h"
-#include "daemon/net/limits.h"
 #include "daemon/net/log.h"
 #include "daemon/net/state.h"
 #include "proto/kvd.pb-c.h"
@@ -190,7 +189,6 @@ int do_unpin(struct client *c, const struct request *req, struct reply *r)
 	if (mem_unpin(s, block) < 0)
 		return reply_fail(r, -ENOENT, "nothing is pinned there (kvctl "
 				  "pins)");
-	limits_trim(c->server);
 	return 0;
 }
 

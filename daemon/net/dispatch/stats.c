@@ -50,6 +50,10 @@ int do_status(struct client *c, const struct request *req, struct reply *r)
 	a->restarts = mem_restarts(s->mem);
 	a->socket = s->cfg.socket;
 	a->requests = s->nr_requests;
+	a->room = st.room;
+	a->mark_min = st.marks.min;
+	a->mark_low = st.marks.low;
+	a->mark_high = st.marks.high;
 	r->msg = &a->base;
 	return 0;
 }
@@ -152,6 +156,14 @@ static int put_pool(const struct client *c, Kvd__PoolStat *pool,
 	pool->deduplicated = st.deduplicated;
 	pool->evicted = st.evicted;
 	pool->nonfinite = st.nonfinite;
+	pool->room = st.room;
+	pool->mark_min = st.marks.min;
+	pool->mark_low = st.marks.low;
+	pool->mark_high = st.marks.high;
+	pool->reclaimed_background = st.reclaimed[MEM_RECLAIM_BACKGROUND];
+	pool->reclaimed_direct = st.reclaimed[MEM_RECLAIM_DIRECT];
+	pool->reclaimed_demand = st.reclaimed[MEM_RECLAIM_DEMAND];
+	pool->reclaimed_limits = st.reclaimed[MEM_RECLAIM_LIMITS];
 	return put_classes(c, pool, arena);
 }
 
@@ -192,6 +204,24 @@ static int put_verified(const struct server *s, Kvd__StatReply *a,
 	return 0;
 }
 
+static Kvd__LoopStat *put_loop(struct turns *t, bool reset,
+			       struct arena *arena)
+{
+	Kvd__LoopStat *a = arena_alloc(arena, sizeof(*a));
+	struct turn_max window = turns_window(t);
+
+	if (!a)
+		return NULL;
+	kvd__loop_stat__init(a);
+	a->wall_ns = window.wall_ns;
+	a->cpu_ns = window.cpu_ns;
+	a->ever_wall_ns = t->ever.wall_ns;
+	a->ever_cpu_ns = t->ever.cpu_ns;
+	if (reset)
+		turns_reset(t);
+	return a;
+}
+
 int do_stat(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__StatRequest *m = (const Kvd__StatRequest *)req->msg;
@@ -203,6 +233,9 @@ int do_stat(struct client *c, const struct request *req, struct reply *r)
 	if (m->verify && !c->admin)
 		return reply_fail(r, -EACCES, "verify walks the whole pool: "
 				  "it is for root and the admin group");
+	if (m->loop_reset && !c->admin)
+		return reply_fail(r, -EACCES, "the longest turn is forgotten "
+				  "for root and the admin group");
 	if (!a || !pool || !pools)
 		return -ENOMEM;
 	err = put_pool(c, pool, r->arena);
@@ -212,6 +245,9 @@ int do_stat(struct client *c, const struct request *req, struct reply *r)
 	pools[0] = pool;
 	a->pools = pools;
 	a->n_pools = 1;
+	a->loop = put_loop(&c->server->turns, m->loop_reset, r->arena);
+	if (!a->loop)
+		return -ENOMEM;
 	r->msg = &a->base;
 	return m->verify ? put_verified(c->server, a, r->arena) : 0;
 }
