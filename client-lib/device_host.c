@@ -4,9 +4,9 @@
  *
  * Each segment is mapped twice: for reading, and where the space is not
  * read-only for writing. Where it is in huge pages they are mapped as such.
- * All of it is in the page tables before a kernel sees it: besides the faults
- * that saves, kernels prefetch what a page has no tokens for yet, and a
- * prefetch of what is not mapped walks the page tables each time, for nothing.
+ * All that kernels read is in the page tables before they see it: they prefetch
+ * what a page has no tokens for yet, and a prefetch of what is not mapped walks
+ * the page tables each time, for nothing.
  * An event never has anything to wait for, so it is always NULL.
  */
 #include <errno.h>
@@ -19,9 +19,7 @@
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
-/* Linux 5.14; older headers do not have them, older kernels say -EINVAL. */
-#define POPULATE_READ  22
-#define POPULATE_WRITE 23
+#define POPULATE_READ 22 /* MADV_POPULATE_READ, Linux 5.14 */
 
 struct device_host {
 	struct device d;	/* first */
@@ -95,8 +93,8 @@ static void *map_segment(const struct device_segment *s, int prot)
 		errno = err;
 		return MAP_FAILED;
 	}
-	madvise(p, s->bytes,
-		prot & PROT_WRITE ? POPULATE_WRITE : POPULATE_READ);
+	if (!(prot & PROT_WRITE))
+		madvise(p, s->bytes, POPULATE_READ);
 	return p;
 }
 

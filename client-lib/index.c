@@ -143,8 +143,8 @@ static bool find_read(const struct index *x, const struct shm_block *b,
 	return true;
 }
 
-bool index_find(const struct index *x, const struct index_key *key,
-		handle_t *pages)
+uint32_t index_find(const struct index *x, const struct index_key *key,
+		    handle_t *pages)
 {
 	struct find f = { .key = key, .pages = pages };
 	uint32_t nr;
@@ -155,9 +155,69 @@ bool index_find(const struct index *x, const struct index_key *key,
 		enum look look = block_read(x, nr, find_read, &f);
 
 		if (look != LOOK_OTHER)
-			return look == LOOK_FOUND;
+			return look == LOOK_FOUND ? nr : 0;
 	}
-	return false;
+	return 0;
+}
+
+/* ---- a block by the one before it ---- */
+
+#define MAX_FOLLOW 4 /* then it is cheaper to compute the name */
+
+struct follow {
+	const struct index_key *key;
+	struct name *name;
+	handle_t *pages;
+	uint32_t sibling;
+};
+
+/* All of a block, which is more than a processor would guess. */
+static void block_prefetch(const struct index *x, uint32_t nr)
+{
+	const char *b;
+
+	if (!nr || nr > x->ix->nr_blocks)
+		return;
+	b = (const char *)shm_block_at(x->ix, nr);
+	for (uint32_t i = 0; i < x->ix->block_bytes; i += 64)
+		__builtin_prefetch(b + i);
+}
+
+static bool follow_read(const struct index *x, const struct shm_block *b,
+			void *ctx)
+{
+	static const struct name none;
+	struct follow *f = ctx;
+	const struct index_key *key = f->key;
+
+	f->sibling = link_read(&b->sibling);
+	/* The one that is likely next is on its way meanwhile. */
+	block_prefetch(x, link_read(&b->child));
+	if (!name_equal(&b->parent, key->parent) ||
+	    !name_equal(&b->extra, key->extra) || name_equal(&b->name, &none) ||
+	    memcmp(b->tokens, key->tokens, 4ULL * x->page_tokens))
+		return false;
+	*f->name = b->name;
+	pages_read(x, b, f->pages);
+	return true;
+}
+
+uint32_t index_follow(const struct index *x, uint32_t at,
+		      const struct index_key *key, struct name *name,
+		      handle_t *pages)
+{
+	struct follow f = { .key = key, .name = name, .pages = pages };
+	const _Atomic uint32_t *child =
+		at ? &shm_block_at(x->ix, at)->child : &x->ix->child;
+	uint32_t nr = atomic_load_explicit(child, memory_order_acquire);
+
+	for (int step = 0; step < MAX_FOLLOW && nr; step++, nr = f.sibling) {
+		enum look look = block_read(x, nr, follow_read, &f);
+
+		if (look != LOOK_OTHER)
+			return look == LOOK_FOUND ? nr : 0;
+	}
+	return 0;
 }
 
 /* ---- the children of a block ---- */
