@@ -13,6 +13,7 @@
 #include "client-lib/index.h"
 
 #define MAX_LOOKS 4
+#define POPULATE_READ 22 /* MADV_POPULATE_READ, Linux 5.14 */
 
 /* Is [off, off + nr * each) inside @bytes? Nothing here can overflow. */
 static bool inside(uint64_t off, uint64_t nr, uint64_t each, uint64_t bytes)
@@ -34,6 +35,22 @@ static bool index_ok(const struct shm_index *ix, uint64_t bytes,
 	       inside(ix->blocks_off, ix->nr_blocks, ix->block_bytes, bytes);
 }
 
+/*
+ * Into the page tables, up to as many blocks as there are: lookups then fault
+ * no more. What has not been written yet is not made to take memory.
+ */
+static void index_populate(const struct shm_index *ix)
+{
+	uint64_t used = atomic_load_explicit(&ix->nr_used,
+					     memory_order_relaxed);
+	uint64_t end;
+
+	if (used > ix->nr_blocks)
+		used = ix->nr_blocks;
+	end = ix->blocks_off + used * ix->block_bytes;
+	madvise((void *)(uintptr_t)ix, end, POPULATE_READ);
+}
+
 int index_map(struct index *x, int fd, uint32_t page_tokens,
 	      uint32_t nr_classes)
 {
@@ -50,6 +67,7 @@ int index_map(struct index *x, int fd, uint32_t page_tokens,
 		munmap(p, (size_t)st.st_size);
 		return -EPROTO;
 	}
+	index_populate(p);
 	index_unmap(x);
 	*x = (struct index){
 		.ix = p,

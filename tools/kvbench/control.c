@@ -190,11 +190,12 @@ static json_t *figures(const struct run *r)
 {
 	unsigned n = r->o->rounds;
 	double pages = rate(r, PAGES);
+	double cold = stats_median(r->us[COLD], n);
 	json_t *j = json_pack(
 		"{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:i, s:f}", "bench",
 		"control", "device", kvd_device(r->s.kvd), "pages",
 		(int)r->o->pages, "cold_us_median",
-		stats_median(r->us[COLD], n), "cold_us_p90",
+		cold, "cold_us_p90",
 		stats_percentile(r->us[COLD], n, 90), "warm_us_median",
 		stats_median(r->us[WARM], n), "names_us_median",
 		stats_median(r->us[NAMES], n), "batch", (int)BATCH,
