@@ -4,21 +4,18 @@
  *
  * Each segment is mapped twice: for reading, and where the space is not
  * read-only for writing. Where it is in huge pages they are mapped as such.
- * All that kernels read is in the page tables before they see it: they prefetch
- * what a page has no tokens for yet, and a prefetch of what is not mapped walks
- * the page tables each time, for nothing.
  * An event never has anything to wait for, so it is always NULL.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 #include "client-lib/device.h"
 #include "kernels/host/host.h"
 #include "proto/wire.h"
 
 #define HUGE_PAGE ((size_t)2 << 20)
-
 #define POPULATE_READ 22 /* MADV_POPULATE_READ, Linux 5.14 */
 
 struct device_host {
@@ -75,10 +72,6 @@ static void *reserve(size_t bytes)
 	return p + skip;
 }
 
-/*
- * Whether it is in the page tables already is a matter of speed alone. The
- * memory itself is there: the daemon has seen to that.
- */
 static void *map_segment(const struct device_segment *s, int prot)
 {
 	void *at = reserve(s->bytes), *p;
@@ -93,8 +86,6 @@ static void *map_segment(const struct device_segment *s, int prot)
 		errno = err;
 		return MAP_FAILED;
 	}
-	if (!(prot & PROT_WRITE))
-		madvise(p, s->bytes, POPULATE_READ);
 	return p;
 }
 
@@ -129,6 +120,20 @@ static int host_map(struct device *d, const struct device_segment *s)
 	d->read_only[d->nr_segments] = ro;
 	d->writable_at[d->nr_segments++] = rw;
 	return 0;
+}
+
+/*
+ * Kernels prefetch the rows that a page has no tokens for yet. Nothing faults
+ * then, so what is not in the page tables is looked for there each time: a
+ * step over two pages, one of them new, took twice as long.
+ */
+static void host_expect(struct device *d, struct device_place at,
+			uint64_t bytes)
+{
+	uintptr_t from = (uintptr_t)d->read_only[at.segment] + at.offset;
+	uintptr_t first = from & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+
+	madvise((void *)first, from + bytes - first, POPULATE_READ);
 }
 
 /* @nr flags of a call, clear. NULL: no memory. */
@@ -283,6 +288,7 @@ const struct device_ops device_host_ops = {
 	.append = host_append,
 	.attend = host_attend,
 	.convert = host_convert,
+	.expect = host_expect,
 	.copy = host_copy,
 	.event_record = host_event_record,
 	.event_done = host_event_done,

@@ -18,10 +18,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "daemon/dev/device.h"
+#include "daemon/util/clock.h"
 #include "daemon/util/memfd.h"
 
 #define HUGE_PAGE (2ull << 20)
 #define COLLAPSE  25 /* MADV_COLLAPSE, Linux 6.1 */
+#define COLLAPSE_MS 200 /* of one segment */
 
 /* "always", "advise", "never" ...: the word in brackets. */
 static void host_huge_pages(char *buf, size_t bytes)
@@ -65,14 +67,18 @@ static void *host_at(const struct dev_segment *s, uint64_t offset)
 /*
  * Huge pages where the system makes none of a memfd by itself ("never"; not
  * where it is told to "deny" them). A range must have a page to be made one.
- * What cannot be had in huge pages is had in small ones.
+ * What cannot be had in huge pages is had in small ones, and so is the rest of
+ * a segment so large that it takes long: who waits for it comes first.
  */
-static void host_collapse(void *p, int fd, uint64_t bytes)
+static void host_collapse(char *p, int fd, uint64_t bytes)
 {
-	for (uint64_t at = 0; at < bytes; at += HUGE_PAGE)
-		if (fallocate(fd, 0, (off_t)at, 1) < 0)
+	uint64_t end_ns = clock_ns() + COLLAPSE_MS * 1000000ull;
+
+	for (uint64_t at = 0; at < bytes && clock_ns() < end_ns;
+	     at += HUGE_PAGE)
+		if (fallocate(fd, 0, (off_t)at, 1) < 0 ||
+		    madvise(p + at, HUGE_PAGE, COLLAPSE) < 0)
 			return;
-	madvise(p, bytes, COLLAPSE);
 }
 
 /*
