@@ -3,10 +3,10 @@
  * control.c - kvbench control: who owns which page, beside a Redis.
  *
  * In each round a client that has just connected looks for a long prefix, and
- * one whose processor has other things in all its caches besides; pages are taken from the daemon and given back, many in a
- * request; and a Redis on a Unix socket is sent as many SETs and GETs in a
- * pipeline. They take turns, so that whatever else the machine does meets all
- * of them alike.
+ * one whose processor has other things in all its caches besides; pages are
+ * taken from the daemon and given back, many in a request; and a Redis on a
+ * Unix socket is sent as many SETs and GETs in a pipeline. They take turns, so
+ * that whatever else the machine does meets all of them alike.
  */
 #include <errno.h>
 #include <stdbool.h>
