@@ -138,6 +138,10 @@ struct device_ops {
 	int (*convert)(struct device *d, struct kv_convert_args *a,
 		       uint32_t *const *nonfinite, kvd_stream stream);
 
+	/* A page that will be appended to. NULL: that is of no interest. */
+	void (*expect)(struct device *d, struct device_place at,
+		       uint64_t bytes);
+
 	/* Copy bytes of one page to another, in stream order. 0 or -EIO. */
 	int (*copy)(struct device *d, struct device_place dst,
 		    struct device_place src, uint64_t bytes,

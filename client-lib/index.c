@@ -14,6 +14,7 @@
 #include "client-lib/index.h"
 
 #define MAX_LOOKS 4
+#define POPULATE_READ 22 /* MADV_POPULATE_READ, Linux 5.14 */
 
 /* Is [off, off + nr * each) inside @bytes? Nothing here can overflow. */
 static bool inside(uint64_t off, uint64_t nr, uint64_t each, uint64_t bytes)
@@ -35,6 +36,22 @@ static bool index_ok(const struct shm_index *ix, uint64_t bytes,
 	       inside(ix->blocks_off, ix->nr_blocks, ix->block_bytes, bytes);
 }
 
+/*
+ * Into the page tables, up to as many blocks as there are: lookups then fault
+ * no more. What has not been written yet is not made to take memory.
+ */
+static void index_populate(const struct shm_index *ix)
+{
+	uint64_t used = atomic_load_explicit(&ix->nr_used,
+					     memory_order_relaxed);
+	uint64_t end;
+
+	if (used > ix->nr_blocks)
+		used = ix->nr_blocks;
+	end = ix->blocks_off + used * ix->block_bytes;
+	madvise((void *)(uintptr_t)ix, end, POPULATE_READ);
+}
+
 int index_map(struct index *x, int fd, uint32_t page_tokens,
 	      uint32_t nr_classes)
 {
@@ -51,6 +68,7 @@ int index_map(struct index *x, int fd, uint32_t page_tokens,
 		munmap(p, (size_t)st.st_size);
 		return -EPROTO;
 	}
+	index_populate(p);
 	index_unmap(x);
 	*x = (struct index){
 		.ix = p,
@@ -144,8 +162,8 @@ static bool find_read(const struct index *x, const struct shm_block *b,
 	return true;
 }
 
-bool index_find(const struct index *x, const struct index_key *key,
-		handle_t *pages)
+uint32_t index_find(const struct index *x, const struct index_key *key,
+		    handle_t *pages)
 {
 	struct find f = { .key = key, .pages = pages };
 	uint32_t nr;
@@ -156,9 +174,69 @@ bool index_find(const struct index *x, const struct index_key *key,
 		enum look look = block_read(x, nr, find_read, &f);
 
 		if (look != LOOK_OTHER)
-			return look == LOOK_FOUND;
+			return look == LOOK_FOUND ? nr : 0;
 	}
-	return false;
+	return 0;
+}
+
+/* ---- a block by the one before it ---- */
+
+#define MAX_FOLLOW 4 /* then it is cheaper to compute the name */
+
+struct follow {
+	const struct index_key *key;
+	struct name *name;
+	handle_t *pages;
+	uint32_t sibling;
+};
+
+/* All of a block, which is more than a processor would guess. */
+static void block_prefetch(const struct index *x, uint32_t nr)
+{
+	const char *b;
+
+	if (!nr || nr > x->ix->nr_blocks)
+		return;
+	b = (const char *)shm_block_at(x->ix, nr);
+	for (uint32_t i = 0; i < x->ix->block_bytes; i += 64)
+		__builtin_prefetch(b + i);
+}
+
+static bool follow_read(const struct index *x, const struct shm_block *b,
+			void *ctx)
+{
+	static const struct name none;
+	struct follow *f = ctx;
+	const struct index_key *key = f->key;
+
+	f->sibling = link_read(&b->sibling);
+	/* The one that is likely next is on its way meanwhile. */
+	block_prefetch(x, link_read(&b->child));
+	if (!name_equal(&b->parent, key->parent) ||
+	    !name_equal(&b->extra, key->extra) || name_equal(&b->name, &none) ||
+	    memcmp(b->tokens, key->tokens, 4ULL * x->page_tokens))
+		return false;
+	*f->name = b->name;
+	pages_read(x, b, f->pages);
+	return true;
+}
+
+uint32_t index_follow(const struct index *x, uint32_t at,
+		      const struct index_key *key, struct name *name,
+		      handle_t *pages)
+{
+	struct follow f = { .key = key, .name = name, .pages = pages };
+	const _Atomic uint32_t *child =
+		at ? &shm_block_at(x->ix, at)->child : &x->ix->child;
+	uint32_t nr = atomic_load_explicit(child, memory_order_acquire);
+
+	for (int step = 0; step < MAX_FOLLOW && nr; step++, nr = f.sibling) {
+		enum look look = block_read(x, nr, follow_read, &f);
+
+		if (look != LOOK_OTHER)
+			return look == LOOK_FOUND ? nr : 0;
+	}
+	return 0;
 }
 
 /* ---- the children of a block ---- */

@@ -43,10 +43,27 @@ struct index_key {
  * index_find() - the pages of a block
  * @pages:	[nr_classes] filled when found; 0: absent
  *
- * Bounded steps. Return: found or not; a race with the daemon is a miss.
+ * Bounded steps. Return: its number; 0: not found, as in a race with the
+ * daemon.
  */
-bool index_find(const struct index *x, const struct index_key *key,
-		handle_t *pages);
+uint32_t index_find(const struct index *x, const struct index_key *key,
+		    handle_t *pages);
+
+/**
+ * index_follow() - the block after another, by its tokens alone
+ * @at:		number of the block before, which @key->parent names; 0: those
+ *		that begin
+ * @key:	but for the name
+ * @name:	filled when found: the daemon has computed it
+ * @pages:	as for index_find()
+ *
+ * Nothing is hashed: all that a name is made of is compared instead. Looks at
+ * the newest few. Return: its number, 0: it is not among those, and there may
+ * yet be one of its name.
+ */
+uint32_t index_follow(const struct index *x, uint32_t at,
+		      const struct index_key *key, struct name *name,
+		      handle_t *pages);
 
 /* What a block that is in part alike is looked up by. */
 struct index_run {

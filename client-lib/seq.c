@@ -378,6 +378,15 @@ static struct hold *reserve_take(struct kvd_space *sp, uint32_t page_class)
 	return h;
 }
 
+static void reserve_expect(struct kvd_space *sp, const struct hold *h)
+{
+	struct device_place at = { .offset = h->offset, .segment = h->segment };
+	struct device *d = sp->device;
+
+	if (d->ops->expect)
+		d->ops->expect(d, at, sp->layouts[h->page_class].page_bytes);
+}
+
 /* One more block: the page that its tokens are appended to. */
 static void reserve_block(struct kvd_seq *seq, uint32_t group)
 {
@@ -392,6 +401,7 @@ static void reserve_block(struct kvd_seq *seq, uint32_t group)
 	else
 		h = reserve_take(seq->sp, space_class(seq->sp, group, i));
 	table_set(seq, group, i, h);
+	reserve_expect(seq->sp, table_append(t, i));
 }
 
 int seq_reserve(struct kvd_seq *seq, uint32_t group, uint32_t tokens)

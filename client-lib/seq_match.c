@@ -37,26 +37,42 @@ struct match {
 	bool no_tail;
 };
 
-/* Follows the chain of names through the index as far as it goes. */
+/*
+ * Block @i, which comes after block number @at of the index. The name is
+ * computed only where it takes one to find the block.
+ */
+static uint32_t match_block(struct match *m, uint32_t i, uint32_t at,
+			    struct index_key *key)
+{
+	struct kvd_space *sp = m->seq->sp;
+	struct name *name = &m->seq->names[i];
+	handle_t *pages = m->pages + (size_t)i * sp->nr_classes;
+	uint32_t nr = index_follow(&sp->index, at, key, name, pages);
+
+	if (nr)
+		return nr;
+	*name = name_block(&sp->key, key->parent, key->extra, key->tokens,
+			   space_page_tokens(sp));
+	key->name = name;
+	return index_find(&sp->index, key, pages);
+}
+
+/* Follows the chain of blocks through the index as far as it goes. */
 static void match_walk(struct match *m)
 {
 	struct kvd_seq *seq = m->seq;
-	struct kvd_space *sp = seq->sp;
-	uint32_t p = space_page_tokens(sp);
+	uint32_t p = space_page_tokens(seq->sp), at = 0;
 
 	for (m->nr_found = 0; m->nr_found < m->nr_max; m->nr_found++) {
 		uint32_t i = m->nr_found;
 		struct index_key key = {
-			.name = &seq->names[i],
 			.parent = i ? &seq->names[i - 1] : &root,
 			.extra = &seq->extra,
 			.tokens = m->tokens + (size_t)i * p,
 		};
 
-		seq->names[i] = name_block(&sp->key, key.parent, key.extra,
-					   key.tokens, p);
-		if (!index_find(&sp->index, &key,
-				m->pages + (size_t)i * sp->nr_classes))
+		at = match_block(m, i, at, &key);
+		if (!at)
 			break;
 	}
 }

@@ -22,35 +22,57 @@ void name_key_init(struct name_key *key, const uint8_t bytes[NAME_KEY_BYTES])
 	assert(e == XXH_OK);
 }
 
-/* Feeds tokens as little-endian u32, a page's worth at a time. */
-static void name_tokens(XXH3_state_t *st, const uint32_t *tokens, uint32_t nr)
+#define ROOM 128u /* tokens of the largest page */
+
+/* Page by page, for what no page is as large as. */
+static XXH128_hash_t name_long(const struct name_key *key,
+			       const struct name *parent,
+			       const struct name *extra,
+			       const uint32_t *tokens, uint32_t nr)
 {
-	uint32_t le[128];
+	XXH3_state_t st;
 
-	while (nr > 0) {
-		uint32_t n = nr < 128 ? nr : 128;
+	XXH3_128bits_reset_withSecret(&st, key->secret, sizeof(key->secret));
+	XXH3_128bits_update(&st, parent->b, sizeof(parent->b));
+	XXH3_128bits_update(&st, extra->b, sizeof(extra->b));
+	for (uint32_t i = 0; i < nr; i++) {
+		uint32_t le = htole32(tokens[i]);
 
-		for (uint32_t i = 0; i < n; i++)
-			le[i] = htole32(tokens[i]);
-		XXH3_128bits_update(st, le, n * sizeof(le[0]));
-		tokens += n;
-		nr -= n;
+		XXH3_128bits_update(&st, &le, sizeof(le));
 	}
+	return XXH3_128bits_digest(&st);
+}
+
+/* In one piece: a state to feed costs more than the hash of a page. */
+static XXH128_hash_t name_short(const struct name_key *key,
+				const struct name *parent,
+				const struct name *extra,
+				const uint32_t *tokens, uint32_t nr)
+{
+	struct {
+		struct name parent, extra;
+		uint32_t tokens[ROOM];
+	} in;
+
+	in.parent = *parent;
+	in.extra = *extra;
+	for (uint32_t i = 0; i < nr; i++)
+		in.tokens[i] = htole32(tokens[i]);
+	return XXH3_128bits_withSecret(&in, 2 * NAME_BYTES + 4ull * nr,
+				       key->secret, sizeof(key->secret));
 }
 
 struct name name_block(const struct name_key *key, const struct name *parent,
 		       const struct name *extra, const uint32_t *tokens,
 		       uint32_t nr)
 {
-	XXH3_state_t st;
+	XXH128_hash_t h = nr <= ROOM ?
+			name_short(key, parent, extra, tokens, nr) :
+			name_long(key, parent, extra, tokens, nr);
 	XXH128_canonical_t out;
 	struct name n;
 
-	XXH3_128bits_reset_withSecret(&st, key->secret, sizeof(key->secret));
-	XXH3_128bits_update(&st, parent->b, sizeof(parent->b));
-	XXH3_128bits_update(&st, extra->b, sizeof(extra->b));
-	name_tokens(&st, tokens, nr);
-	XXH128_canonicalFromHash(&out, XXH3_128bits_digest(&st));
+	XXH128_canonicalFromHash(&out, h);
 	memcpy(n.b, out.digest, sizeof(n.b));
 	return n;
 }

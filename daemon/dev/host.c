@@ -18,7 +18,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "daemon/dev/device.h"
+#include "daemon/util/clock.h"
 #include "daemon/util/memfd.h"
+
+#define HUGE_PAGE (2ull << 20)
+#define COLLAPSE  25 /* MADV_COLLAPSE, Linux 6.1 */
+#define COLLAPSE_MS 200 /* of one segment */
 
 /* "always", "advise", "never" ...: the word in brackets. */
 static void host_huge_pages(char *buf, size_t bytes)
@@ -60,6 +65,23 @@ static void *host_at(const struct dev_segment *s, uint64_t offset)
 }
 
 /*
+ * Huge pages where the system makes none of a memfd by itself ("never"; not
+ * where it is told to "deny" them). A range must have a page to be made one.
+ * What cannot be had in huge pages is had in small ones, and so is the rest of
+ * a segment so large that it takes long: who waits for it comes first.
+ */
+static void host_collapse(char *p, int fd, uint64_t bytes)
+{
+	uint64_t end_ns = clock_ns() + COLLAPSE_MS * 1000000ull;
+
+	for (uint64_t at = 0; at < bytes && clock_ns() < end_ns;
+	     at += HUGE_PAGE)
+		if (fallocate(fd, 0, (off_t)at, 1) < 0 ||
+		    madvise(p + at, HUGE_PAGE, COLLAPSE) < 0)
+			return;
+}
+
+/*
  * fallocate() is three times as fast as faulting, but takes no advice: where
  * huge pages are made on advice only, they are made by faults through an
  * advised mapping (MADV_POPULATE_WRITE, Linux 5.14).
@@ -70,10 +92,30 @@ static int host_populate(const struct dev *d, void *p, int fd, uint64_t bytes)
 	if (d->priv && madvise(p, bytes, MADV_POPULATE_WRITE) < 0 &&
 	    errno != EINVAL)
 		return -ENOMEM;
+	if (!d->priv)
+		host_collapse(p, fd, bytes);
 	while (fallocate(fd, 0, 0, (off_t)bytes) < 0)
 		if (errno != EINTR)
 			return -ENOMEM;
 	return 0;
+}
+
+/* Where huge pages can be mapped. */
+static int host_map(int fd, uint64_t bytes, void **ret)
+{
+	char *p = mmap(NULL, bytes + HUGE_PAGE, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t skip;
+
+	if (p == MAP_FAILED)
+		return -errno;
+	skip = -(uintptr_t)p % HUGE_PAGE;
+	if (skip)
+		munmap(p, skip);
+	munmap(p + skip + bytes, HUGE_PAGE - skip);
+	*ret = mmap(p + skip, bytes, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, fd, 0);
+	return *ret == MAP_FAILED ? -errno : 0;
 }
 
 static int host_segment_adopt(struct dev *d, int fd, uint64_t bytes,
@@ -85,7 +127,7 @@ static int host_segment_adopt(struct dev *d, int fd, uint64_t bytes,
 	r = memfd_check(fd, bytes);
 	if (r < 0)
 		return r;
-	r = memfd_map(fd, bytes, &p);
+	r = host_map(fd, bytes, &p);
 	if (r < 0)
 		return r;
 	madvise(p, bytes, MADV_DONTDUMP);

@@ -108,6 +108,7 @@ uint32_t mem_match(struct mem_client *c, struct mem_space *s,
 {
 	uint32_t i;
 
+	(void)map_reserve(&c->holds, nr); /* at once, where there is memory */
 	for (i = 0; i < nr; i++) {
 		struct page *p;
 

@@ -21,6 +21,8 @@ extern const struct bench bench_copy;
 extern const struct bench bench_alloc;
 extern const struct bench bench_rpc;
 extern const struct bench bench_match;
+extern const struct bench bench_control;
+extern const struct bench bench_overhead;
 extern const struct bench bench_trace;
 extern const struct bench bench_loop;
 

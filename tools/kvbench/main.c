@@ -8,8 +8,8 @@
 #include "tools/kvbench/bench.h"
 
 static const struct bench *const benches[] = {
-	&bench_attend, &bench_quantize, &bench_copy,  &bench_alloc,
-	&bench_rpc,    &bench_match,	&bench_trace,
+	&bench_attend, &bench_quantize, &bench_copy,	 &bench_alloc, &bench_rpc,
+	&bench_match,  &bench_control,	&bench_overhead, &bench_trace,
 	&bench_loop,
 };
 

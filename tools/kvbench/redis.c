@@ -127,3 +127,58 @@ int redis_ping(struct redis *r)
 		return -EPROTO;
 	return 0;
 }
+
+/* The same answer to each of @nr commands. */
+static int expect(struct redis *r, const char *answer, size_t len, unsigned nr)
+{
+	char buf[REDIS_MAX_PIPELINE * (REDIS_VALUE + 16)];
+	ssize_t n = recv(r->fd, buf, len * nr, MSG_WAITALL);
+	unsigned i;
+
+	if (n < 0)
+		return -errno;
+	if ((size_t)n != len * nr)
+		return -EPROTO;
+	for (i = 0; i < nr; i++)
+		if (memcmp(buf + i * len, answer, len) != 0)
+			return -EPROTO;
+	return 0;
+}
+
+int redis_set(struct redis *r, unsigned nr)
+{
+	char buf[REDIS_MAX_PIPELINE * (REDIS_VALUE + 64)], value[REDIS_VALUE];
+	static const char ok[] = "+OK\r\n";
+	size_t len = 0;
+	unsigned i;
+
+	memset(value, 'v', sizeof(value));
+	for (i = 0; i < nr; i++)
+		len += (size_t)snprintf(
+			buf + len, sizeof(buf) - len,
+			"*3\r\n$3\r\nSET\r\n$8\r\nkey%05u\r\n$%u\r\n%.*s\r\n",
+			i, REDIS_VALUE, (int)sizeof(value), value);
+	if (send(r->fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len)
+		return -errno;
+	return expect(r, ok, sizeof(ok) - 1, nr);
+}
+
+int redis_get(struct redis *r, unsigned nr)
+{
+	char buf[REDIS_MAX_PIPELINE * 48], answer[REDIS_VALUE + 16];
+	size_t len = 0, want;
+	unsigned i;
+
+	for (i = 0; i < nr; i++)
+		len += (size_t)snprintf(buf + len, sizeof(buf) - len,
+		                        "*2\r\n$3\r\nGET\r\n$8\r\nkey%05u\r\n",
+		                        i);
+	want = (size_t)snprintf(answer, sizeof(answer), "$%u\r\n",
+	                        REDIS_VALUE);
+	memset(answer + want, 'v', REDIS_VALUE);
+	memcpy(answer + want + REDIS_VALUE, "\r\n", 2);
+	want += REDIS_VALUE + 2;
+	if (send(r->fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len)
+		return -errno;
+	return expect(r, answer, want, nr);
+}

@@ -30,4 +30,15 @@ void redis_close(struct redis *r);
 /* One PING, answered. Return: 0, -EPROTO or -errno. */
 int redis_ping(struct redis *r);
 
+#define REDIS_MAX_PIPELINE 64u
+#define REDIS_VALUE	   100u /* bytes */
+
+/*
+ * @nr SETs of values, or GETs of those, of different keys, at most
+ * REDIS_MAX_PIPELINE: sent together, then all answers awaited. Return: as
+ * redis_ping().
+ */
+int redis_set(struct redis *r, unsigned nr);
+int redis_get(struct redis *r, unsigned nr);
+
 #endif

@@ -60,6 +60,18 @@ int session_open(struct session *s, const char *bench, const char *socket)
 	return err;
 }
 
+int session_again(const struct session *s, const char *bench,
+                  const char *socket, struct session *ret)
+{
+	int err;
+
+	*ret = (struct session)SESSION_NULL;
+	ret->daemon = s->daemon; /* for its socket */
+	err = connect_to(ret, bench, socket);
+	ret->daemon = (struct child)CHILD_NULL;
+	return err ? err : open_space(ret);
+}
+
 void session_close(struct session *s)
 {
 	kvd_close(s->kvd);

@@ -35,6 +35,10 @@ struct session {
  * cases.
  */
 int session_open(struct session *s, const char *bench, const char *socket);
+
+/* Another connection to the same daemon. Return: as session_open(). */
+int session_again(const struct session *s, const char *bench,
+                  const char *socket, struct session *ret);
 void session_close(struct session *s);
 
 /* Frames sent on s->kvd so far: a difference of two is round trips made. */

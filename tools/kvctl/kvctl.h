@@ -31,6 +31,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
+extern const struct command command_top;
 extern const struct command command_status;
 extern const struct command command_stat;
 extern const struct command command_fsck;

@@ -15,6 +15,7 @@
 #define USAGE  2
 
 static const struct command *const commands[] = {
+	&command_top,
 	&command_status,
 	&command_stat,
 	&command_fsck,
