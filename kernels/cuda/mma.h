@@ -34,7 +34,8 @@
 				 * memory */
 #define MMA_STATE_BYTES 512u
 #define MMA_PAD 4u		/* floats between columns, against conflicts */
-#define MMA_LUT_BYTES 32u	/* of a side's table of values in f16 */
+#define MMA_K_LUT_BYTES 48u	/* of K's table of values, 24 bits of f32 */
+#define MMA_V_LUT_BYTES 32u	/* of V's, f16 */
 
 /*
  * A stage: some tokens of a record in shared memory, K and V, laid out as the
@@ -87,17 +88,28 @@ struct turn_params {
 	uint32_t nr_seqs;
 };
 
+/*
+ * A query is the sum of two bf16, or of two f16: 16 bits of it at least, or 22.
+ * Tables' kernels have the former alone.
+ */
+enum query_part {
+	QUERY_BF16,
+	QUERY_BF16_REST,
+	QUERY_F16,
+	QUERY_F16_REST,
+	QUERY_PARTS
+};
+
 /* Where a block has what, in bytes of its shared memory. */
 struct mma_shared {
-	uint32_t q;		/* fragments B, f16; then bf16 in two parts */
+	uint32_t q;		/* fragments B, enum query_part */
 	uint32_t exchange;	/* float [warp][column][dim + MMA_PAD] */
 	uint32_t sums;		/* float [warp][column][2] */
 	uint32_t total;		/* float [column][dim], then [2][column][2] */
 	uint32_t state;		/* struct state of mma_attend.cuh */
 	uint32_t slots;		/* struct mma_slot [warp][MMA_MAX_DEPTH] */
 	uint32_t table;		/* tables' kernels alone: K's table, V's; range
-				 * and zero of the head, f16 [2][dim]; of each
-				 * warp, fragments B of turned queries, f16 */
+				 * and zero of the head, float [2][dim] */
 	uint32_t rings;
 	uint32_t bytes;
 };
@@ -117,7 +129,7 @@ KV_INLINE struct mma_shared mma_shared_of(int table, uint32_t dim,
 	struct mma_shared s;
 
 	s.q = 0;
-	s.exchange = 3 * 2 * dim * columns;
+	s.exchange = (table ? QUERY_F16 : QUERY_PARTS) * 2 * dim * columns;
 	s.sums = s.exchange + 4 * MMA_WARPS * columns * (dim + MMA_PAD);
 	s.total = s.sums + 8 * MMA_WARPS * columns;
 	s.state = s.total + 4 * columns * (dim + 4);
@@ -126,8 +138,7 @@ KV_INLINE struct mma_shared mma_shared_of(int table, uint32_t dim,
 		  MMA_WARPS * MMA_MAX_DEPTH * (uint32_t)sizeof(struct mma_slot);
 	s.rings = s.table;
 	if (table)
-		s.rings += 2 * MMA_LUT_BYTES + 4 * dim +
-			   MMA_WARPS * 2 * dim * columns;
+		s.rings += MMA_K_LUT_BYTES + MMA_V_LUT_BYTES + 8 * dim;
 	s.rings = (s.rings + 127) / 128 * 128;
 	s.bytes = s.rings + MMA_WARPS * depth * stage_bytes;
 	return s;

@@ -26,7 +26,7 @@ struct state {
 	uint32_t end[MMA_MAX_COLUMNS];
 	uint32_t all_begin, all_end;	 /* that every column sees */
 	uint32_t any_begin, any_end;	 /* that some do */
-	float q_sum[MMA_MAX_COLUMNS];	 /* of each column's query, in f16 */
+	float q_sum[MMA_MAX_COLUMNS];	 /* of each column's query */
 };
 
 static_assert(sizeof(struct state) <= MMA_STATE_BYTES, "no room in mma_shared");
@@ -155,7 +155,7 @@ DEVICE float query_element(const struct mma_params &p, const struct item &x,
 }
 
 /* The block's queries, as fragments B: one word, two channels, at a time. */
-template <uint32_t DIM, uint32_t NT>
+template <class FAMILY, uint32_t DIM, uint32_t NT>
 DEVICE void queries_load(const struct mma_params &p, const struct item &x,
 			 uint8_t *q)
 {
@@ -168,13 +168,16 @@ DEVICE void queries_load(const struct mma_params &p, const struct item &x,
 		const uint32_t k = kt * 16 + i % 2 * 8 + lane % 4 * 2;
 		const float u = query_element(p, x, c, k);
 		const float v = query_element(p, x, c, k + 1);
-		const uint32_t b = bf16x2_pack(u, v);
 
-		to[i] = f16x2_pack(u, v);
-		to[words + i] = b;
-		to[2 * words + i] =
-			bf16x2_pack(u - bf16_to_f32((uint16_t)b),
-				    v - bf16_to_f32((uint16_t)(b >> 16)));
+		bf16x2_split(u, v, to[QUERY_BF16 * words + i],
+			     to[QUERY_BF16_REST * words + i]);
+		if constexpr (FAMILY::TABLE)
+			continue;
+		const uint32_t x = f16x2_pack(u, v);
+
+		to[QUERY_F16 * words + i] = x;
+		to[QUERY_F16_REST * words + i] =
+			f16x2_pack(u - f16x2_lo(x), v - f16x2_hi(x));
 	}
 }
 
@@ -340,6 +343,7 @@ struct view {
 	const struct state *st;
 	float *aside;		/* the lane's, of the warp's part of exchange */
 	uint32_t lane;
+	bool rest;		/* queries are in f32: an f16 has not all of them */
 	struct table table;	/* by_table's alone */
 };
 
@@ -425,6 +429,7 @@ DEVICE void run_add(struct run<DIM, NT> &r, struct view &w,
 	k.lane = opaque(w.lane);
 	k.channels = format_coding(l->k_format) == CODING_KIVI ||
 		     format_coding(l->k_format) == CODING_KVARN;
+	k.rest = w.rest || k.channels;
 	v.codes = codes + s->v_codes;
 	v.meta = codes + s->v_meta;
 	v.format = l->v_format;
@@ -570,14 +575,15 @@ DEVICE void item_begin(const struct mma_params &p, uint32_t n,
 		st->x = item_at(p, n);
 	__syncthreads();
 	sight_init(&p.args, st);
-	queries_load<DIM, NT>(p, st->x, q);
-	if constexpr (FAMILY::TABLE) {
+	queries_load<FAMILY, DIM, NT>(p, st->x, q);
+	if constexpr (FAMILY::TABLE)
 		channels_fill(&p.args, st->x.kv_head, DIM, w.table.channels);
-		w.table.page = UINT32_MAX;
-	}
 	__syncthreads();
+	if constexpr (FAMILY::TABLE)
+		return;
 	if (threadIdx.x < WARP)
-		query_sums<DIM, NT>(q, threadIdx.x, st->q_sum);
+		query_sums<DIM, NT>(q + QUERY_F16 * 2 * DIM * MMA_COLUMNS * NT,
+				    threadIdx.x, st->q_sum);
 	__syncthreads();
 }
 
@@ -634,11 +640,12 @@ DEVICE void mma_attend(const struct mma_params &p)
 	w.q = shared + at.q;
 	w.st = st;
 	w.lane = threadIdx.x % WARP;
+	w.rest = p.q_dtype == KVD_DTYPE_F32;
 	w.aside = b.exchange +
 		  threadIdx.x / WARP * columns * (DIM + MMA_PAD) + w.lane;
 	if constexpr (FAMILY::TABLE) {
 		table_init(w.table, shared, at, DIM, columns);
-		luts_fill(w.a, w.table.luts);
+		luts_fill(w.a, w.table);
 	}
 	ring_init(ring, &p, &st->x, shared, at);
 	for (uint32_t i = blockIdx.x; i < nr_items; i += gridDim.x) {

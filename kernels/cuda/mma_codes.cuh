@@ -17,27 +17,27 @@
 #include "kernels/cuda/page.cuh"
 
 struct codes_f16 {
-	enum { TILES = 1, HIGH = 1 };
+	enum { BITS = 16, TILES = 1, HIGH = 1 };
 };
 
 struct codes_bf16 {
-	enum { TILES = 1, HIGH = 1 };
+	enum { BITS = 16, TILES = 1, HIGH = 1 };
 };
 
 struct codes_8 {
-	enum { TILES = 2, HIGH = 1 };
+	enum { BITS = 8, TILES = 2, HIGH = 1 };
 };
 
 struct codes_4 {
-	enum { TILES = 4, HIGH = 1 };
+	enum { BITS = 4, TILES = 4, HIGH = 1 };
 };
 
 struct codes_3 {
-	enum { TILES = 4, HIGH = 2 };
+	enum { BITS = 3, TILES = 4, HIGH = 2 };
 };
 
 struct codes_2 {
-	enum { TILES = 4, HIGH = 2 };
+	enum { BITS = 2, TILES = 4, HIGH = 2 };
 };
 
 /* A lane's words of a brick. */

@@ -26,13 +26,14 @@ template <uint32_t NT> struct product {
 struct keys {
 	const uint8_t *codes;
 	const uint8_t *meta;
-	const uint8_t *q;	/* fragments B: f16, bf16, what bf16 left */
-	uint32_t q_bytes;	/* of each of the three */
+	const uint8_t *q;	/* fragments B: enum query_part */
+	uint32_t q_bytes;	/* of each part */
 	uint32_t format;
 	uint32_t first;		/* token in its page */
 	uint32_t tokens;	/* of the stage: a multiple of 16 */
 	uint32_t lane;
 	bool channels;		/* scale and minimum are those of channels */
+	bool rest;		/* a query is more than its first f16 */
 };
 
 template <uint32_t NT> DEVICE void product_zero(struct product<NT> &x)
@@ -55,7 +56,15 @@ DEVICE void query_load(const uint8_t *q, uint32_t kt, uint32_t lane,
 		load8(b[n], q + ((kt * NT + n) * WARP + lane) * 8);
 }
 
-/* Sums of each column's query, @sum[columns]: one warp. */
+/* Two numbers in bf16, and what that leaves of them. */
+DEVICE void bf16x2_split(float x, float y, uint32_t &b, uint32_t &rest)
+{
+	b = bf16x2_pack(x, y);
+	rest = bf16x2_pack(x - bf16_to_f32((uint16_t)b),
+			   y - bf16_to_f32((uint16_t)(b >> 16)));
+}
+
+/* Sums of each column's query, @sum[columns], from fragments of f16: one warp. */
 template <uint32_t DIM, uint32_t NT>
 DEVICE void query_sums(const uint8_t *q, uint32_t lane, float *sum)
 {
@@ -63,9 +72,10 @@ DEVICE void query_sums(const uint8_t *q, uint32_t lane, float *sum)
 	struct product<NT> x;
 	uint32_t b[NT][2];
 
+	/* Both parts, one after the other. */
 	product_zero(x);
 	NO_UNROLL
-	for (uint32_t kt = 0; kt < DIM / 16; kt++) {
+	for (uint32_t kt = 0; kt < 2 * (DIM / 16); kt++) {
 		query_load<NT>(q, kt, lane, b);
 		UNROLL
 		for (uint32_t n = 0; n < NT; n++)
@@ -80,13 +90,23 @@ DEVICE void query_sums(const uint8_t *q, uint32_t lane, float *sum)
 	}
 }
 
+/* @b and @rest times @s, as an f16 and what that leaves. */
+DEVICE void parts_scale(uint32_t s, uint32_t &b, uint32_t &rest)
+{
+	const uint32_t x = f16x2_mul(b, s);
+
+	rest = f16x2_fma(rest, s, f16x2_fma(b, s, x ^ 0x80008000u));
+	b = x;
+}
+
 /*
  * Multiplies what a format has per channel into the query of channels @kt, and
  * adds the minima's product with the query to @bias, in all rows.
  */
 template <uint32_t NT>
 DEVICE void query_scale(const struct keys &k, uint32_t dim, uint32_t kt,
-			uint32_t (*b)[2], struct product<NT> &bias)
+			uint32_t (*b)[2], uint32_t (*rest)[2],
+			struct product<NT> &bias)
 {
 	const uint8_t *scale = k.meta + (kt * 16 + k.lane % 4 * 2) * 2;
 	const uint8_t *min = scale + dim * 2;
@@ -101,36 +121,47 @@ DEVICE void query_scale(const struct keys &k, uint32_t dim, uint32_t kt,
 	UNROLL
 	for (uint32_t n = 0; n < NT; n++) {
 		mma_f16(bias.c[n], a, b[n]);
-		b[n][0] = f16x2_mul(b[n][0], s[0]);
-		b[n][1] = f16x2_mul(b[n][1], s[1]);
+		mma_f16(bias.c[n], a, rest[n]);
+		parts_scale(s[0], b[n][0], rest[n][0]);
+		parts_scale(s[1], b[n][1], rest[n][1]);
 	}
 }
 
 /* One product of keys and queries, in what the keys are made of. */
 template <class C, uint32_t NT>
-DEVICE void key_product(C, const struct keys &k, uint32_t kt,
-			const uint32_t *a, const uint32_t (*b)[2],
+DEVICE void key_product(C, const struct keys &k, const uint32_t *a,
+			const uint32_t (*b)[2], const uint32_t (*rest)[2],
 			struct product<NT> &s)
 {
 	UNROLL
-	for (uint32_t n = 0; n < NT; n++)
+	for (uint32_t n = 0; n < NT; n++) {
 		mma_f16(s.c[n], a, b[n]);
+		if (k.rest)
+			mma_f16(s.c[n], a, rest[n]);
+	}
 }
 
 template <uint32_t NT>
-DEVICE void key_product(codes_bf16, const struct keys &k, uint32_t kt,
-			const uint32_t *a, const uint32_t (*)[2],
+DEVICE void key_product(codes_bf16, const struct keys &, const uint32_t *a,
+			const uint32_t (*b)[2], const uint32_t (*rest)[2],
 			struct product<NT> &s)
 {
-	uint32_t b[NT][2];
-
 	UNROLL
-	for (uint32_t part = 1; part < 3; part++) {
-		query_load<NT>(k.q + part * k.q_bytes, kt, k.lane, b);
-		UNROLL
-		for (uint32_t n = 0; n < NT; n++)
-			mma_bf16(s.c[n], a, b[n]);
+	for (uint32_t n = 0; n < NT; n++) {
+		mma_bf16(s.c[n], a, b[n]);
+		mma_bf16(s.c[n], a, rest[n]);
 	}
+}
+
+/* Where the first part is of a query for such keys. */
+template <class C> DEVICE const uint8_t *query_of(C, const struct keys &k)
+{
+	return k.q + QUERY_F16 * k.q_bytes;
+}
+
+DEVICE const uint8_t *query_of(codes_bf16, const struct keys &k)
+{
+	return k.q + QUERY_BF16 * k.q_bytes;
 }
 
 /* The sums over channels of code times query, @s. */
@@ -141,6 +172,7 @@ DEVICE void keys_multiply(C c, const struct keys &k, struct product<NT> *s,
 	const struct bricks bricks = bricks_of(
 		k.format, k.codes, k.tokens * (DIM / 4), k.lane, false);
 	constexpr uint32_t row = DIM / (16 * C::TILES); /* bricks */
+	const uint8_t *q = query_of(c, k);
 
 	NO_UNROLL
 	for (uint32_t kc = 0; kc < row; kc++) {
@@ -153,18 +185,19 @@ DEVICE void keys_multiply(C c, const struct keys &k, struct product<NT> *s,
 		UNROLL
 		for (uint32_t j = 0; j < C::TILES; j++) {
 			const uint32_t kt = kc * C::TILES + j;
-			uint32_t a[4], b[NT][2];
+			uint32_t a[4], b[NT][2], rest[NT][2];
 
-			query_load<NT>(k.q, kt, k.lane, b);
+			query_load<NT>(q, kt, k.lane, b);
+			query_load<NT>(q + k.q_bytes, kt, k.lane, rest);
 			if (C::TILES == 4 && k.channels)
-				query_scale<NT>(k, DIM, kt, b, bias);
+				query_scale<NT>(k, DIM, kt, b, rest, bias);
 			UNROLL
 			for (uint32_t m = 0; m < STAGE_TILES; m++) {
 				if (m * 16 >= k.tokens)
 					continue;
 				brick_tile(c, bricks, w[m / C::HIGH], j,
 					   m % C::HIGH, a);
-				key_product(c, k, kt, a, b, s[m]);
+				key_product(c, k, a, b, rest, s[m]);
 			}
 		}
 	}

@@ -3,18 +3,20 @@
  * mma_table.cuh - codes that look values up, and keys held before RoPE, on
  * tensor cores: the family of kernels for kvquant and its open pages.
  *
- * Sixteen tokens at a time, a side's codes become f16 values in fragments A,
- * in shared memory of the warp: its part of exchange, which nobody needs while
- * a run goes on. There outliers are added, each by one lane, and from there
- * the products take them, as they take pages in f16. So neither costs more
- * with more columns, and the list may be in any order of channels.
+ * Sixteen tokens at a time. Codes of V become f16 values in fragments A, in
+ * shared memory of the warp: its part of exchange, which nobody needs while a
+ * run goes on. There outliers are added, each by one lane, and from there the
+ * product takes them, as it takes pages in f16. So neither costs more with
+ * more columns, and the list may be in any order of channels. Minima are summed
+ * by themselves: a page that was refused has them NaN, and no column may know
+ * that does not see it.
  *
- * Keys before RoPE are turned by their token's angle between memory and
- * product; by their page's angle the warp's queries are turned back instead,
- * once a page. Minima of V are summed by themselves: a page that was refused
- * has them NaN, and no column may know that does not see it.
+ * A score is to be as near as f32 is, for where few tokens are seen its error
+ * is that of the log-sum: keys are f32 from their table on, K's outliers lie in
+ * the warp's memory by themselves, and keys and queries are bf16 in two parts,
+ * which have the range of f32 too. Keys before RoPE are turned in between.
  *
- * A table is two planes of bytes in registers: codes select from it.
+ * A table is planes of bytes in registers: codes select from it.
  */
 #ifndef KERNELS_CUDA_MMA_TABLE_CUH
 #define KERNELS_CUDA_MMA_TABLE_CUH
@@ -32,11 +34,10 @@ struct by_table { /* kvquant and 16 bits, keys before RoPE too */
 
 /* What a warp has of the family's shared memory. */
 struct table {
-	uint8_t *luts;		/* [2]: K, V; mma_shared_of() */
-	uint8_t *channels;	/* f16 range[dim], zero[dim] of the item's K */
-	uint8_t *turned;	/* fragments B: queries, turned back */
+	uint8_t *k_lut;		/* mma_shared_of() */
+	uint8_t *v_lut;
+	float *channels;	/* range[dim], zero[dim] of the item's K */
 	uint8_t *tile;		/* fragments A: 16 tokens of one side */
-	uint32_t page;		/* number of the page they are turned by */
 };
 
 DEVICE void table_init(struct table &t, uint8_t *shared,
@@ -45,15 +46,24 @@ DEVICE void table_init(struct table &t, uint8_t *shared,
 {
 	const uint32_t warp = threadIdx.x / WARP;
 
-	t.luts = shared + at.table;
-	t.channels = t.luts + 2 * MMA_LUT_BYTES;
-	t.turned = t.channels + 4 * dim + warp * 2 * dim * columns;
+	t.k_lut = shared + at.table;
+	t.v_lut = t.k_lut + MMA_K_LUT_BYTES;
+	t.channels = (float *)(t.v_lut + MMA_V_LUT_BYTES);
 	t.tile = shared + at.exchange + warp * columns * (dim + MMA_PAD) * 4;
-	t.page = UINT32_MAX;
 }
 
-/* By a block, once: tables of the layer, low bytes, then high ones. */
-DEVICE void luts_fill(const struct kv_attend_args *a, uint8_t *luts)
+/* Byte @i of planes that are TABLES_CODES bytes each. */
+DEVICE void lut_put(uint8_t *lut, uint32_t i, uint32_t x, uint32_t planes)
+{
+	for (uint32_t p = 0; p < planes; p++)
+		lut[p * TABLES_CODES + i] = (uint8_t)(x >> 8 * p);
+}
+
+/*
+ * By a block, once: tables of the layer, low bytes first. V's are f16. K's are
+ * the upper 24 bits of f32.
+ */
+DEVICE void luts_fill(const struct kv_attend_args *a, struct table &t)
 {
 	const uint32_t i = threadIdx.x % TABLES_CODES;
 	const uint32_t is_v = threadIdx.x / TABLES_CODES;
@@ -64,96 +74,144 @@ DEVICE void luts_fill(const struct kv_attend_args *a, uint8_t *luts)
 	out = is_v ? a->tables->v_out : a->tables->k_out;
 	if (!out)
 		return;
-	const uint32_t x = f16x2_pack(out[a->layer * TABLES_CODES + i], 0.0f);
+	const float x = out[a->layer * TABLES_CODES + i];
 
-	luts[is_v * MMA_LUT_BYTES + i] = (uint8_t)x;
-	luts[is_v * MMA_LUT_BYTES + TABLES_CODES + i] = (uint8_t)(x >> 8);
+	if (is_v)
+		lut_put(t.v_lut, i, f16x2_pack(x, 0.0f), 2);
+	else
+		lut_put(t.k_lut, i, (f32_bits(x) + 0x80) >> 8, 3);
 }
 
 /* By a block: range and zero of an item's keys. */
 DEVICE void channels_fill(const struct kv_attend_args *a, uint32_t head,
-			  uint32_t dim, uint8_t *channels)
+			  uint32_t dim, float *to)
 {
 	const struct kv_tables *tb = a->tables;
-	uint16_t *to = (uint16_t *)channels;
 
 	if (!tb || !tb->k_range)
 		return;
 	const uint64_t first = ((uint64_t)a->layer * tb->nr_heads + head) * dim;
 
 	for (uint32_t d = threadIdx.x; d < dim; d += MMA_THREADS) {
-		to[d] = (uint16_t)f16x2_pack(tb->k_range[first + d], 0.0f);
-		to[dim + d] = (uint16_t)f16x2_pack(tb->k_zero[first + d], 0.0f);
+		to[d] = tb->k_range[first + d];
+		to[dim + d] = tb->k_zero[first + d];
 	}
 }
 
 /* ---- codes to values ---- */
 
-/* Bytes of entries 0 to 3, 4 to 7 and so on. */
-struct lut {
-	uint32_t low[4], high[4];
+/*
+ * What codes of a tile select, eight of a lane as nibbles: their low three bits
+ * in low, 4 in upper where the fourth is set.
+ */
+struct selectors {
+	uint32_t low, upper;
 };
 
-DEVICE struct lut lut_load(const uint8_t *from)
+/* Of tile (@j, @i) of a brick: @w is word j, @high the other plane's. */
+DEVICE struct selectors tile_select(codes_4, uint32_t w, uint32_t, uint32_t,
+				    uint32_t)
 {
-	struct lut t;
+	struct selectors s;
 
-	load16(t.low, from);
-	load16(t.high, from + TABLES_CODES);
-	return t;
+	s.low = w & 0x77777777u;
+	s.upper = w >> 1 & 0x44444444u;
+	return s;
 }
 
-/*
- * Values of four codes, as two registers: nibbles of @select are their low
- * three bits, those of @upper 4 where the fourth is set.
- */
+DEVICE struct selectors tile_select(codes_3, uint32_t w, uint32_t high,
+				    uint32_t j, uint32_t i)
+{
+	const uint32_t third = high >> (j % 2 * 2 + i) & 0x11111111u;
+	struct selectors s;
+
+	s.low = (w >> 2 * i & 0x33333333u) | third << 2;
+	s.upper = 0;
+	return s;
+}
+
+DEVICE struct selectors tile_select(codes_2, uint32_t w, uint32_t, uint32_t,
+				    uint32_t i)
+{
+	struct selectors s;
+
+	s.low = w >> 2 * i & 0x33333333u;
+	s.upper = 0;
+	return s;
+}
+
+/* Bytes of the plane that four codes select; @mask: whose fourth bit is set. */
 template <bool WIDE>
-DEVICE void lut_look(const struct lut &t, uint32_t select, uint32_t upper,
+DEVICE uint32_t plane_look(const uint32_t *plane, uint32_t select,
+			   uint32_t mask)
+{
+	const uint32_t x = permute(plane[0], plane[1], select);
+
+	if (!WIDE)
+		return x;
+	return (x & ~mask) | (permute(plane[2], plane[3], select) & mask);
+}
+
+/* Tables: bytes of entries 0 to 3, 4 to 7 and so on, low bytes first. */
+struct lut_f16 {
+	uint32_t p[2][4];
+};
+
+struct lut_f32 {
+	uint32_t p[3][4];
+};
+
+template <uint32_t N> DEVICE void lut_load(uint32_t (*p)[4], const uint8_t *from)
+{
+	UNROLL
+	for (uint32_t i = 0; i < N; i++)
+		load16(p[i], from + i * TABLES_CODES);
+}
+
+/* A tile's registers. */
+template <class C>
+DEVICE void lut_tile(C, const struct lut_f16 &t, const struct selectors &s,
 		     uint32_t *a)
 {
-	uint32_t low = permute(t.low[0], t.low[1], select);
-	uint32_t high = permute(t.high[0], t.high[1], select);
+	constexpr bool wide = C::BITS == 4;
 
-	if (WIDE) {
-		const uint32_t mask = permute(0, ~0u, upper);
+	UNROLL
+	for (uint32_t i = 0; i < 2; i++) {
+		const uint32_t low = s.low >> 16 * i;
+		const uint32_t mask =
+			wide ? permute(0, ~0u, s.upper >> 16 * i) : 0;
+		const uint32_t x = plane_look<wide>(t.p[0], low, mask);
+		const uint32_t y = plane_look<wide>(t.p[1], low, mask);
 
-		low = (low & ~mask) |
-		      (permute(t.low[2], t.low[3], select) & mask);
-		high = (high & ~mask) |
-		       (permute(t.high[2], t.high[3], select) & mask);
+		a[2 * i] = permute(x, y, 0x5140);
+		a[2 * i + 1] = permute(x, y, 0x7362);
 	}
-	a[0] = permute(low, high, 0x5140);
-	a[1] = permute(low, high, 0x7362);
 }
 
-/* Registers of tile (@j, @i) of a brick. */
-DEVICE void lut_tile(codes_4, const struct lut &t, const struct words &x,
-		     uint32_t j, uint32_t, uint32_t *a)
+/* Halves of a tile's registers. The last 8 bits of each are any. */
+template <class C>
+DEVICE void lut_tile(C, const struct lut_f32 &t, const struct selectors &s,
+		     float *a)
 {
-	const uint32_t select = x.w[j] & 0x77777777u;
-	const uint32_t upper = x.w[j] >> 1 & 0x44444444u;
+	constexpr bool wide = C::BITS == 4;
 
-	lut_look<true>(t, select, upper, a);
-	lut_look<true>(t, select >> 16, upper >> 16, a + 2);
-}
+	UNROLL
+	for (uint32_t i = 0; i < 2; i++) {
+		const uint32_t low = s.low >> 16 * i;
+		const uint32_t mask =
+			wide ? permute(0, ~0u, s.upper >> 16 * i) : 0;
+		const uint32_t x = plane_look<wide>(t.p[0], low, mask);
+		const uint32_t y = plane_look<wide>(t.p[1], low, mask);
+		const uint32_t z = plane_look<wide>(t.p[2], low, mask);
+		const uint32_t b[2] = { permute(x, y, 0x5140),
+					permute(x, y, 0x7362) };
 
-DEVICE void lut_tile(codes_3, const struct lut &t, const struct words &x,
-		     uint32_t j, uint32_t i, uint32_t *a)
-{
-	const uint32_t third = x.high[j / 2] >> (j % 2 * 2 + i) & 0x11111111u;
-	const uint32_t select = (x.w[j] >> 2 * i & 0x33333333u) | third << 2;
-
-	lut_look<false>(t, select, 0, a);
-	lut_look<false>(t, select >> 16, 0, a + 2);
-}
-
-DEVICE void lut_tile(codes_2, const struct lut &t, const struct words &x,
-		     uint32_t j, uint32_t i, uint32_t *a)
-{
-	const uint32_t select = x.w[j] >> 2 * i & 0x33333333u;
-
-	lut_look<false>(t, select, 0, a);
-	lut_look<false>(t, select >> 16, 0, a + 2);
+		UNROLL
+		for (uint32_t j = 0; j < 4; j++)
+			a[4 * i + j] = f32_from_bits(permute(
+				b[j / 2], z,
+				(j % 2 ? 0x0322 : 0x0100) | (4 + j) << 12));
+	}
 }
 
 /* ---- outliers ---- */
@@ -187,6 +245,16 @@ DEVICE struct outliers outliers_of(const uint8_t *list, uint32_t page_tokens,
 			end = mid;
 	}
 	return o;
+}
+
+/* No outliers yet. */
+template <uint32_t DIM> DEVICE void tile_clear(uint8_t *tile, uint32_t lane)
+{
+	const uint32_t zero[4] = { 0, 0, 0, 0 };
+
+	UNROLL
+	for (uint32_t i = 0; i < DIM / 16; i++)
+		store16(tile + (i * WARP + lane) * 16, zero);
 }
 
 /* Adds those of the 16 tokens whose places begin at @first to their tile. */
@@ -224,245 +292,263 @@ DEVICE void outliers_add(struct outliers &o, uint32_t first, bool is_v,
 
 /* ---- RoPE ---- */
 
-/* Turns the pair (@x, @y). */
-DEVICE void pair_turn(float c, float s, float &x, float &y)
+struct angle {
+	float cos, sin;
+};
+
+/* Of the page and of the token, together. */
+DEVICE struct angle angle_sum(struct angle a, struct angle b)
+{
+	struct angle c;
+
+	c.cos = mad(a.cos, b.cos, -a.sin * b.sin);
+	c.sin = mad(a.sin, b.cos, a.cos * b.sin);
+	return c;
+}
+
+DEVICE void pair_turn(struct angle a, float &x, float &y)
 {
 	const float u = x;
 
-	x = mad(u, c, -y * s);
-	y = mad(u, s, y * c);
+	x = mad(u, a.cos, -y * a.sin);
+	y = mad(u, a.sin, y * a.cos);
 }
 
-/* Two pairs whose halves are two registers, at @angles of @n cosines first. */
-DEVICE void pairs_apart(const float *angles, uint32_t n, uint32_t &a,
-			uint32_t &b)
+/* Angles of some pairs: a row of @n cosines, then sines, at the first pair. */
+DEVICE void angles_load(const float *row, uint32_t n, struct angle *to)
 {
-	float x[2] = { f16x2_lo(a), f16x2_hi(a) };
-	float y[2] = { f16x2_lo(b), f16x2_hi(b) };
 	uint32_t c[2], s[2];
 
-	load8(c, angles);
-	load8(s, angles + n);
+	load8(c, row);
+	load8(s, row + n);
 	UNROLL
-	for (uint32_t i = 0; i < 2; i++)
-		pair_turn(f32_from_bits(c[i]), f32_from_bits(s[i]), x[i], y[i]);
-	a = f16x2_pack(x[0], x[1]);
-	b = f16x2_pack(y[0], y[1]);
+	for (uint32_t i = 0; i < 2; i++) {
+		to[i].cos = f32_from_bits(c[i]);
+		to[i].sin = f32_from_bits(s[i]);
+	}
 }
 
-/* A pair that is a register. */
-DEVICE void pair_within(const float *angle, uint32_t n, uint32_t &a)
+DEVICE struct angle angle_load(const float *row, uint32_t n)
 {
-	float x = f16x2_lo(a), y = f16x2_hi(a);
+	struct angle a;
 
-	pair_turn(angle[0], angle[n], x, y);
-	a = f16x2_pack(x, y);
+	a.cos = row[0];
+	a.sin = row[n];
+	return a;
 }
 
 /*
- * Keys of channel tiles @kt and @kt + DIM / 32, by angles of token @token on:
- * in f32, for a score should have no more than an f16's rounding of its key.
+ * Keys of channel tiles @kt and @kt + DIM / 32, by the angles of @page and of
+ * token @token on: pairs are a tile's halves, or the two tiles'.
  */
 template <uint32_t DIM>
-DEVICE void keys_turn(const struct kv_tables *tb, uint32_t token, uint32_t kt,
-		      uint32_t lane, uint32_t (*a)[4])
+DEVICE void keys_turn(const struct kv_tables *tb, uint32_t page,
+		      uint32_t token, uint32_t kt, uint32_t lane,
+		      float (*x)[8])
 {
-	const float *first = tb->rope_token + (token + lane / 4) * DIM;
+	const float *pages = tb->rope_page + (uint64_t)page * DIM;
+	const float *tokens = tb->rope_token + (token + lane / 4) * DIM;
 
 	if (tb->rope_interleaved) {
 		UNROLL
-		for (uint32_t i = 0; i < 8; i++)
-			pair_within(first + i % 2 * 8 * DIM + kt * 8 +
-					    i / 4 * (DIM / 4) + lane % 4 +
-					    i / 2 % 2 * 4,
-				    DIM / 2, a[i / 4][i % 4]);
+		for (uint32_t i = 0; i < 4; i++) {
+			const uint32_t at = kt * 8 + i / 2 * (DIM / 4) +
+					    lane % 4 + i % 2 * 4;
+			const struct angle p = angle_load(pages + at, DIM / 2);
+
+			UNROLL
+			for (uint32_t r = 0; r < 2; r++)
+				pair_turn(angle_sum(p, angle_load(
+						tokens + r * 8 * DIM + at,
+						DIM / 2)),
+					  x[i / 2][i % 2 * 4 + r * 2],
+					  x[i / 2][i % 2 * 4 + r * 2 + 1]);
+		}
 		return;
 	}
 	UNROLL
-	for (uint32_t r = 0; r < 4; r++)
-		pairs_apart(first + r % 2 * 8 * DIM + kt * 16 + lane % 4 * 2 +
-				    r / 2 * 8,
-			    DIM / 2, a[0][r], a[1][r]);
-}
+	for (uint32_t i = 0; i < 4; i++) {
+		const uint32_t at = kt * 16 + lane % 4 * 2 + i / 2 * 8;
+		struct angle p[2], t[2];
 
-/* A lane's four elements of a query in channel tile @kt, to 16 bits. */
-template <uint32_t NT>
-DEVICE void query_wide(const struct keys &k, uint32_t kt, uint32_t n, float *x)
-{
-	const uint8_t *at = k.q + k.q_bytes + ((kt * NT + n) * WARP + k.lane) * 8;
-	uint32_t b[2], rest[2];
-
-	load8(b, at);
-	load8(rest, at + k.q_bytes);
-	UNROLL
-	for (uint32_t i = 0; i < 4; i++)
-		x[i] = bf16_to_f32((uint16_t)(b[i / 2] >> i % 2 * 16)) +
-		       bf16_to_f32((uint16_t)(rest[i / 2] >> i % 2 * 16));
-}
-
-DEVICE void pair_back(const float *angle, uint32_t n, float &x, float &y)
-{
-	pair_turn(angle[0], -angle[n], x, y);
-}
-
-/* The warp's queries, turned back by the angles of page @page. */
-template <uint32_t DIM, uint32_t NT>
-DEVICE void queries_turn(const struct kv_tables *tb, const struct keys &k,
-			 uint32_t page, uint8_t *turned)
-{
-	const float *angles = tb->rope_page + (uint64_t)page * DIM;
-
-	NO_UNROLL
-	for (uint32_t i = 0; i < DIM / 32 * NT; i++) {
-		const uint32_t kt = i / NT, n = i % NT;
-		float x[2][4];
-
-		query_wide<NT>(k, kt, n, x[0]);
-		query_wide<NT>(k, kt + DIM / 32, n, x[1]);
+		angles_load(pages + at, DIM / 2, p);
+		angles_load(tokens + i % 2 * 8 * DIM + at, DIM / 2, t);
 		UNROLL
-		for (uint32_t j = 0; j < 4; j++) {
-			const uint32_t h = j / 2, u = j % 2 * 2;
-			const uint32_t at = kt * 16 + k.lane % 4 * 2 + h * 8 +
-					    j % 2;
-
-			if (tb->rope_interleaved)
-				pair_back(angles + (kt + h * (DIM / 32)) * 8 +
-						  k.lane % 4 + u * 2,
-					  DIM / 2, x[h][u], x[h][u + 1]);
-			else
-				pair_back(angles + at, DIM / 2, x[0][j],
-					  x[1][j]);
-		}
-		UNROLL
-		for (uint32_t h = 0; h < 2; h++) {
-			const uint32_t w[2] = { f16x2_pack(x[h][0], x[h][1]),
-						f16x2_pack(x[h][2], x[h][3]) };
-
-			store8(turned + (((kt + h * (DIM / 32)) * NT + n) *
-						 WARP +
-					 k.lane) * 8,
-			       w);
-		}
+		for (uint32_t j = 0; j < 2; j++)
+			pair_turn(angle_sum(p[j], t[j]), x[0][i * 2 + j],
+				  x[1][i * 2 + j]);
 	}
 }
 
 /* ---- keys ---- */
 
-/* Keys of 16 tokens, number @m of the stage, to the warp's tile. */
+/* Keys of 16 tokens, some of a stage's. */
+struct rows {
+	uint32_t m;		/* their number in the stage */
+	const float *channels;
+	const uint8_t *tile;	/* outliers, f16 */
+	struct bricks bricks;
+	struct lut_f32 lut;
+};
+
+/* Tile @kt of channels. */
 template <uint32_t DIM, class C>
-DEVICE void keys_decode(C c, const struct keys &k, const struct table &t,
-			uint32_t m)
+DEVICE void keys_tile(C c, const struct rows &r, uint32_t kt, float *x)
 {
-	const struct bricks bricks = bricks_of(
-		k.format, k.codes, k.tokens * (DIM / 4), k.lane, false);
-	const struct lut lut = lut_load(t.luts);
+	const uint32_t lane = r.bricks.lane, j = kt % 4;
+	const uint32_t brick = r.m / C::HIGH * (DIM / 64) + kt / 4;
+	const uint32_t at = brick * WARP + lane;
+	const float *range = r.channels + kt * 16 + lane % 4 * 2;
+	uint32_t w, high = 0, out[4];
 
-	NO_UNROLL
-	for (uint32_t kc = 0; kc < DIM / 64; kc++) {
-		struct words w;
+	load4(&w, r.bricks.codes + at * 16 + j * 4);
+	if (C::BITS == 3)
+		load4(&high, r.bricks.high + at * 8 + j / 2 * 4);
+	load16(out, r.tile + (kt * WARP + lane) * 16);
+	lut_tile(c, r.lut, tile_select(c, w, high, j, r.m % C::HIGH), x);
+	UNROLL
+	for (uint32_t h = 0; h < 2; h++) {
+		uint32_t s[2], zero[2];
 
-		brick_load(c, bricks, m / C::HIGH * (DIM / 64) + kc, w);
+		load8(s, range + h * 8);
+		load8(zero, range + DIM + h * 8);
 		UNROLL
-		for (uint32_t j = 0; j < 4; j++) {
-			const uint32_t kt = kc * 4 + j;
-			const uint8_t *range = t.channels +
-					       (kt * 16 + k.lane % 4 * 2) * 2;
-			uint32_t a[4], s[2], zero[2];
+		for (uint32_t i = 0; i < 4; i++) {
+			float *y = &x[h * 4 + i];
+			const uint32_t o = out[h * 2 + i / 2];
 
-			load4(&s[0], range);
-			load4(&s[1], range + 16);
-			load4(&zero[0], range + DIM * 2);
-			load4(&zero[1], range + DIM * 2 + 16);
-			lut_tile(c, lut, w, j, m % C::HIGH, a);
-			UNROLL
-			for (uint32_t r = 0; r < 4; r++)
-				a[r] = f16x2_fma(a[r], s[r / 2], zero[r / 2]);
-			store16(t.tile + (kt * WARP + k.lane) * 16, a);
+			*y = mad(*y, f32_from_bits(s[i % 2]),
+				 f32_from_bits(zero[i % 2])) +
+			     (i % 2 ? f16x2_hi(o) : f16x2_lo(o));
 		}
 	}
 }
 
-/* Tile @kt of channels of the 16 tokens, in f16. */
 template <uint32_t DIM>
-DEVICE void keys_tile(const struct keys &k, const struct table &t, uint32_t m,
-		      uint32_t kt, uint32_t *a)
+DEVICE void keys_tile(codes_f16, const struct rows &r, uint32_t kt, float *x)
 {
-	const uint32_t at = kt * WARP + k.lane;
+	const uint32_t at = (r.m * (DIM / 16) + kt) * WARP + r.bricks.lane;
+	uint32_t a[4];
 
-	if (format_bits(k.format) != 16) {
-		load16(a, t.tile + at * 16);
-		return;
-	}
-	load16(a, k.codes + (m * (DIM / 16) * WARP + at) * 16);
-	if (k.format == KVD_F16)
-		return;
+	load16(a, r.bricks.codes + at * 16);
 	UNROLL
-	for (uint32_t r = 0; r < 4; r++)
-		a[r] = f16x2_pack(bf16_to_f32((uint16_t)a[r]),
-				  bf16_to_f32((uint16_t)(a[r] >> 16)));
+	for (uint32_t i = 0; i < 8; i++)
+		x[i] = i % 2 ? f16x2_hi(a[i / 2]) : f16x2_lo(a[i / 2]);
 }
 
-/* Scores of the 16 tokens; @q is turned where @tb is to turn keys. */
-template <uint32_t DIM, uint32_t NT>
-DEVICE void keys_product(const struct keys &k, const struct table &t,
-			 const struct kv_tables *tb, const uint8_t *q,
-			 uint32_t m, struct product<NT> &s)
+template <uint32_t DIM>
+DEVICE void keys_tile(codes_bf16, const struct rows &r, uint32_t kt, float *x)
+{
+	const uint32_t at = (r.m * (DIM / 16) + kt) * WARP + r.bricks.lane;
+	uint32_t a[4];
+
+	load16(a, r.bricks.codes + at * 16);
+	UNROLL
+	for (uint32_t i = 0; i < 8; i++)
+		x[i] = bf16_to_f32((uint16_t)(a[i / 2] >> i % 2 * 16));
+}
+
+/* Adds the product of a tile and its channels' queries, each in two parts. */
+template <uint32_t NT>
+DEVICE void tile_product(const struct keys &k, uint32_t kt, const float *x,
+			 struct product<NT> &s)
+{
+	uint32_t a[4], rest[4], b[NT][2], b_rest[NT][2];
+
+	UNROLL
+	for (uint32_t r = 0; r < 4; r++)
+		bf16x2_split(x[2 * r], x[2 * r + 1], a[r], rest[r]);
+	query_load<NT>(k.q + QUERY_BF16 * k.q_bytes, kt, k.lane, b);
+	query_load<NT>(k.q + QUERY_BF16_REST * k.q_bytes, kt, k.lane, b_rest);
+	UNROLL
+	for (uint32_t n = 0; n < NT; n++) {
+		mma_bf16(s.c[n], a, b[n]);
+		mma_bf16(s.c[n], rest, b[n]);
+		mma_bf16(s.c[n], a, b_rest[n]);
+	}
+}
+
+/* Scores of the 16 tokens; @tb: its pages hold keys before RoPE. */
+template <uint32_t DIM, uint32_t NT, class C>
+DEVICE void rows_product(C c, const struct keys &k, const struct rows &r,
+			 const struct kv_tables *tb, uint32_t page,
+			 struct product<NT> &s)
 {
 	NO_UNROLL
 	for (uint32_t kt = 0; kt < DIM / 32; kt++) {
-		uint32_t a[2][4], b[NT][2];
+		float x[2][8];
 
-		keys_tile<DIM>(k, t, m, kt, a[0]);
-		keys_tile<DIM>(k, t, m, kt + DIM / 32, a[1]);
+		keys_tile<DIM>(c, r, kt, x[0]);
+		keys_tile<DIM>(c, r, kt + DIM / 32, x[1]);
 		if (tb)
-			keys_turn<DIM>(tb, k.first + m * 16, kt, k.lane, a);
+			keys_turn<DIM>(tb, page, k.first + r.m * 16, kt, k.lane,
+				       x);
 		UNROLL
-		for (uint32_t h = 0; h < 2; h++) {
-			query_load<NT>(q, kt + h * (DIM / 32), k.lane, b);
-			UNROLL
-			for (uint32_t n = 0; n < NT; n++)
-				mma_f16(s.c[n], a[h], b[n]);
-		}
+		for (uint32_t h = 0; h < 2; h++)
+			tile_product<NT>(k, kt + h * (DIM / 32), x[h], s);
 	}
 }
 
-/* keys_scores() of the family; @pos is the stage's. */
-template <uint32_t DIM, uint32_t NT>
-DEVICE void table_scores(struct table &t, const struct kv_attend_args *a,
+/* Scores of a stage whose page is number @page. */
+template <uint32_t DIM, uint32_t NT, class C>
+DEVICE void stage_scores(C c, const struct table &t,
+			 const struct kv_tables *tb,
 			 const struct page_layout *l, const struct keys &k,
-			 uint32_t pos, struct product<NT> *s)
+			 uint32_t page, struct product<NT> *s)
 {
-	const bool pre = l->rope_order == KVD_ROPE_PRE;
-	const bool coded = format_bits(k.format) != 16;
 	struct outliers o = { nullptr, 0, 0 };
+	struct rows r;
 
-	if (!pre && !coded) {
-		keys_scores_16<DIM, NT>(k, s);
-		return;
-	}
-	if (pre && t.page != pos / l->page_tokens) {
-		t.page = pos / l->page_tokens;
-		queries_turn<DIM, NT>(a->tables, k, t.page, t.turned);
-	}
-	if (coded)
+	r.channels = t.channels;
+	r.tile = t.tile;
+	r.bricks = bricks_of(k.format, k.codes, k.tokens * (DIM / 4), k.lane,
+			     false);
+	if (C::BITS < 16) {
+		lut_load<3>(r.lut.p, t.k_lut);
 		o = outliers_of<DIM>(k.meta, l->page_tokens, k.first * DIM);
+	}
 	UNROLL
 	for (uint32_t m = 0; m < STAGE_TILES; m++) {
 		product_zero(s[m]);
 		if (m * 16 >= k.tokens)
 			continue;
-		if (coded) {
-			if (format_bits(k.format) == 4)
-				keys_decode<DIM>(codes_4(), k, t, m);
-			else if (format_bits(k.format) == 3)
-				keys_decode<DIM>(codes_3(), k, t, m);
-			else
-				keys_decode<DIM>(codes_2(), k, t, m);
+		if (C::BITS < 16) {
+			tile_clear<DIM>(t.tile, k.lane);
 			outliers_add<DIM>(o, (k.first + m * 16) * DIM, false,
 					  t.tile, k.lane);
 		}
-		keys_product<DIM, NT>(k, t, pre ? a->tables : nullptr,
-				      pre ? t.turned : k.q, m, s[m]);
+		r.m = m;
+		rows_product<DIM, NT>(c, k, r, tb, page, s[m]);
+	}
+}
+
+/* keys_scores() of the family; @pos is the stage's. */
+template <uint32_t DIM, uint32_t NT>
+DEVICE void table_scores(const struct table &t, const struct kv_attend_args *a,
+			 const struct page_layout *l, const struct keys &k,
+			 uint32_t pos, struct product<NT> *s)
+{
+	const struct kv_tables *tb =
+		l->rope_order == KVD_ROPE_PRE ? a->tables : nullptr;
+	const uint32_t page = pos / l->page_tokens;
+
+	switch (format_bits(k.format)) {
+	case 16:
+		if (k.format == KVD_F16)
+			stage_scores<DIM, NT>(codes_f16(), t, tb, l, k, page,
+					      s);
+		else
+			stage_scores<DIM, NT>(codes_bf16(), t, tb, l, k, page,
+					      s);
+		break;
+	case 4:
+		stage_scores<DIM, NT>(codes_4(), t, tb, l, k, page, s);
+		break;
+	case 3:
+		stage_scores<DIM, NT>(codes_3(), t, tb, l, k, page, s);
+		break;
+	default:
+		stage_scores<DIM, NT>(codes_2(), t, tb, l, k, page, s);
 	}
 }
 
@@ -476,9 +562,10 @@ DEVICE void values_decode(C c, const struct values &v, const struct table &t,
 	const struct bricks bricks =
 		bricks_of(v.format, v.codes, v.tokens * (DIM / 4), v.lane,
 			  v.page_tokens == 32);
-	const struct lut lut = lut_load(t.luts + MMA_LUT_BYTES);
+	struct lut_f16 lut;
 	uint32_t m[2], scale[2];
 
+	lut_load<2>(lut.p, t.v_lut);
 	UNROLL
 	for (uint32_t i = 0; i < 2; i++) {
 		load8(m, v.meta +
@@ -495,7 +582,9 @@ DEVICE void values_decode(C c, const struct values &v, const struct table &t,
 		for (uint32_t i = 0; i < C::HIGH; i++) {
 			uint32_t a[4];
 
-			lut_tile(c, lut, w, j, i, a);
+			lut_tile(c, lut,
+				 tile_select(c, w.w[j], w.high[j / 2], j, i),
+				 a);
 			UNROLL
 			for (uint32_t r = 0; r < 4; r++)
 				a[r] = f16x2_mul(a[r], scale[r / 2]);

@@ -57,6 +57,10 @@ void call_init(struct call *c, struct world *w, uint32_t order, uint32_t dtype,
 	       uint32_t first, uint32_t n);
 void call_fini(struct call *c);
 
+/* Element @d of K or V of sequence 0's token @t becomes what @code stands for. */
+void call_set_code(struct call *c, int is_v, uint32_t t, uint32_t d,
+		   uint32_t code);
+
 void call_ref(struct call *c, struct answer *r);
 void call_prepare(struct call *c, int scratch, struct on_device *d);
 void call_read(const struct call *c, const struct on_device *d,
