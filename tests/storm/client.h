@@ -72,6 +72,8 @@ void op_fork(void);
 void op_truncate(void);
 void op_free(void);
 void op_reserve(void);
+void op_pin(void);
+void op_unpin(void);
 void op_read(void);
 
 /* Loose pages. */

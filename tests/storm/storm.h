@@ -36,6 +36,8 @@
 	X(RESERVE, "reserve")                                              \
 	X(TAKE, "take loose pages")                                        \
 	X(GIVE, "give loose pages back")                                   \
+	X(PIN, "pin")                                                      \
+	X(UNPIN, "unpin")                                                  \
 	X(READ, "read back")                                               \
 	X(PROCESS, "process, ping, info")                                  \
 	X(REOPEN, "close and open a space")                                \

@@ -2,6 +2,7 @@
 /*
  * storm_check.c - what has to add up while all clients stand still.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -244,6 +245,32 @@ static void wait_claims(const struct storm_world *w)
 	} while (!ready);
 }
 
+/* What is pinned is sealed, and held by no client: it is let go of. */
+static void unpin_all(const struct storm_world *w)
+{
+	Kvd__PinsRequest ask = KVD__PINS_REQUEST__INIT;
+	Kvd__PinsReply *reply;
+	bool more = true;
+
+	while (more) {
+		CHECK(!raw_call(w->admin, WIRE_PINS, &ask.base,
+				&kvd__pins_reply__descriptor, &reply, NULL),
+		      "pins");
+		more = reply->more;
+		for (size_t i = 0; i < reply->n_pins; i++) {
+			Kvd__UnpinRequest req = KVD__UNPIN_REQUEST__INIT;
+			int r;
+
+			req.space = reply->pins[i]->space;
+			req.block = reply->pins[i]->block;
+			r = raw_call(w->admin, WIRE_UNPIN, &req.base,
+				     &kvd__unpin_reply__descriptor, NULL, NULL);
+			CHECK(!r || r == -ENOENT, "unpin: %s", strerror(-r));
+		}
+		kvd__pins_reply__free_unpacked(reply, NULL);
+	}
+}
+
 uint64_t storm_check(const struct storm_world *w, bool again)
 {
 	Kvd__StatRequest req = KVD__STAT_REQUEST__INIT;
@@ -257,6 +284,7 @@ uint64_t storm_check(const struct storm_world *w, bool again)
 		wait_claims(w);
 	wait_quarantine(w, again);
 	unsure = check_clients(w);
+	unpin_all(w);
 	t = now_us();
 	req.verify = 1;
 	r = raw_call(w->admin, WIRE_STAT, &req.base, &kvd__stat_reply__descriptor,

@@ -253,6 +253,8 @@ static const struct {
 	[STORM_RESERVE] = { 30, op_reserve },
 	[STORM_TAKE] = { 40, op_take },
 	[STORM_GIVE] = { 50, op_give },
+	[STORM_PIN] = { 20, op_pin },
+	[STORM_UNPIN] = { 5, op_unpin },
 	[STORM_READ] = { 60, op_read },
 	[STORM_PROCESS] = { 50, op_process },
 	[STORM_REOPEN] = { 4, op_reopen },

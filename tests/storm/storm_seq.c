@@ -146,6 +146,7 @@ void op_match(void)
 		.no_publish = roll(16) == 0,
 		.no_partial = roll(8) == 0,
 		.partial_inexact = roll(8) == 0,
+		.priority = roll(2) ? KVD_PRIORITY_NORMAL : roll(3),
 	};
 	uint32_t extra = roll(8) ? 0 : 1 + roll(3), n;
 	size_t hit = 0;
@@ -285,6 +286,25 @@ void op_reserve(void)
 	have = (uint32_t)kvd_seq_tokens(e->seq);
 	entry_worked(e, kvd_seq_reserve(e->seq,
 					roll(STORM_MAX_TOKENS - have + 1)));
+}
+
+/* For a time that may end in this round, or not. */
+void op_pin(void)
+{
+	struct entry *e = entry_any(view_any());
+	int r = e ? kvd_seq_pin(e->seq, 1 + roll(4000), NULL) : -ENOENT;
+
+	if (r != -ENOENT) /* nothing of it is published */
+		entry_worked(e, r);
+}
+
+void op_unpin(void)
+{
+	struct entry *e = entry_any(view_any());
+	int r = e ? kvd_seq_unpin(e->seq) : -ENOENT;
+
+	if (r != -ENOENT)
+		entry_worked(e, r);
 }
 
 void op_read(void)
