@@ -303,25 +303,41 @@ int request_release(struct kvd *k, const handle_t *handles, uint32_t nr)
 	return 0;
 }
 
-int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
-		  uint32_t *ret_granted, place_t *places)
+int request_match_begin(struct kvd_space *sp, struct request_match *q,
+			const handle_t *handles, uint32_t nr)
 {
 	Kvd__MatchRequest m = KVD__MATCH_REQUEST__INIT;
-	struct call c = {
-		.type = WIRE_MATCH,
-		.request = &m.base,
-		.want = &kvd__match_reply__descriptor,
-	};
-	const Kvd__MatchReply *reply;
 	int r;
 
+	*q = (struct request_match){
+		.call = { .type = WIRE_MATCH,
+			  .request = &m.base,
+			  .want = &kvd__match_reply__descriptor },
+		.nr = nr,
+	};
 	m.space = sp->id;
 	m.n_handles = nr;
 	m.handles = (uint64_t *)handles;
-	space_counts(sp, &m.hit_tokens, &m.miss_tokens);
-	r = call(sp->k, &c);
-	reply = (const Kvd__MatchReply *)c.reply;
-	if (!r && (reply->granted > nr || reply->n_places != reply->granted))
+	space_counts(sp, &q->hit, &q->miss);
+	m.hit_tokens = q->hit;
+	m.miss_tokens = q->miss;
+	r = call_begin(sp->k, &q->call);
+	q->call.request = NULL;
+	if (!r)
+		space_counted(sp, q->hit, q->miss);
+	return r;
+}
+
+int request_match_end(struct kvd_space *sp, struct request_match *q,
+		      uint32_t *ret_granted, place_t *places)
+{
+	const Kvd__MatchReply *reply;
+	int r;
+
+	r = call_finish(sp->k, &q->call);
+	reply = (const Kvd__MatchReply *)q->call.reply;
+	if (!r && (reply->granted > q->nr ||
+		   reply->n_places != reply->granted))
 		r = bad_reply(sp->k, "number granted");
 	if (!r) {
 		if (reply->granted)
@@ -329,9 +345,19 @@ int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 			       reply->granted * sizeof(*places));
 		*ret_granted = reply->granted;
 	}
-	request_counted(sp, m.hit_tokens, m.miss_tokens);
-	call_end(&c);
+	if (q->call.lost)
+		space_uncounted(sp, q->hit, q->miss);
+	call_end(&q->call);
 	return r;
+}
+
+int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
+		  uint32_t *ret_granted, place_t *places)
+{
+	struct request_match q;
+	int r = request_match_begin(sp, &q, handles, nr);
+
+	return r ? r : request_match_end(sp, &q, ret_granted, places);
 }
 
 static void put_block(const struct publish_block *b, uint32_t page_tokens,

@@ -27,6 +27,12 @@ void space_counted(struct kvd_space *sp, uint64_t hit, uint64_t miss)
 	sp->misses_due -= (int64_t)miss;
 }
 
+void space_uncounted(struct kvd_space *sp, uint64_t hit, uint64_t miss)
+{
+	sp->hits_due += (int64_t)hit;
+	sp->misses_due += (int64_t)miss;
+}
+
 /* Are the daemon's classes and names those this library would make? */
 static int grant_check(struct kvd_space *sp, const struct space_grant *g)
 {
