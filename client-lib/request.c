@@ -122,6 +122,8 @@ static int get_grant(struct kvd *k, struct call *c, struct space_grant *ret)
 		return bad_reply(k, "name key");
 	if (m->n_classes > PAGE_MAX_CLASSES)
 		return bad_reply(k, "page classes");
+	if (m->n_segments > WIRE_MAX_OPEN_SEGMENTS)
+		return bad_reply(k, "segments");
 	ret->id = m->space;
 	memcpy(ret->name_key, m->name_key.data, NAME_KEY_BYTES);
 	ret->fingerprint = m->fingerprint;
@@ -131,6 +133,9 @@ static int get_grant(struct kvd *k, struct call *c, struct space_grant *ret)
 		ret->page_bytes[i] = m->classes[i]->page_bytes;
 		ret->group[i] = m->classes[i]->group;
 	}
+	ret->nr_segments = (uint32_t)m->n_segments;
+	for (uint32_t i = 0; i < ret->nr_segments; i++)
+		ret->segments[i] = m->segments[i];
 	ret->index_fd = take_fd(c, 0);
 	ret->stats_fd = take_fd(c, 1);
 	return 0;

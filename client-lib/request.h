@@ -30,6 +30,8 @@ struct space_grant {
 	uint32_t nr_classes;
 	uint32_t page_bytes[PAGE_MAX_CLASSES];
 	uint32_t group[PAGE_MAX_CLASSES];
+	uint32_t nr_segments;
+	uint32_t segments[WIRE_MAX_OPEN_SEGMENTS]; /* that have pages */
 	int index_fd;	/* the caller's on success */
 	int stats_fd;
 };

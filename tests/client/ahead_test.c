@@ -4,7 +4,7 @@
  *
  * Pages are made to go between the lookup and any of the requests, memory to
  * run out and the daemon to die amid them. What is found then is what is left,
- * and nothing stays held.
+ * and nothing stays held. A new client has the segments mapped beforehand.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -184,11 +184,13 @@ static void test_all(void)
 
 	nr_maps = 0;
 	toy_open(&t, d.socket, &opts);
+	CHECK(nr_maps, "nothing was mapped ahead");
 	nr_maps = 0;
 	hit = match(&t, NULL);
 	CHECK(hit == (long)N, "%ld of %zu found", hit, N);
 	CHECK(nr_begun == ASKS && most_way == ASKS_AHEAD,
 	      "%u requests, %u at once", nr_begun, most_way);
+	CHECK(nr_maps == 0, "%u segments mapped within a match", nr_maps);
 	assert_nothing_held(&t);
 	toy_close(&t);
 }
