@@ -248,6 +248,20 @@ void match_ahead(struct match *m, uint32_t nr)
 		asks_begin(m, s->chunk, false);
 }
 
+/*
+ * What can be done while the daemon works: room for what will come, and the
+ * tokens, which are the sequence's should all of it be had.
+ */
+static void match_meanwhile(struct match *m)
+{
+	struct kvd_seq *seq = m->seq;
+	size_t nr = (size_t)m->nr * space_page_tokens(seq->sp);
+
+	holds_expect(seq->sp->k, asks_pages(m->asks));
+	if (nr)
+		memcpy(seq->tokens, m->tokens, nr * sizeof(*seq->tokens));
+}
+
 int match_take(struct match *m, uint32_t *ret_got)
 {
 	struct asks *s = m->asks;
@@ -258,7 +272,7 @@ int match_take(struct match *m, uint32_t *ret_got)
 
 		asks_begin(m, n, s->next + n == nr);
 	}
-	holds_expect(m->seq->sp->k, asks_pages(s));
+	match_meanwhile(m);
 	while (s->nr_ended < s->nr_sent)
 		asks_end(m);
 	*ret_got = s->got < nr ? s->got : nr;

@@ -65,19 +65,14 @@ static bool match_whole(const struct match *m, uint32_t i)
 	return whole;
 }
 
-/*
- * The tokens of block @i are those of the sequence, should it be needed: they
- * are in the nearest cache now. Those of a block soon to come are fetched.
- */
-static void match_keep(struct match *m, uint32_t i)
+/* The tokens of a block soon to come are fetched. */
+static void match_fetch(const struct match *m, uint32_t i)
 {
 	uint32_t p = space_page_tokens(m->seq->sp);
-	const uint32_t *tokens = m->tokens + (size_t)i * p;
-	uint32_t ahead = 2 * p;
+	const uint32_t *tokens = m->tokens + (i + 2ull) * p;
 
-	memcpy(m->seq->tokens + (size_t)i * p, tokens, p * sizeof(*tokens));
 	for (uint32_t t = 0; i + 2 < m->nr_max && t < p; t += 16)
-		__builtin_prefetch(tokens + ahead + t);
+		__builtin_prefetch(tokens + t);
 }
 
 /*
@@ -103,7 +98,7 @@ static void match_walk(struct match *m)
 		at = match_block(m, i, at, &key);
 		if (!at)
 			break;
-		match_keep(m, i);
+		match_fetch(m, i);
 		ahead = ahead && match_whole(m, i);
 		if (ahead)
 			match_ahead(m, i + 1);
