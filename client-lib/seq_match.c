@@ -2,10 +2,11 @@
 /*
  * seq_match.c - start a sequence with the longest known prefix.
  *
- * The index is walked here, in mapped memory; what it says is a hint. Then
- * the daemon is asked for holds on exactly the pages needed. It grants from
- * the front; if some page has meanwhile been reclaimed, what was granted is
- * given back and a shorter prefix tried.
+ * The index is walked here, in mapped memory; what it says is a hint. The
+ * daemon is asked for holds on exactly the pages needed, for those of a long
+ * prefix while its end is being looked up (match_ask.c). It grants from the
+ * front; if some page has meanwhile been reclaimed, what was granted is given
+ * back and a shorter prefix tried.
  *
  * After the whole blocks comes the tail: tokens that a block after the last
  * one begins with. Its pages are held as the others' are, and then cut, which
