@@ -3,9 +3,11 @@
  * call.c - frames out, frames in.
  *
  * The buffer of the connection holds one frame at a time: the request until
- * it is sent, then what is received. A reply is matched by id; since a
- * connection is closed when a reply is overdue, any other id is nonsense.
+ * it is sent, then what is received. A reply is matched by id to the calls
+ * that wait; since a connection is closed when a reply is overdue, any other
+ * id is nonsense.
  */
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 #include "client-lib/error.h"
 #include "proto/kvd.pb-c.h"
 
-static void close_fds(int *fds, unsigned nr)
+static void close_fds(const int *fds, unsigned nr)
 {
 	for (unsigned i = 0; i < nr; i++)
 		if (fds[i] >= 0)
@@ -232,40 +234,6 @@ static int set_timeout(struct kvd *k, uint32_t ms)
 	return 0;
 }
 
-/* Waits for the reply to @id, noting events that come before it. */
-static int call_wait(struct kvd *k, struct call *c, uint32_t id,
-		     struct wire_header *h)
-{
-	uint32_t ms = k->timeout_ms + c->extra_ms;
-	uint64_t end_ns = 0;
-	int r;
-
-	r = set_timeout(k, ms);
-	while (!r) {
-		r = frame_receive(k, 0, h, c->fds, &c->nr_fds);
-		if (!r && h->id == id && h->type == c->type)
-			return 0;
-		if (!r && (h->id || h->type != WIRE_EVENT)) {
-			call_end(c);
-			return frame_lost(k, -EPROTO, "a reply nobody awaits");
-		}
-		if (!r)
-			event_note(k, h);
-		if (r == -EAGAIN)
-			break;
-		/* Something else than the reply: watch the clock from now. */
-		if (!end_ns)
-			end_ns = clock_ns() + ms * NSEC_PER_MSEC;
-		else if (clock_ns() > end_ns)
-			r = -EAGAIN;
-		if (r == -EINTR)
-			r = 0;
-	}
-	if (r == -EAGAIN)
-		return frame_lost(k, -ETIMEDOUT, "no answer in time");
-	return r;
-}
-
 /* The daemon's refusal as errno value and text. */
 static int call_refused(struct kvd *k, const struct wire_header *h)
 {
@@ -284,38 +252,142 @@ static int call_refused(struct kvd *k, const struct wire_header *h)
 	return err;
 }
 
-int call(struct kvd *k, struct call *c)
+static struct call *call_find(const struct kvd *k, const struct wire_header *h)
 {
-	uint32_t id = k->next_id++;
+	struct call *c;
+
+	LIST_FOREACH(c, &k->calls, link)
+		if (c->id == h->id && c->type == h->type)
+			return c;
+	return NULL;
+}
+
+static void call_forget(struct call *c)
+{
+	LIST_REMOVE(c, link);
+	c->awaited = false;
+}
+
+/* A reply has come, to whichever call. Return: 0, or the connection is lost. */
+static int call_take(struct kvd *k, const struct wire_header *h,
+		     const int *fds, unsigned nr_fds)
+{
+	struct call *c = call_find(k, h);
+
+	if (!c) {
+		close_fds(fds, nr_fds);
+		return frame_lost(k, -EPROTO, "a reply nobody awaits");
+	}
+	call_forget(c);
+	memcpy(c->fds, fds, nr_fds * sizeof(*fds));
+	c->nr_fds = nr_fds;
+	if (h->status) {
+		c->err = call_refused(k, h);
+		return 0;
+	}
+	c->reply = protobuf_c_message_unpack(c->want, NULL, h->length,
+					     k->frame + WIRE_HEADER_BYTES);
+	if (!c->reply)
+		c->err = frame_lost(k, -EPROTO, "a reply that cannot be read");
+	return c->err;
+}
+
+/* One frame: an event is noted, a reply taken. */
+static int call_next(struct kvd *k)
+{
+	int fds[WIRE_MAX_FDS];
 	struct wire_header h;
+	unsigned nr_fds;
+	int r;
+
+	r = frame_receive(k, 0, &h, fds, &nr_fds);
+	if (r)
+		return r;
+	if (h.id || h.type != WIRE_EVENT)
+		return call_take(k, &h, fds, nr_fds);
+	close_fds(fds, nr_fds);
+	event_note(k, &h);
+	return 0;
+}
+
+/* Waits for the reply to @c, taking what comes before it. */
+static int call_wait(struct kvd *k, struct call *c)
+{
+	uint32_t ms = k->timeout_ms + c->extra_ms;
+	uint64_t end_ns = 0;
+	int r;
+
+	r = set_timeout(k, ms);
+	while (!r && c->awaited) {
+		r = call_next(k);
+		if (r == -EAGAIN || !c->awaited)
+			break;
+		/* Something else than the reply: watch the clock from now. */
+		if (!end_ns)
+			end_ns = clock_ns() + ms * NSEC_PER_MSEC;
+		else if (clock_ns() > end_ns)
+			r = -EAGAIN;
+		if (r == -EINTR)
+			r = 0;
+	}
+	if (r == -EAGAIN)
+		return frame_lost(k, -ETIMEDOUT, "no answer in time");
+	return r;
+}
+
+void calls_lost(struct kvd *k)
+{
+	while (!LIST_EMPTY(&k->calls)) {
+		struct call *c = LIST_FIRST(&k->calls);
+
+		call_forget(c);
+		c->lost = true;
+		c->err = -ENOTCONN;
+	}
+}
+
+int call_begin(struct kvd *k, struct call *c)
+{
 	ssize_t size;
 	int r;
 
 	c->reply = NULL;
 	c->nr_fds = 0;
-	if (!id)
-		id = k->next_id++;
+	c->lost = c->awaited = false;
+	c->err = 0;
+	c->id = k->next_id++;
+	if (!c->id)
+		c->id = k->next_id++;
 	if (k->fd < 0)
 		return fail(k, -ENOTCONN, "%s: not connected", k->socket);
-	size = call_pack(k, c, id);
+	size = call_pack(k, c, c->id);
 	if (size < 0)
 		return (int)size;
 	r = frame_send(k, (size_t)size, c->send_fd);
-	if (!r)
-		r = call_wait(k, c, id, &h);
 	if (r)
 		return r;
-	if (h.status)
-		return call_refused(k, &h);
-	c->reply = protobuf_c_message_unpack(c->want, NULL, h.length,
-					     k->frame + WIRE_HEADER_BYTES);
-	if (!c->reply)
-		return frame_lost(k, -EPROTO, "a reply that cannot be read");
+	LIST_INSERT_HEAD(&k->calls, c, link);
+	c->awaited = true;
 	return 0;
+}
+
+int call_finish(struct kvd *k, struct call *c)
+{
+	int r = c->awaited ? call_wait(k, c) : 0;
+
+	return r ? r : c->err;
+}
+
+int call(struct kvd *k, struct call *c)
+{
+	int r = call_begin(k, c);
+
+	return r ? r : call_finish(k, c);
 }
 
 void call_end(struct call *c)
 {
+	assert(!c->awaited);
 	if (c->reply)
 		protobuf_c_message_free_unpacked(c->reply, NULL);
 	close_fds(c->fds, c->nr_fds);

@@ -12,11 +12,18 @@
  *	if (!r)
  *		use((Kvd__StatusReply *)c.reply);
  *	call_end(&c);
+ *
+ * Several may be on their way at once: call_begin() each, then call_finish()
+ * each. The daemon answers in the order it was asked; a reply that comes while
+ * another is waited for is kept with its call. Whoever begins many must not
+ * send more than the socket takes while nobody reads.
  */
 #ifndef CLIENT_LIB_CALL_H
 #define CLIENT_LIB_CALL_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <protobuf-c/protobuf-c.h>
 #include "client-lib/conn.h"
 #include "proto/wire.h"
@@ -32,6 +39,14 @@ struct call {
 	ProtobufCMessage *reply;	/* out; of the type wanted */
 	int fds[WIRE_MAX_FDS];		/* out; -1 those taken by the caller */
 	unsigned nr_fds;		/* out */
+	bool lost;			/* out; the connection went before the
+					 * reply came */
+
+	/* The call's own, from call_begin() to call_finish(). */
+	LIST_ENTRY(call) link;		/* kvd.calls, while awaited */
+	uint32_t id;
+	bool awaited;
+	int err;
 };
 
 /**
@@ -47,7 +62,27 @@ struct call {
  */
 int call(struct kvd *k, struct call *c);
 
-/* Frees the reply, closes what is left of fds. After every call(). */
+/**
+ * call_begin() - send a request, leave the reply for later
+ *
+ * @c stays where it is until call_finish(), which is for calls that have begun
+ * alone; its request is no more looked at. Return: as call().
+ */
+int call_begin(struct kvd *k, struct call *c);
+
+/**
+ * call_finish() - wait for the reply to a request that has been sent
+ *
+ * Return: as call(), -ENOTCONN too where the connection was lost while
+ * something else was waited for.
+ */
+int call_finish(struct kvd *k, struct call *c);
+
+/* The connection is gone, and so are all replies. For conn_lost(). */
+void calls_lost(struct kvd *k);
+
+/* Frees the reply, closes what is left of fds. After every call(), and every
+ * call_finish(). */
 void call_end(struct call *c);
 
 /*

@@ -56,6 +56,7 @@ void conn_lost(struct kvd *k)
 	if (k->fd >= 0)
 		close(k->fd);
 	k->fd = -1;
+	calls_lost(k);
 	k->rcvtimeo_ms = 0;
 	k->recalled = false;
 	k->retry_at_ns = clock_ns() + jitter(k, k->backoff_ms) * NSEC_PER_MSEC;
@@ -210,6 +211,7 @@ static int conn_new(const struct kvd_connect_opts *o, struct kvd **ret)
 	k->backoff_ms = CONN_MIN_BACKOFF_MS;
 	k->jitter = (uint32_t)(getpid() * 2654435761u) ^ (uint32_t)clock_ns();
 	LIST_INIT(&k->spaces);
+	LIST_INIT(&k->calls);
 	events_init(k);
 	k->socket = strdup(o->socket ? o->socket : kvd_default_socket());
 	k->program = strdup(name);

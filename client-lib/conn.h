@@ -24,12 +24,14 @@
 #define CONN_LEAN_MS 1000u	/* without a stock after a recall */
 
 LIST_HEAD(space_list, kvd_space);
+LIST_HEAD(call_list, call);
 
 struct kvd {
 	int fd;			/* -1: not connected */
 	uint32_t timeout_ms;
 	uint32_t rcvtimeo_ms;	/* as now set on fd */
 	uint32_t next_id;	/* of frames; never 0 */
+	struct call_list calls;	/* whose replies are to come */
 	bool recalled;		/* a recall has come and waits */
 	uint64_t epoch;
 	uint64_t instance;

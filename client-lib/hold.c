@@ -29,10 +29,15 @@ static uint32_t bucket_of(const struct holds *t, handle_t handle)
 	       (t->nr_buckets - 1);
 }
 
-static int holds_grow(struct holds *t)
+/* Buckets for @room objects at least. */
+static int holds_grow(struct holds *t, uint32_t room)
 {
 	uint32_t nr = t->nr_buckets ? 2 * t->nr_buckets : MIN_BUCKETS;
-	struct holds bigger = { .nr_buckets = nr };
+	struct holds bigger;
+
+	while (nr < room)
+		nr *= 2;
+	bigger = (struct holds){ .nr_buckets = nr };
 
 	bigger.buckets = calloc(nr, sizeof(*bigger.buckets));
 	if (!bigger.buckets)
@@ -55,12 +60,13 @@ static int holds_grow(struct holds *t)
 
 static int holds_spare(struct holds *t)
 {
-	struct hold_chunk *c = calloc(1, sizeof(*c));
+	struct hold_chunk *c = malloc(sizeof(*c));
 
 	if (!c)
 		return -ENOMEM;
 	c->next = t->chunks;
 	t->chunks = c;
+	t->nr_spare += CHUNK_HOLDS;
 	for (int i = 0; i < CHUNK_HOLDS; i++) {
 		c->holds[i].next = t->spare;
 		t->spare = &c->holds[i];
@@ -76,9 +82,19 @@ static int holds_ready(struct holds *t)
 		if (!t->released)
 			return -ENOMEM;
 	}
-	if (t->nr >= t->nr_buckets && holds_grow(t))
+	if (t->nr >= t->nr_buckets && holds_grow(t, t->nr + 1))
 		return -ENOMEM;
 	return t->spare ? 0 : holds_spare(t);
+}
+
+void holds_expect(struct kvd *k, uint32_t nr)
+{
+	struct holds *t = &k->holds;
+
+	if (t->nr + nr > t->nr_buckets && holds_grow(t, t->nr + nr))
+		return;
+	while (t->nr_spare < nr && !holds_spare(t))
+		;
 }
 
 void holds_fini(struct holds *t)
@@ -109,6 +125,7 @@ int hold_new(struct kvd_space *sp, handle_t handle, place_t place,
 		return -ENOMEM;
 	h = t->spare;
 	t->spare = h->next;
+	t->nr_spare--;
 	b = bucket_of(t, handle);
 	*h = (struct hold){
 		.handle = handle,
@@ -149,6 +166,7 @@ static void hold_free(struct hold *h)
 	*p = h->next;
 	h->next = t->spare;
 	t->spare = h;
+	t->nr_spare++;
 	t->nr--;
 }
 

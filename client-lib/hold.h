@@ -38,6 +38,7 @@ struct holds {
 	uint32_t nr_buckets;	/* 0 or a power of two */
 	uint32_t nr;
 	struct hold *spare;
+	uint32_t nr_spare;
 	struct hold_chunk *chunks;
 	handle_t *released;	/* [WIRE_MAX_PAGES] to be sent */
 	uint32_t nr_released;
@@ -45,6 +46,9 @@ struct holds {
 
 /* Frees the table itself; nothing is sent. */
 void holds_fini(struct holds *t);
+
+/* As many more will come: room for them is made now, where there is memory. */
+void holds_expect(struct kvd *k, uint32_t nr);
 
 /**
  * hold_new() - an object for a page the daemon has just given, refs 1

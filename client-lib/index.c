@@ -185,6 +185,8 @@ uint32_t index_find(const struct index *x, const struct index_key *key,
 
 struct follow {
 	const struct index_key *key;
+	uint32_t nr;		/* the block looked at */
+	uint32_t fetched;	/* one that is on its way already */
 	struct name *name;
 	handle_t *pages;
 	uint32_t sibling;
@@ -202,6 +204,19 @@ static void block_prefetch(const struct index *x, uint32_t nr)
 		__builtin_prefetch(b + i);
 }
 
+/*
+ * The one that is likely next is on its way meanwhile. Where a prefix was
+ * published in one go, so is the one after it: their numbers count up.
+ */
+static void follow_prefetch(const struct index *x, const struct follow *f,
+			    uint32_t child)
+{
+	if (child != f->fetched)
+		block_prefetch(x, child);
+	if (child == f->nr + 1)
+		block_prefetch(x, child + 1);
+}
+
 static bool follow_read(const struct index *x, const struct shm_block *b,
 			void *ctx)
 {
@@ -210,8 +225,7 @@ static bool follow_read(const struct index *x, const struct shm_block *b,
 	const struct index_key *key = f->key;
 
 	f->sibling = link_read(&b->sibling);
-	/* The one that is likely next is on its way meanwhile. */
-	block_prefetch(x, link_read(&b->child));
+	follow_prefetch(x, f, link_read(&b->child));
 	if (!name_equal(&b->parent, key->parent) ||
 	    !name_equal(&b->extra, key->extra) || name_equal(&b->name, &none) ||
 	    memcmp(b->tokens, key->tokens, 4ULL * x->page_tokens))
@@ -231,7 +245,11 @@ uint32_t index_follow(const struct index *x, uint32_t at,
 	uint32_t nr = atomic_load_explicit(child, memory_order_acquire);
 
 	for (int step = 0; step < MAX_FOLLOW && nr; step++, nr = f.sibling) {
-		enum look look = block_read(x, nr, follow_read, &f);
+		enum look look;
+
+		f.nr = nr;
+		f.fetched = at && nr == at + 1 ? nr + 1 : 0;
+		look = block_read(x, nr, follow_read, &f);
 
 		if (look != LOOK_OTHER)
 			return look == LOOK_FOUND ? nr : 0;

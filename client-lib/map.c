@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* map.c - segments mapped on demand. */
+/* map.c - segments mapped, ahead and on demand. */
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -7,6 +7,8 @@
 #include "client-lib/map.h"
 #include "client-lib/request.h"
 #include "client-lib/space.h"
+
+#define MAX_ID ((1u << 24) - 1) /* as a place can say */
 
 static int map_grow(struct map *m, uint32_t id, uint32_t nr_segments)
 {
@@ -56,6 +58,20 @@ static int map_segment(struct kvd_space *sp, uint32_t id)
 	return 0;
 }
 
+static bool map_has(const struct map *m, uint32_t id)
+{
+	return id < m->nr_ids && m->local[id] != MAP_NONE;
+}
+
+void map_ahead(struct kvd_space *sp, const uint32_t *ids, uint32_t nr)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < nr && !r; i++)
+		if (ids[i] <= MAX_ID && !map_has(&sp->map, ids[i]))
+			r = map_segment(sp, ids[i]);
+}
+
 int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
 	      uint32_t *ret_segment)
 {
@@ -64,7 +80,7 @@ int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
 		       sp->layouts[page_class].page_bytes;
 	int r;
 
-	if (id >= sp->map.nr_ids || sp->map.local[id] == MAP_NONE) {
+	if (!map_has(&sp->map, id)) {
 		r = map_segment(sp, id);
 		if (r)
 			return r;

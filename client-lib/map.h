@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * map.h - segments mapped on demand: the daemon's id -> index in the bases.
+ * map.h - segments mapped: the daemon's id -> index in the bases.
  *
+ * Those that are known when the space is opened are mapped then, others when
+ * a page in them is first seen.
  * Indexes count up in the order in which segments are first seen and stay
  * what they are until the space is closed. When the pool did not survive a
  * restart its ids mean other segments: they are forgotten, the mappings stay.
@@ -32,6 +34,12 @@ struct map {
  */
 int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
 	      uint32_t *ret_segment);
+
+/*
+ * Maps those of the segments that can be: what cannot is tried again when a
+ * page in it is seen.
+ */
+void map_ahead(struct kvd_space *sp, const uint32_t *ids, uint32_t nr);
 
 /* The daemon's ids mean nothing any more. */
 void map_forget(struct map *m);

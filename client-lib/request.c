@@ -122,6 +122,8 @@ static int get_grant(struct kvd *k, struct call *c, struct space_grant *ret)
 		return bad_reply(k, "name key");
 	if (m->n_classes > PAGE_MAX_CLASSES)
 		return bad_reply(k, "page classes");
+	if (m->n_segments > WIRE_MAX_OPEN_SEGMENTS)
+		return bad_reply(k, "segments");
 	ret->id = m->space;
 	memcpy(ret->name_key, m->name_key.data, NAME_KEY_BYTES);
 	ret->fingerprint = m->fingerprint;
@@ -131,6 +133,9 @@ static int get_grant(struct kvd *k, struct call *c, struct space_grant *ret)
 		ret->page_bytes[i] = m->classes[i]->page_bytes;
 		ret->group[i] = m->classes[i]->group;
 	}
+	ret->nr_segments = (uint32_t)m->n_segments;
+	for (uint32_t i = 0; i < ret->nr_segments; i++)
+		ret->segments[i] = m->segments[i];
 	ret->index_fd = take_fd(c, 0);
 	ret->stats_fd = take_fd(c, 1);
 	return 0;
@@ -303,25 +308,41 @@ int request_release(struct kvd *k, const handle_t *handles, uint32_t nr)
 	return 0;
 }
 
-int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
-		  uint32_t *ret_granted, place_t *places)
+int request_match_begin(struct kvd_space *sp, struct request_match *q,
+			const handle_t *handles, uint32_t nr)
 {
 	Kvd__MatchRequest m = KVD__MATCH_REQUEST__INIT;
-	struct call c = {
-		.type = WIRE_MATCH,
-		.request = &m.base,
-		.want = &kvd__match_reply__descriptor,
-	};
-	const Kvd__MatchReply *reply;
 	int r;
 
+	*q = (struct request_match){
+		.call = { .type = WIRE_MATCH,
+			  .request = &m.base,
+			  .want = &kvd__match_reply__descriptor },
+		.nr = nr,
+	};
 	m.space = sp->id;
 	m.n_handles = nr;
 	m.handles = (uint64_t *)handles;
-	space_counts(sp, &m.hit_tokens, &m.miss_tokens);
-	r = call(sp->k, &c);
-	reply = (const Kvd__MatchReply *)c.reply;
-	if (!r && (reply->granted > nr || reply->n_places != reply->granted))
+	space_counts(sp, &q->hit, &q->miss);
+	m.hit_tokens = q->hit;
+	m.miss_tokens = q->miss;
+	r = call_begin(sp->k, &q->call);
+	q->call.request = NULL;
+	if (!r)
+		space_counted(sp, q->hit, q->miss);
+	return r;
+}
+
+int request_match_end(struct kvd_space *sp, struct request_match *q,
+		      uint32_t *ret_granted, place_t *places)
+{
+	const Kvd__MatchReply *reply;
+	int r;
+
+	r = call_finish(sp->k, &q->call);
+	reply = (const Kvd__MatchReply *)q->call.reply;
+	if (!r && (reply->granted > q->nr ||
+		   reply->n_places != reply->granted))
 		r = bad_reply(sp->k, "number granted");
 	if (!r) {
 		if (reply->granted)
@@ -329,9 +350,19 @@ int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 			       reply->granted * sizeof(*places));
 		*ret_granted = reply->granted;
 	}
-	request_counted(sp, m.hit_tokens, m.miss_tokens);
-	call_end(&c);
+	if (q->call.lost)
+		space_uncounted(sp, q->hit, q->miss);
+	call_end(&q->call);
 	return r;
+}
+
+int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
+		  uint32_t *ret_granted, place_t *places)
+{
+	struct request_match q;
+	int r = request_match_begin(sp, &q, handles, nr);
+
+	return r ? r : request_match_end(sp, &q, ret_granted, places);
 }
 
 static void put_block(const struct publish_block *b, uint32_t page_tokens,

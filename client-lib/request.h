@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <kvd/kvd.h>
+#include "client-lib/call.h"
 #include "client-lib/device.h"
 #include "proto/name.h"
 #include "proto/shm.h"
@@ -29,6 +30,8 @@ struct space_grant {
 	uint32_t nr_classes;
 	uint32_t page_bytes[PAGE_MAX_CLASSES];
 	uint32_t group[PAGE_MAX_CLASSES];
+	uint32_t nr_segments;
+	uint32_t segments[WIRE_MAX_OPEN_SEGMENTS]; /* that have pages */
 	int index_fd;	/* the caller's on success */
 	int stats_fd;
 };
@@ -50,6 +53,24 @@ int request_release(struct kvd *k, const handle_t *handles, uint32_t nr);
 /* @nr at most WIRE_MAX_PAGES; 0 handles are skipped. Reports the counts. */
 int request_match(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 		  uint32_t *ret_granted, place_t *places);
+
+/* A match whose reply is to come. */
+struct request_match {
+	struct call call;
+	uint32_t nr;
+	uint64_t hit, miss;	/* tokens reported with it */
+};
+
+/**
+ * request_match_begin() - request_match() in two halves, this and the next
+ *
+ * Counts that a connection takes along as it breaks are due again. What was
+ * begun must be ended, and stays where it is until then.
+ */
+int request_match_begin(struct kvd_space *sp, struct request_match *q,
+			const handle_t *handles, uint32_t nr);
+int request_match_end(struct kvd_space *sp, struct request_match *q,
+		      uint32_t *ret_granted, place_t *places);
 
 /* Blocks in one publish request: of any geometry they fit a frame. */
 #define PUBLISH_MAX_BLOCKS 64u

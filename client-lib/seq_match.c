@@ -2,10 +2,11 @@
 /*
  * seq_match.c - start a sequence with the longest known prefix.
  *
- * The index is walked here, in mapped memory; what it says is a hint. Then
- * the daemon is asked for holds on exactly the pages needed. It grants from
- * the front; if some page has meanwhile been reclaimed, what was granted is
- * given back and a shorter prefix tried.
+ * The index is walked here, in mapped memory; what it says is a hint. The
+ * daemon is asked for holds on exactly the pages needed, for those of a long
+ * prefix while its end is being looked up (match_ask.c). It grants from the
+ * front; if some page has meanwhile been reclaimed, what was granted is given
+ * back and a shorter prefix tried.
  *
  * After the whole blocks comes the tail: tokens that a block after the last
  * one begins with. Its pages are held as the others' are, and then cut, which
@@ -17,25 +18,13 @@
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
 #include "client-lib/fixed.h"
-#include "client-lib/request.h"
+#include "client-lib/match.h"
 #include "client-lib/seq.h"
 
 #define MAX_TRIES 8
 #define TAIL_ALONE 8 /* one in so many tokens of a page, or no tail alone */
 
 static const struct name root; /* parent of every first block */
-
-struct match {
-	struct kvd_seq *seq;
-	const uint32_t *tokens;
-	uint32_t nr_tokens;
-	handle_t *pages;	/* [nr_max + 1][nr_classes] */
-	uint32_t nr_max;	/* blocks asked for */
-	uint32_t nr_found;
-	uint32_t nr;		/* of which are being tried, */
-	uint32_t tail;		/* and tokens of the block after them */
-	bool no_tail;
-};
 
 /*
  * Block @i, which comes after block number @at of the index. The name is
@@ -57,11 +46,47 @@ static uint32_t match_block(struct match *m, uint32_t i, uint32_t at,
 	return index_find(&sp->index, key, pages);
 }
 
-/* Follows the chain of blocks through the index as far as it goes. */
+/* Is all needed that comes before what is needed? */
+static bool match_needs_all(const struct match *m)
+{
+	const struct kvd_geometry *geo = &m->seq->sp->opts.geometry;
+	bool all = true;
+
+	for (uint32_t g = 0; g < geo->nr_groups; g++)
+		all &= !geo->groups[g].window;
+	return all;
+}
+
+static bool match_whole(const struct match *m, uint32_t i)
+{
+	bool whole = true;
+
+	for (uint32_t g = 0; g < space_nr_groups(m->seq->sp); g++)
+		whole &= match_page(m, i, g) != 0;
+	return whole;
+}
+
+/* The tokens of a block soon to come are fetched. */
+static void match_fetch(const struct match *m, uint32_t i)
+{
+	uint32_t p = space_page_tokens(m->seq->sp);
+	const uint32_t *tokens = m->tokens + (i + 2ull) * p;
+
+	for (uint32_t t = 0; i + 2 < m->nr_max && t < p; t += 16)
+		__builtin_prefetch(tokens + t);
+}
+
+/*
+ * Follows the chain of blocks through the index as far as it goes. What will
+ * be needed in any case is asked for on the way.
+ */
 static void match_walk(struct match *m)
 {
 	struct kvd_seq *seq = m->seq;
 	uint32_t p = space_page_tokens(seq->sp), at = 0;
+	bool ahead = match_needs_all(m);
+
+	m->nr = UINT32_MAX; /* no block is known to be the last */
 
 	for (m->nr_found = 0; m->nr_found < m->nr_max; m->nr_found++) {
 		uint32_t i = m->nr_found;
@@ -74,16 +99,11 @@ static void match_walk(struct match *m)
 		at = match_block(m, i, at, &key);
 		if (!at)
 			break;
+		match_fetch(m, i);
+		ahead = ahead && match_whole(m, i);
+		if (ahead)
+			match_ahead(m, i + 1);
 	}
-}
-
-/* The page in which block @i of a group is read; 0: there is none. */
-static handle_t match_page(const struct match *m, uint32_t i, uint32_t group)
-{
-	struct kvd_space *sp = m->seq->sp;
-
-	return m->pages[(size_t)i * sp->nr_classes +
-			space_class(sp, group, i)];
 }
 
 /*
@@ -113,14 +133,6 @@ static uint32_t match_longest(const struct match *m, uint32_t bound)
 		}
 	}
 	return bound;
-}
-
-/* Is page (block, group) needed by the whole blocks, or as the tail? */
-static bool match_needs(const struct match *m, uint32_t block, uint32_t group)
-{
-	struct kvd_space *sp = m->seq->sp;
-
-	return block >= seq_first(sp, group, m->nr * space_page_tokens(sp));
 }
 
 /*
@@ -168,183 +180,6 @@ static void match_aim(struct match *m, uint32_t nr)
 		m->tail = tail_find(m, false);
 }
 
-/* Blocks that pages are held of, the tail's included. */
-static uint32_t match_blocks(const struct match *m)
-{
-	return m->nr + (m->tail != 0);
-}
-
-/* Are the tail's rows in a page that is exact, where that is not its last? */
-static bool tail_open(const struct match *m, uint32_t block, uint32_t group)
-{
-	struct kvd_space *sp = m->seq->sp;
-
-	return block == m->nr && space_seals(sp, group, block) &&
-	       m->pages[(size_t)block * sp->nr_classes + group];
-}
-
-/* Of which class is the page of a block that is asked for? */
-static uint32_t match_class(const struct match *m, uint32_t block,
-			    uint32_t group)
-{
-	return tail_open(m, block, group) ?
-		       group : space_class(m->seq->sp, group, block);
-}
-
-/* Block @block of a group is in @h now. */
-static void match_put(struct match *m, uint32_t block, uint32_t group,
-		      struct hold *h)
-{
-	bool open = tail_open(m, block, group);
-
-	m->seq->tables[group].opens[block] = open ? h : NULL;
-	table_set(m->seq, group, block, open ? NULL : h);
-}
-
-/* What is asked of the daemon, and where it goes. */
-struct ask {
-	handle_t handles[WIRE_MAX_PAGES];
-	place_t places[WIRE_MAX_PAGES];
-	uint32_t nr;		/* entries; a handle of 0 is not asked for */
-	uint32_t nr_needed;	/* of these, from the front: copies of the
-				 * newest whole block follow */
-	uint32_t count;		/* that are not 0 */
-	uint32_t first;		/* block of the first entries */
-};
-
-/* Entry for @handle, unless it is held here already: then a use of that. */
-static struct hold *ask_add(struct match *m, struct ask *a, handle_t handle)
-{
-	struct hold *h = handle ? hold_find(m->seq->sp->k, handle) : NULL;
-
-	a->handles[a->nr++] = h ? 0 : handle;
-	a->count += handle && !h;
-	if (!h)
-		return NULL;
-	h->sealed = true;
-	return hold_get(h);
-}
-
-/*
- * Blocks [first, first + nr) of those needed: uses of pages held here already
- * are taken, the others are to be asked for.
- */
-static void match_local(struct match *m, uint32_t nr, struct ask *a)
-{
-	struct kvd_seq *seq = m->seq;
-	struct kvd_space *sp = seq->sp;
-	uint32_t nr_groups = space_nr_groups(sp);
-
-	a->nr = a->count = 0;
-	for (uint32_t i = 0; i < nr * nr_groups; i++) {
-		uint32_t block = a->first + i / nr_groups, g = i % nr_groups;
-		handle_t h = m->pages[(size_t)block * sp->nr_classes +
-				      match_class(m, block, g)];
-
-		seq->tables[g].refused[block] = NULL;
-		match_put(m, block, g,
-			  ask_add(m, a, match_needs(m, block, g) ? h : 0));
-		seq->tables[g].nr = block + 1;
-	}
-	a->nr_needed = a->nr;
-}
-
-/*
- * With a lag the next token sees the exact copy of the last whole block, if
- * there is any.
- */
-static void match_copies(struct match *m, struct ask *a)
-{
-	struct kvd_space *sp = m->seq->sp;
-	uint32_t last = m->nr - 1;
-
-	for (uint32_t g = 0; sp->lag && m->nr && g < space_nr_groups(sp); g++) {
-		handle_t h = space_seals(sp, g, last) ?
-				     m->pages[(size_t)last * sp->nr_classes +
-					      g] : 0;
-
-		m->seq->tables[g].opens[last] = ask_add(m, a, h);
-	}
-}
-
-/* Puts the page of entry @i where it belongs. */
-static void ask_put(struct match *m, const struct ask *a, uint32_t i,
-		    struct hold *h)
-{
-	uint32_t nr_groups = space_nr_groups(m->seq->sp);
-
-	h->sealed = true;
-	if (i < a->nr_needed)
-		match_put(m, a->first + i / nr_groups, i % nr_groups, h);
-	else
-		m->seq->tables[i - a->nr_needed].opens[m->nr - 1] = h;
-}
-
-static uint32_t ask_class(const struct match *m, const struct ask *a,
-			  uint32_t i)
-{
-	uint32_t nr_groups = space_nr_groups(m->seq->sp);
-
-	if (i >= a->nr_needed)
-		return i - a->nr_needed;
-	return match_class(m, a->first + i / nr_groups, i % nr_groups);
-}
-
-/* Makes objects of what was granted. */
-static int match_accept(struct match *m, const struct ask *a, uint32_t granted)
-{
-	struct kvd_seq *seq = m->seq;
-	struct hold *h;
-	int r = 0;
-
-	for (uint32_t i = 0; i < granted; i++) {
-		if (!a->handles[i])
-			continue;
-		if (!r)
-			r = hold_new(seq->sp, a->handles[i], a->places[i],
-				     ask_class(m, a, i), &h);
-		if (r)
-			hold_drop(seq->sp->k, a->handles[i]);
-		else
-			ask_put(m, a, i, h);
-	}
-	return r;
-}
-
-/*
- * Holds on what is being tried. *ret_got is how many blocks of it could be
- * had; if fewer, the caller has to give back what is in the tables.
- */
-static int match_take(struct match *m, uint32_t *ret_got)
-{
-	uint32_t nr_groups = space_nr_groups(m->seq->sp);
-	uint32_t chunk = WIRE_MAX_PAGES / nr_groups - 1, nr = match_blocks(m);
-	struct ask a;
-	uint32_t granted, n;
-	int r;
-
-	for (a.first = 0; a.first < nr; a.first += n) {
-		n = nr - a.first < chunk ? nr - a.first : chunk;
-		match_local(m, n, &a);
-		if (a.first + n == nr)
-			match_copies(m, &a);
-		if (!a.count)
-			continue;
-		r = request_match(m->seq->sp, a.handles, a.nr, &granted,
-				  a.places);
-		if (!r)
-			r = match_accept(m, &a, granted);
-		if (r)
-			return r;
-		if (granted < a.nr_needed) {
-			*ret_got = a.first + granted / nr_groups;
-			return 0;
-		}
-	}
-	*ret_got = nr;
-	return 0;
-}
-
 static void match_undo(struct match *m)
 {
 	for (uint32_t g = 0; g < space_nr_groups(m->seq->sp); g++)
@@ -368,6 +203,7 @@ static int match_try(struct match *m)
 	int r;
 
 	m->no_tail = m->seq->no_partial || m->seq->sp->opts.read_only;
+	match_start(m);
 	match_walk(m);
 	match_aim(m, match_longest(m, m->nr_found));
 	for (int i = 0; i < MAX_TRIES && match_blocks(m); i++) {
@@ -377,6 +213,7 @@ static int match_try(struct match *m)
 			return 0;
 		match_count(m, -1);
 		match_undo(m);
+		match_start(m);
 		if (r)
 			return r;
 		m->no_tail |= got == m->nr; /* the tail has gone */
@@ -387,14 +224,19 @@ static int match_try(struct match *m)
 	return 0;
 }
 
-/* The sequence has its first @n tokens, which are in pages it holds. */
+/*
+ * The sequence has its first @n tokens, which are in pages it holds: those of
+ * whole blocks are there already.
+ */
 static void match_line(struct match *m, uint32_t n)
 {
 	struct kvd_seq *seq = m->seq;
 	const struct kvd_geometry *geo = &seq->sp->opts.geometry;
+	uint32_t whole = m->nr * space_page_tokens(seq->sp);
 
-	if (n)
-		memcpy(seq->tokens, m->tokens, n * sizeof(*seq->tokens));
+	if (n > whole)
+		memcpy(seq->tokens + whole, m->tokens + whole,
+		       (n - whole) * sizeof(*seq->tokens));
 	for (uint32_t g = 0; g < geo->nr_groups; g++)
 		for (uint32_t l = 0; l < geo->groups[g].nr_layers; l++)
 			seq->tables[g].stored[l] = seq->tables[g].sealed[l] = n;
@@ -504,7 +346,8 @@ int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 {
 	struct kvd *k = seq->sp->k;
 	uint64_t end_ns = conn_deadline_ns(k);
-	struct match m = { .seq = seq, .tokens = tokens };
+	struct asks asks;
+	struct match m = { .seq = seq, .tokens = tokens, .asks = &asks };
 	int r;
 
 	r = match_check(seq, tokens, n);

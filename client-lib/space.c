@@ -27,6 +27,12 @@ void space_counted(struct kvd_space *sp, uint64_t hit, uint64_t miss)
 	sp->misses_due -= (int64_t)miss;
 }
 
+void space_uncounted(struct kvd_space *sp, uint64_t hit, uint64_t miss)
+{
+	sp->hits_due += (int64_t)hit;
+	sp->misses_due += (int64_t)miss;
+}
+
 /* Are the daemon's classes and names those this library would make? */
 static int grant_check(struct kvd_space *sp, const struct space_grant *g)
 {
@@ -61,30 +67,29 @@ static int stats_map(struct kvd_space *sp, int fd)
 }
 
 /* Opens the space on the present connection and maps what comes with it. */
-static int space_attach(struct kvd_space *sp)
+static int space_attach(struct kvd_space *sp, struct space_grant *g)
 {
-	struct space_grant g;
 	int r;
 
-	r = request_open_space(sp->k, &sp->opts, &g);
+	r = request_open_space(sp->k, &sp->opts, g);
 	if (r)
 		return r;
-	sp->id = g.id;
-	sp->fingerprint = g.fingerprint;
-	sp->stock_bytes = g.stock_bytes;
-	if (sp->opts.stock_bytes && sp->opts.stock_bytes < g.stock_bytes)
+	sp->id = g->id;
+	sp->fingerprint = g->fingerprint;
+	sp->stock_bytes = g->stock_bytes;
+	if (sp->opts.stock_bytes && sp->opts.stock_bytes < g->stock_bytes)
 		sp->stock_bytes = sp->opts.stock_bytes;
-	name_key_init(&sp->key, g.name_key);
-	r = grant_check(sp, &g);
+	name_key_init(&sp->key, g->name_key);
+	r = grant_check(sp, g);
 	if (!r)
-		r = index_map(&sp->index, g.index_fd, space_page_tokens(sp),
+		r = index_map(&sp->index, g->index_fd, space_page_tokens(sp),
 			      sp->nr_classes);
 	if (!r)
-		r = stats_map(sp, g.stats_fd);
+		r = stats_map(sp, g->stats_fd);
 	if (r && r != -EPROTO)
 		fail(sp->k, r, "cannot map the index");
-	close(g.index_fd);
-	close(g.stats_fd);
+	close(g->index_fd);
+	close(g->stats_fd);
 	if (r)
 		request_close_space(sp);
 	return r;
@@ -174,7 +179,7 @@ static void space_free(struct kvd_space *sp)
 	free(sp);
 }
 
-static int space_connect(struct kvd_space *sp)
+static int space_connect(struct kvd_space *sp, struct space_grant *g)
 {
 	struct kvd *k = sp->k;
 	uint64_t end_ns = conn_deadline_ns(k);
@@ -183,7 +188,7 @@ static int space_connect(struct kvd_space *sp)
 	do {
 		r = conn_ready(k, k->timeout_ms);
 		if (!r)
-			r = space_attach(sp);
+			r = space_attach(sp, g);
 	} while (conn_retry(k, r, end_ns));
 	return r;
 }
@@ -207,6 +212,7 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret)
 {
 	struct kvd_space *sp = NULL;
+	struct space_grant g;
 	int r;
 
 	if (!opts || !ret)
@@ -214,7 +220,7 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 	r = space_new(k, opts, &sp);
 	if (r)
 		return r;
-	r = space_connect(sp);
+	r = space_connect(sp, &g);
 	if (r)
 		goto err_free;
 	r = unique_check(sp);
@@ -231,6 +237,7 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		fail(k, r, "out of memory");
 		goto err_stock;
 	}
+	map_ahead(sp, g.segments, g.nr_segments);
 	LIST_INSERT_HEAD(&k->spaces, sp, link);
 	*ret = sp;
 	return 0;
@@ -368,6 +375,7 @@ static int claim_all(struct kvd_space *sp)
 
 int space_resume(struct kvd_space *sp, bool kept)
 {
+	struct space_grant g;
 	struct kvd_seq *seq;
 	int r;
 
@@ -375,7 +383,7 @@ int space_resume(struct kvd_space *sp, bool kept)
 		holds_each(sp->k, sp, mark_stale, NULL);
 		map_forget(&sp->map);
 	}
-	r = space_attach(sp);
+	r = space_attach(sp, &g);
 	if (!r)
 		r = claim_all(sp);
 	LIST_FOREACH(seq, &sp->seqs, link)

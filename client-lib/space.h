@@ -97,6 +97,9 @@ void space_counts(const struct kvd_space *sp, uint64_t *ret_hit,
 		  uint64_t *ret_miss);
 void space_counted(struct kvd_space *sp, uint64_t hit, uint64_t miss);
 
+/* It is to be reported again: it may not have come. */
+void space_uncounted(struct kvd_space *sp, uint64_t hit, uint64_t miss);
+
 /**
  * space_resume() - open again on a new connection, claim what is held
  * @kept:	the pool has survived; false: nothing has

@@ -16,16 +16,12 @@ uint64_t hold_count(const struct mem_client *c, const struct page *p)
 
 void hold_add(struct mem_client *c, struct page *p, uint64_t n)
 {
-	uint64_t *v = map_get(&c->holds, page_nr(p));
-	int r;
+	uint64_t *v = map_take(&c->holds, page_nr(p));
 
-	if (v) {
-		*v += n;
-	} else {
-		r = map_put(&c->holds, page_nr(p), n);
-		assert(r == 0);
+	assert(v);
+	if (*v == 0)
 		c->bytes += page_bytes(p);
-	}
+	*v += n;
 	p->holds += n;
 }
 
@@ -103,22 +99,58 @@ int mem_release(struct mem_client *c, const handle_t *handles, uint32_t nr,
 	return i == nr ? 0 : -ESTALE;
 }
 
+/* Pages that will be looked at are on their way, then those they touch. */
+#define MATCH_FAR  16u
+#define MATCH_NEAR 8u
+#define MATCH_MORE 4u /* as many holds again may follow, and again */
+
+static void match_prefetch(const struct mem *m, const handle_t *handles,
+			   uint32_t i, uint32_t nr)
+{
+	const struct page *p;
+
+	if (i + MATCH_FAR < nr) {
+		p = page_at(m, handles[i + MATCH_FAR]);
+		__builtin_prefetch(p, 1);
+		__builtin_prefetch((const char *)p + 64, 1);
+		__builtin_prefetch((const char *)(p + 1) - 1, 1);
+	}
+	if (i + MATCH_NEAR < nr) {
+		p = page_at(m, handles[i + MATCH_NEAR]);
+		__builtin_prefetch(p->link.prev, 1);
+		__builtin_prefetch(p->link.next, 1);
+		__builtin_prefetch(p->slab);
+	}
+}
+
+/*
+ * Room for @nr more holds at once, where there is memory. Many are often
+ * followed by more: what has to grow for them grows for those too.
+ */
+static bool match_room(struct mem_client *c, uint32_t nr)
+{
+	if (c->holds.nr + nr > c->holds.room)
+		(void)map_reserve(&c->holds, MATCH_MORE * nr);
+	return map_reserve(&c->holds, nr) == 0;
+}
+
 uint32_t mem_match(struct mem_client *c, struct mem_space *s,
 		   const handle_t *handles, uint32_t nr, place_t *places)
 {
+	bool room = match_room(c, nr);
 	uint32_t i;
 
-	(void)map_reserve(&c->holds, nr); /* at once, where there is memory */
 	for (i = 0; i < nr; i++) {
 		struct page *p;
 
+		match_prefetch(c->m, handles, i, nr);
 		places[i] = 0;
 		if (!handles[i])
 			continue;
 		p = page_get(c->m, handles[i]);
 		if (!p || p->space != s || !p->block)
 			break;
-		if (map_reserve(&c->holds, 1) < 0)
+		if (!room && map_reserve(&c->holds, 1) < 0)
 			break;
 		hold_sealed(c, p, 1);
 		page_count_use(p);

@@ -324,6 +324,14 @@ void mem_space_count(struct mem_space *s, uint64_t hit_tokens,
 int mem_segment_get(struct mem_space *s, uint32_t id,
 		    const struct dev_segment **ret);
 
+/**
+ * mem_segments() - ids of segments of the space's tenant that have pages
+ * @ids:	out
+ * @max:	room there
+ * Return: how many.
+ */
+uint32_t mem_segments(const struct mem_space *s, uint32_t *ids, uint32_t max);
+
 /* ---- pages, all batched ---- */
 
 /**

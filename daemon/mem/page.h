@@ -48,6 +48,15 @@ struct page {
 /* The page of a handle that is not stale, not FREE; else NULL. */
 struct page *page_get(const struct mem *m, handle_t handle);
 uint32_t page_nr(const struct page *p);
+
+/* The page that @handle was once of; of none that could be, page 0. */
+static inline const struct page *page_at(const struct mem *m, handle_t handle)
+{
+	uint32_t nr = handle_nr(handle);
+
+	return &m->pages[nr > m->nr_touched ? 0 : nr];
+}
+
 handle_t page_handle(const struct page *p);
 place_t page_place(const struct page *p);
 

@@ -48,8 +48,14 @@ void reuse_wait(struct reuse *r, uint32_t kind)
 
 void reuse_use(struct reuse *r, uint32_t kind, uint64_t ticks)
 {
-	uint32_t age = reuse_age(r, ticks);
+	uint32_t age;
 
+	/* Pages released together are often used together. */
+	if (ticks != r->last_ticks) {
+		r->last_ticks = ticks;
+		r->last_age = reuse_age(r, ticks);
+	}
+	age = r->last_age;
 	if (age < REUSE_AGES)
 		r->uses[kind][age]++;
 }

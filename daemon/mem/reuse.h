@@ -32,6 +32,8 @@ struct reuse {
 	double uses[REUSE_KINDS][REUSE_AGES];
 	double waits[REUSE_KINDS];
 	double worth[REUSE_KINDS][REUSE_AGES + 1]; /* the last: too old */
+	uint64_t last_ticks;	/* what was asked for last, and */
+	uint32_t last_age;	/* what that is */
 };
 
 void reuse_init(struct reuse *r, uint64_t nr_pages);

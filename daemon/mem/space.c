@@ -397,6 +397,22 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
 	return 0;
 }
 
+uint32_t mem_segments(const struct mem_space *s, uint32_t *ids, uint32_t max)
+{
+	uint32_t nr = 0;
+
+	list_for_each(pos, &s->tenant->segments) {
+		const struct segment *seg =
+			list_entry(pos, struct segment, link);
+
+		if (nr == max)
+			break;
+		if (seg->nr_pages)
+			ids[nr++] = seg->id;
+	}
+	return nr;
+}
+
 struct mem_space *mem_space_find(const struct mem *m, uint32_t id)
 {
 	return id && id <= m->table.h->nr_spaces ? m->spaces[id - 1] : NULL;

@@ -312,6 +312,29 @@ int map_put(struct map *m, uint64_t key, uint64_t value)
 	return 0;
 }
 
+uint64_t *map_take(struct map *m, uint64_t key)
+{
+	uint32_t *slot = m->slots.nr ? slots_find(m, &m->slots, key) : NULL;
+	uint32_t *old;
+
+	if (slot && *slot)
+		return &map_entry(m, *slot - 1)->value;
+	old = m->old.at ? slots_find(m, &m->old, key) : NULL;
+	if (old && *old)
+		return &map_entry(m, *old - 1)->value;
+	if (m->nr == m->room || m->old.at)
+		slot = NULL; /* slots change below */
+	if ((m->nr == m->room || m->nr >= m->nr_pieces * MAP_PIECE) &&
+	    map_reserve(m, 1) < 0)
+		return NULL;
+	map_step(m);
+	if (!slot)
+		slot = slots_end(m, &m->slots, key);
+	*map_entry(m, m->nr) = (struct map_entry){ key, 0 };
+	*slot = ++m->nr;
+	return &map_entry(m, m->nr - 1)->value;
+}
+
 /* The last entry becomes entry number @nr - 1. */
 static void map_renumber(struct map *m, uint32_t nr)
 {

@@ -70,6 +70,12 @@ uint64_t *map_get(const struct map *m, uint64_t key);
  */
 int map_put(struct map *m, uint64_t key, uint64_t value);
 
+/**
+ * map_take() - the value of @key, which is 0 if it was not there and is now
+ * One look for both. Return: NULL when out of memory.
+ */
+uint64_t *map_take(struct map *m, uint64_t key);
+
 /* Removes @key if it is there. The last entry moves to its place. */
 void map_del(struct map *m, uint64_t key);
 

@@ -67,29 +67,28 @@ static const struct kind *kind;
 static uint32_t lose_back;   /* which entry from the end is lost; 0: none */
 static uint32_t refuse_take; /* which page of the stock is refused */
 
-int __real_request_match(struct kvd_space *sp, const handle_t *handles,
-			 uint32_t nr, uint32_t *ret_granted, place_t *places);
-int __wrap_request_match(struct kvd_space *sp, const handle_t *handles,
-			 uint32_t nr, uint32_t *ret_granted, place_t *places);
+int __real_request_match_begin(struct kvd_space *sp, struct request_match *q,
+			       const handle_t *handles, uint32_t nr);
+int __wrap_request_match_begin(struct kvd_space *sp, struct request_match *q,
+			       const handle_t *handles, uint32_t nr);
 int __real_stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 		      struct hold **holds);
 int __wrap_stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 		      struct hold **holds);
 
 /* As if the daemon had reclaimed the page after the lookup. */
-int __wrap_request_match(struct kvd_space *sp, const handle_t *handles,
-			 uint32_t nr, uint32_t *ret_granted, place_t *places)
+int __wrap_request_match_begin(struct kvd_space *sp, struct request_match *q,
+			       const handle_t *handles, uint32_t nr)
 {
 	handle_t changed[WIRE_MAX_PAGES];
 
 	if (!lose_back || !nr)
-		return __real_request_match(sp, handles, nr, ret_granted,
-					    places);
+		return __real_request_match_begin(sp, q, handles, nr);
 	memcpy(changed, handles, nr * sizeof(*handles));
 	CHECK(changed[nr - lose_back], "no such page is asked for");
 	changed[nr - lose_back] += 1ULL << 32;
 	lose_back = 0;
-	return __real_request_match(sp, changed, nr, ret_granted, places);
+	return __real_request_match_begin(sp, q, changed, nr);
 }
 
 int __wrap_stock_take(struct kvd_space *sp, uint32_t page_class, uint32_t nr,

@@ -31,6 +31,22 @@ static void compare(const struct map *m, const uint64_t *truth)
 				 truth[map_entry(m, i)->key / 4096]);
 }
 
+/* Sets the value of @key, which was @old, 0 if it was not there. */
+static void put(struct map *m, uint64_t key, uint64_t old, uint64_t value)
+{
+	uint64_t *v;
+
+	if (value % 2) {
+		assert_int_equal(map_put(m, key, value), 0);
+		return;
+	}
+	v = map_take(m, key);
+	assert_non_null(v);
+	assert_int_equal(*v, old);
+	assert_ptr_equal(map_get(m, key), v);
+	*v = value;
+}
+
 static void test_random(void **state)
 {
 	uint64_t truth[KEYS] = { 0 };
@@ -38,11 +54,11 @@ static void test_random(void **state)
 
 	for (int i = 1; i <= 20000; i++) {
 		/* Long phases of growth, then of decay. */
-		int put = rand() % 8 < (i / 2000 % 2 ? 2 : 6);
+		int add = rand() % 8 < (i / 2000 % 2 ? 2 : 6);
 		uint64_t k = (uint64_t)rand() % KEYS;
 
-		if (put) {
-			assert_int_equal(map_put(&m, k * 4096, i), 0);
+		if (add) {
+			put(&m, k * 4096, truth[k], (uint64_t)i);
 			truth[k] = (uint64_t)i;
 		} else {
 			map_del(&m, k * 4096);
@@ -106,7 +122,7 @@ static void test_large(void **state)
 			truth[k] = 0;
 			assert_null(map_get(&m, k));
 		} else {
-			assert_int_equal(map_put(&m, k, i), 0);
+			put(&m, k, truth[k], i);
 			truth[k] = i;
 			assert_int_equal(*map_get(&m, k), i);
 		}

@@ -119,6 +119,19 @@ static int put_classes(const struct mem_space *space, Kvd__OpenSpaceReply *a,
 	return 0;
 }
 
+/* Those that were handed out to whoever wrote the pages: nothing is lost. */
+static int put_segments(const struct mem_space *space, Kvd__OpenSpaceReply *a,
+			struct arena *arena)
+{
+	a->segments = arena_array(arena, WIRE_MAX_OPEN_SEGMENTS,
+				  sizeof(*a->segments));
+	if (!a->segments)
+		return -ENOMEM;
+	a->n_segments = mem_segments(space, a->segments,
+				     WIRE_MAX_OPEN_SEGMENTS);
+	return 0;
+}
+
 static int put_fds(const struct mem_space *space, struct reply *r)
 {
 	const int fds[] = { mem_space_index_fd(space),
@@ -160,6 +173,9 @@ static int put_space(const struct client *c, const struct mem_space *space,
 	a->name_key.len = NAME_KEY_BYTES;
 	a->fingerprint = mem_space_fingerprint(space);
 	err = put_classes(space, a, &largest, r->arena);
+	if (err < 0)
+		return err;
+	err = put_segments(space, a, r->arena);
 	if (err < 0)
 		return err;
 	a->stock_bytes = stock_bytes(c, largest);
