@@ -9,7 +9,7 @@
 #include "client-lib/request.h"
 #include "client-lib/seq.h"
 
-#define ASK_PAGES 768u	/* in one request: the next is made meanwhile, and */
+#define ASK_PAGES 512u	/* in one request: the next is made meanwhile, and */
 #define ASKS_AHEAD 4u	/* so many are on their way: less than a socket takes */
 
 /* A request, and where goes what it brings. */

@@ -11,6 +11,8 @@
 #include "client-lib/conn.h"
 #include "client-lib/match.h"
 
+_Static_assert(ASK_PAGES <= WIRE_MAX_PAGES, "one request takes what is asked");
+
 /* Is page (block, group) needed by the whole blocks, or as the tail? */
 static bool match_needs(const struct match *m, uint32_t block, uint32_t group)
 {

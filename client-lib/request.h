@@ -73,7 +73,7 @@ int request_match_end(struct kvd_space *sp, struct request_match *q,
 		      uint32_t *ret_granted, place_t *places);
 
 /* Blocks in one publish request: of any geometry they fit a frame. */
-#define PUBLISH_MAX_BLOCKS 64u
+#define PUBLISH_MAX_BLOCKS 32u
 
 struct publish_block {
 	const struct name *parent;

@@ -16,7 +16,7 @@
 #define WIRE_VERSION 1
 #define WIRE_MAX_FRAME 65536u	/* header included */
 #define WIRE_MAX_FDS 16u	/* in one frame */
-#define WIRE_MAX_PAGES 1024u	/* in one request */
+#define WIRE_MAX_PAGES 512u	/* in one request */
 #define WIRE_MAX_OPEN_SEGMENTS 64u /* that opening a space tells of */
 #define WIRE_FEATURES 0ULL	/* feature bits of this build */
 

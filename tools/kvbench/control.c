@@ -23,7 +23,8 @@
 #include "tools/kvbench/session.h"
 #include "tools/kvbench/stats.h"
 
-#define BATCH REDIS_MAX_PIPELINE
+#define BATCH   REDIS_MAX_PIPELINE
+#define WAIT_MS 10000
 
 static const char summary[] =
 	"find a long prefix, take and give pages, beside a Redis";
@@ -149,7 +150,8 @@ static int measure_pages(struct run *r, unsigned round)
 	int err = 0;
 
 	for (i = 0; i < r->o->requests && !err; i++) {
-		err = request_alloc(r->s.space, 0, BATCH, 0, handles, places);
+		err = request_alloc(r->s.space, 0, BATCH, WAIT_MS, handles,
+		                    places);
 		if (!err)
 			err = request_release(r->s.kvd, handles, BATCH);
 	}
