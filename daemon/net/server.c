@@ -18,9 +18,13 @@
 #include <unistd.h>
 #include "daemon/dev/dev.h"
 #include "daemon/mem/mem.h"
+#include "daemon/net/ahead.h"
 #include "daemon/net/log.h"
 #include "daemon/net/restore.h"
 #include "daemon/net/state.h"
+
+/* Besides two for each client: segments, spaces, our own. */
+#define MORE_FDS 8192u
 
 /* A device job that runs for longer than this is not health. */
 #define STUCK_NS (10ULL * 1000 * 1000 * 1000)
@@ -281,6 +285,7 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 		free(s);
 		return r;
 	}
+	ahead_of_fds(&s->loop, 2 * cfg->max_clients + MORE_FDS);
 	s->ops = ops;
 	s->ctx = ctx;
 	s->cfg = *cfg;

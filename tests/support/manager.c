@@ -214,7 +214,7 @@ static void wait_flag(struct manager *m, const bool *flag, const char *what)
 	CHECK(0, "kvd did not say %s", what);
 }
 
-void manager_again(struct manager *m, const char *const *args)
+static void launch(struct manager *m, const char *const *args)
 {
 	const char *argv[DAEMON_MAX_ARGS];
 	pid_t pid;
@@ -228,6 +228,11 @@ void manager_again(struct manager *m, const char *const *args)
 		exec_managed(m, argv);
 	m->daemon.pid = pid;
 	pthread_mutex_unlock(&m->lock);
+}
+
+void manager_again(struct manager *m, const char *const *args)
+{
+	launch(m, args);
 	daemon_wait_ready(&m->daemon);
 	wait_flag(m, &m->ready, "READY=1");
 }
@@ -257,6 +262,25 @@ static void drain(struct manager *m)
 		nanosleep(&t, NULL);
 	pthread_mutex_lock(&m->lock); /* the last one has been served */
 	pthread_mutex_unlock(&m->lock);
+}
+
+int manager_try(struct manager *m, const char *const *args)
+{
+	struct timespec t = { .tv_nsec = 2000000 };
+	int status;
+
+	launch(m, args);
+	for (int i = 0; i < DAEMON_DEADLINE_MS / 2; i++) {
+		if (waitpid(m->daemon.pid, &status, WNOHANG) ==
+		    m->daemon.pid) {
+			drain(m);
+			return status;
+		}
+		if (manager_has(m, &m->ready))
+			return 0;
+		nanosleep(&t, NULL);
+	}
+	CHECK(0, "kvd is neither ready nor at its end");
 }
 
 void manager_kill(struct manager *m)

@@ -58,6 +58,10 @@ void manager_term(struct manager *m);
 /* The next kvd, with socket and kept descriptors. */
 void manager_again(struct manager *m, const char *const *args);
 
+/* The same of one that may end before it is ready. Return: 0 when it is, or
+ * the status of waitpid(), which is not 0; what was kept stays. */
+int manager_try(struct manager *m, const char *const *args);
+
 /* SIGTERM, a clean end, and everything is dropped. */
 void manager_stop(struct manager *m);
 
