@@ -16,6 +16,7 @@
 struct config {
 	struct server_config server;
 	int log_level;
+	const char *dropins;	/* one more directory of files; NULL: none */
 	const char *reading;	/* the file, while it is read */
 	char why[CONFIG_WHY_BYTES]; /* the first thing that is wrong */
 };
@@ -35,9 +36,9 @@ int config_read(struct config *c, const char *path);
  * config_read_dropins() - take over what is in directories beside a file
  * @path:	the configuration file that was read; NULL: none
  *
- * Files named *.conf in @path.d, if @path is a regular file, and in kvd.conf.d
- * of the state directory, as it is known by now; in order of their names over
- * both, that of the state directory last where they have the same. A
+ * Files named *.conf in @path.d, if @path is a regular file, in c->dropins, and
+ * in kvd.conf.d of the state directory, as it is known by now; in order of
+ * their names over all, and of the directories where they have the same. A
  * directory that is not there is empty. Return: 0, -EINVAL as config_read().
  */
 int config_read_dropins(struct config *c, const char *path);

@@ -276,14 +276,16 @@ static void write_file(const char *name, const char *text)
 	fclose(f);
 }
 
-/* Reads the file conf of the root, and what is beside it. */
+/* Reads the file conf of the root, what is beside it, and in more. */
 static int read_all(struct config *c)
 {
-	char file[200];
+	char file[200], more[200];
 	int r;
 
+	snprintf(more, sizeof(more), "%s/more", dropin_root);
 	snprintf(file, sizeof(file), "%s/conf", dropin_root);
 	config_init(c);
+	c->dropins = more;
 	snprintf(c->server.state_dir, sizeof(c->server.state_dir), "%s/state",
 		 dropin_root);
 	r = config_read(c, file);
@@ -340,6 +342,17 @@ static void test_dropins(void **state)
 	t = TAILQ_FIRST(&c.server.tenants);
 	assert_int_equal(t->stored.of[LIMIT_MAX], 6 << 20);
 	assert_int_equal(t->kept, 1 << LIMIT_MAX | 1 << LIMIT_MIN);
+	config_fini(&c);
+
+	/* A third directory is between the two. */
+	make_dir("more");
+	write_file("more/30-x.conf", "[tenant a]\nmin = 4K\n");
+	write_file("more/50-kvctl-a.conf", "[tenant a]\nmin = 6K\n"
+		   "max = 7M\n");
+	assert_int_equal(read_all(&c), 0);
+	t = TAILQ_FIRST(&c.server.tenants);
+	assert_int_equal(t->stored.of[LIMIT_MIN], 6 << 10);
+	assert_int_equal(t->stored.of[LIMIT_MAX], 6 << 20);
 	config_fini(&c);
 
 	/* What is wrong is told with file, line and key. */
