@@ -24,8 +24,60 @@ static void raise_nofile(void)
 	setrlimit(RLIMIT_NOFILE, &lim);
 }
 
-static int serve(struct config *c)
+/* ---- SIGHUP ---- */
+
+struct rereading {
+	const struct options *options;
+	const struct config *running;	/* as at the start */
+	struct config next;
+};
+
+static int reread(void *ctx, struct server_config **ret, char *why,
+		  size_t why_bytes)
 {
+	struct rereading *rr = ctx;
+	struct config *c = &rr->next;
+	int r;
+
+	config_init(c);
+	r = options_config(rr->options, c);
+	snprintf(why, why_bytes, "%s", c->why);
+	if (r < 0)
+		return r;
+	config_keep(c, rr->running);
+	r = config_check(c);
+	if (r < 0)
+		snprintf(why, why_bytes, "beside what only a restart changes: "
+			 "%s", c->why);
+	*ret = &c->server;
+	return r;
+}
+
+static void reread_done(void *ctx, int r)
+{
+	struct rereading *rr = ctx;
+	const char *key;
+	unsigned i = 0;
+
+	if (r == 0) {
+		log_set_level(rr->next.log_level);
+		while ((key = config_next_kept(&rr->next, &i)))
+			log_line(LOG_NOTICE, "%s: takes effect with the next "
+				 "start", key);
+	}
+	config_fini(&rr->next);
+}
+
+static const struct server_reload reload = {
+	.read = reread,
+	.done = reread_done,
+};
+
+/* ---- life ---- */
+
+static int serve(const struct options *options, struct config *c)
+{
+	struct rereading rr = { .options = options, .running = c };
 	char why[512];
 	struct server *server = NULL;
 	struct service service;
@@ -44,10 +96,12 @@ static int serve(struct config *c)
 	log_line(LOG_INFO, "kvd " KVD_VERSION);
 	r = server_new(&c->server, &service.ops, &service, service.listen_fd,
 		       service.fds, service.nr_fds, why, sizeof(why), &server);
-	if (r < 0)
+	if (r < 0) {
 		log_line(LOG_ERR, "%s", why);
-	else
+	} else {
+		server_on_reload(server, &reload, &rr);
 		server_run(server);
+	}
 	server_free(server);
 	service_fini(&service);
 	return r;
@@ -69,7 +123,7 @@ int main(int argc, char **argv)
 	else if (options.check)
 		puts("configuration is good");
 	else
-		r = serve(&config);
+		r = serve(&options, &config);
 	config_fini(&config);
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

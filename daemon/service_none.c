@@ -24,6 +24,7 @@ int service_init(struct service *s)
 				      .status = on_status,
 				      .alive = on_event,
 				      .stopping = on_event,
+				      .reloading = on_event,
 				      .tick_ms = TICK_MS };
 	return 0;
 }

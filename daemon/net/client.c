@@ -114,6 +114,16 @@ static bool is_admin(const struct server *s, const struct peer *p)
 	       peer_in_group(p, s->cfg.admin_gid);
 }
 
+void clients_check_admin(struct server *s)
+{
+	struct client *c;
+
+	TAILQ_FOREACH(c, &s->clients, link)
+		c->admin = is_admin(s, &c->peer);
+	TAILQ_FOREACH(c, &s->greeting, link)
+		c->admin = is_admin(s, &c->peer);
+}
+
 /* 0, or why there is no place for one more of this user. */
 static int check_limits(struct server *s, const struct peer *p)
 {

@@ -204,6 +204,7 @@ static void keep_done(uv_work_t *work, int status)
 	if (ch->err == 0) {
 		ch->tenant->stored = job->stored;
 		ch->tenant->kept = job->kept;
+		s->limits_nr_kept++;
 	}
 	free(job);
 	keep_end(s, ch);

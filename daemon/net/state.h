@@ -18,6 +18,7 @@
 #include "daemon/net/peer.h"
 #include "daemon/net/pressure.h"
 #include "daemon/net/proc.h"
+#include "daemon/net/reload.h"
 #include "daemon/net/server.h"
 #include "daemon/net/tenant.h"
 #include "daemon/net/turn.h"
@@ -89,6 +90,8 @@ struct server {
 	struct events events;
 	struct limits_queue limits_queue; /* being written, in order */
 	unsigned limits_nr_queued;
+	uint64_t limits_nr_kept;	/* were written */
+	struct reload reload;
 	struct client_list clients;	/* READY and BYE, by id */
 	struct client_list greeting;	/* NEW, oldest first */
 	unsigned nr_clients;		/* in both */
@@ -117,6 +120,9 @@ void client_on_accept(void *ctx, int fd);
 
 /* Gives back what @c holds; its requests are refused from here on. */
 void client_release(struct client *c, enum mem_end end);
+
+/* Who is in the admin group, which is another one now. */
+void clients_check_admin(struct server *s);
 
 /* Drops those that have connected and said nothing. */
 void clients_expire(struct server *s);

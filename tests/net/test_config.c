@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "daemon/config.h"
+#include "daemon/value.h"
 #include "tests/support/daemon.h"
 
 static char path[] = "/tmp/kvd-conf-XXXXXX";
@@ -260,6 +261,41 @@ static void test_watermarks(void **state)
 		     "513M bytes are more than half of the pool");
 }
 
+/* ---- while it runs ---- */
+
+static void test_keep(void **state)
+{
+	struct config was, c;
+	unsigned i = 0;
+
+	assert_int_equal(read_text(&was, "[kvd]\ndevice = cuda-vmm:12\n"
+				   "pool = 64M\nmax-clients = 7\n"), 0);
+	assert_int_equal(read_text(&c, "[kvd]\ndevice = cuda-vmm:12\n"
+				   "pool = 128M\nmax-clients = 8\n"
+				   "state-dir = /x\n"
+				   "[tenant a]\nmin = 65M\n"), 0);
+	assert_int_equal(config_check(&c), 0);
+	config_keep(&c, &was);
+	assert_string_equal(config_next_kept(&c, &i), "pool");
+	assert_string_equal(config_next_kept(&c, &i), "state-dir");
+	assert_null(config_next_kept(&c, &i));
+	assert_int_equal(c.server.pool_bytes, 64 << 20);
+	assert_string_equal(c.server.state_dir, was.server.state_dir);
+	assert_int_equal(c.server.max_clients, 8);
+	assert_int_equal(config_check(&c), -EINVAL);
+	config_fini(&c);
+
+	/* What was there before and is longer makes no difference. */
+	assert_int_equal(read_text(&c, "[kvd]\ndevice = cuda-vmm:123\n"
+				   "device = cuda-vmm:12\npool = 64M\n"),
+			 0);
+	config_keep(&c, &was);
+	i = 0;
+	assert_null(config_next_kept(&c, &i));
+	config_fini(&c);
+	config_fini(&was);
+}
+
 /* ---- drop-ins ---- */
 
 static char dropin_root[] = "/tmp/kvd-conf-d-XXXXXX";
@@ -383,19 +419,19 @@ static void test_units(void **state)
 {
 	uint64_t n;
 
-	assert_int_equal(config_parse_size("0", &n), 0);
-	assert_int_equal(config_parse_size("4k", &n), 0);
+	assert_int_equal(value_size(&n, "0"), 0);
+	assert_int_equal(value_size(&n, "4k"), 0);
 	assert_int_equal(n, 4096);
-	assert_int_equal(config_parse_size("2T", &n), 0);
+	assert_int_equal(value_size(&n, "2T"), 0);
 	assert_int_equal(n, 2ULL << 40);
-	assert_int_equal(config_parse_size("", &n), -EINVAL);
-	assert_int_equal(config_parse_size("1 M", &n), -EINVAL);
-	assert_int_equal(config_parse_size("1MB", &n), -EINVAL);
-	assert_int_equal(config_parse_time_ms("2", &n), 0);
+	assert_int_equal(value_size(&n, ""), -EINVAL);
+	assert_int_equal(value_size(&n, "1 M"), -EINVAL);
+	assert_int_equal(value_size(&n, "1MB"), -EINVAL);
+	assert_int_equal(value_time(&n, "2"), 0);
 	assert_int_equal(n, 2000);
-	assert_int_equal(config_parse_time_ms("3min", &n), 0);
+	assert_int_equal(value_time(&n, "3min"), 0);
 	assert_int_equal(n, 180000);
-	assert_int_equal(config_parse_time_ms("99999999999999999999", &n),
+	assert_int_equal(value_time(&n, "99999999999999999999"),
 			 -EINVAL);
 }
 
@@ -457,6 +493,7 @@ int main(void)
 		cmocka_unit_test(test_checks),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_watermarks),
+		cmocka_unit_test(test_keep),
 		cmocka_unit_test(test_dropins),
 		cmocka_unit_test(test_no_dropins),
 		cmocka_unit_test(test_units),
