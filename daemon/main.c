@@ -83,7 +83,7 @@ static int serve(const struct options *options, struct config *c)
 	struct service service;
 	int r;
 
-	log_init();
+	log_init(service_journal);
 	log_set_level(c->log_level);
 	raise_nofile();
 	r = service_init(&service);

@@ -15,6 +15,7 @@
 #include "daemon/net/events.h"
 #include "daemon/net/limits.h"
 #include "daemon/net/listen.h"
+#include "daemon/net/log.h"
 #include "daemon/net/peer.h"
 #include "daemon/net/pressure.h"
 #include "daemon/net/proc.h"
@@ -106,6 +107,7 @@ struct server {
 	uint64_t nr_requests;
 	bool stuck;			/* the device has made no progress */
 	uint64_t logged_ms;
+	uint64_t lost_logged_ms;
 	char device_note[256];
 	char status[128];
 	struct arena arena;
@@ -117,6 +119,9 @@ struct server {
 
 /* A connection to the server @ctx has come in: owns @fd. */
 void client_on_accept(void *ctx, int fd);
+
+/* For lines of the log about @c. */
+struct log_about client_about(const struct client *c);
 
 /* Gives back what @c holds; its requests are refused from here on. */
 void client_release(struct client *c, enum mem_end end);
