@@ -83,8 +83,8 @@ static int serve(const struct options *options, struct config *c)
 	struct service service;
 	int r;
 
-	log_init(service_journal);
 	log_set_level(c->log_level);
+	log_init(service_journal);
 	raise_nofile();
 	r = service_init(&service);
 	if (r < 0) {
@@ -118,12 +118,16 @@ int main(int argc, char **argv)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	config_init(&config);
 	r = options_config(&options, &config);
-	if (r < 0)
+	if (r < 0 && log_init(service_journal))
+		log_line(LOG_ERR, "%s", config.why);
+	else if (r < 0)
 		fprintf(stderr, "kvd: %s\n", config.why);
 	else if (options.check)
 		puts("configuration is good");
 	else
 		r = serve(&options, &config);
 	config_fini(&config);
+	if (r < 0 && getenv("NOTIFY_SOCKET"))
+		sleep(1); /* we are started again at once, and without end */
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -20,7 +20,7 @@
 static log_sink *log_journal;	/* NULL: stderr is something else */
 static atomic_int log_level = LOG_INFO;
 
-void log_init(log_sink *journal)
+bool log_init(log_sink *journal)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
 	unsigned long long dev, ino;
@@ -30,6 +30,7 @@ void log_init(log_sink *journal)
 	    fstat(STDERR_FILENO, &st) == 0 && st.st_dev == dev &&
 	    st.st_ino == ino)
 		log_journal = journal;
+	return log_journal;
 }
 
 void log_set_level(int level)

@@ -29,8 +29,8 @@ struct log_about {
 typedef bool log_sink(int level, const char *text,
 		      const struct log_about *about);
 
-/* Looks once whether stderr is the journal; @journal gets the lines then. */
-void log_init(log_sink *journal);
+/* Is stderr the journal? Then @journal gets the lines. */
+bool log_init(log_sink *journal);
 
 /* Drops what is less important than @level; default LOG_INFO. */
 void log_set_level(int level);
