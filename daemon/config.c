@@ -6,9 +6,7 @@
  * what it takes; the words are part of every error about it.
  */
 #include <errno.h>
-#include <grp.h>
 #include <ini.h>
-#include <pwd.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,6 +16,7 @@
 #include <unistd.h>
 #include "daemon/config.h"
 #include "daemon/net/limits.h"
+#include "daemon/value.h"
 
 #define MAX_LINE 1024
 
@@ -34,252 +33,6 @@ static int config_fail(struct config *c, int err, const char *format, ...)
 	return err;
 }
 
-/* ---- values ---- */
-
-/* A whole number, then one of @units; *ret_unit is its place there. */
-static int parse_number(const char *text, const char *const *units,
-			unsigned *ret_unit, uint64_t *ret)
-{
-	unsigned long long n;
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return -EINVAL;
-	errno = 0;
-	n = strtoull(text, &end, 10);
-	if (errno)
-		return -EINVAL;
-	for (*ret_unit = 0; units[*ret_unit]; (*ret_unit)++)
-		if (strcasecmp(end, units[*ret_unit]) == 0)
-			break;
-	if (!units[*ret_unit])
-		return -EINVAL;
-	*ret = n;
-	return 0;
-}
-
-int config_parse_size(const char *text, uint64_t *ret)
-{
-	static const char *const units[] = { "", "K", "M", "G", "T", NULL };
-	uint64_t n;
-	unsigned unit;
-
-	if (parse_number(text, units, &unit, &n) < 0)
-		return -EINVAL;
-	if (__builtin_mul_overflow(n, 1ULL << (10 * unit), ret) ||
-	    *ret > 1ULL << 50)
-		return -EINVAL;
-	return 0;
-}
-
-int config_parse_time_ms(const char *text, uint64_t *ret)
-{
-	static const char *const units[] = { "", "s", "ms", "min", NULL };
-	static const uint64_t ms[] = { 1000, 1000, 1, 60000 };
-	uint64_t n;
-	unsigned unit;
-
-	if (parse_number(text, units, &unit, &n) < 0 || n > 1000000000)
-		return -EINVAL;
-	*ret = n * ms[unit];
-	return 0;
-}
-
-static int set_size(void *to, const char *text)
-{
-	return config_parse_size(text, to);
-}
-
-static int set_limit(void *to, const char *text)
-{
-	if (strcmp(text, "infinity") != 0)
-		return config_parse_size(text, to);
-	*(uint64_t *)to = 0;
-	return 0;
-}
-
-/* "0.4%" in millionths. Return: 0, or -EINVAL no percentage up to 100. */
-static int parse_percent(const char *text, uint32_t *ret_ppm)
-{
-	uint32_t n = 0, digits = 0, unit = 10000;
-	bool point = false;
-
-	for (; *text != '%'; text++) {
-		if (*text == '.' && digits && !point) {
-			point = true;
-			continue;
-		}
-		if (*text < '0' || *text > '9' || (point && unit == 1) ||
-		    n > 100)
-			return -EINVAL;
-		digits++;
-		if (point)
-			*ret_ppm += (uint32_t)(*text - '0') * (unit /= 10);
-		else
-			n = n * 10 + (uint32_t)(*text - '0');
-		if (!point)
-			*ret_ppm = n * 10000;
-	}
-	return digits && !text[1] && text[-1] != '.' && *ret_ppm <= 1000000 ?
-		       0 :
-		       -EINVAL;
-}
-
-static int set_part(void *to, const char *text)
-{
-	struct server_part p = { .set = true };
-	int r;
-
-	if (strchr(text, '%'))
-		r = parse_percent(text, &p.ppm);
-	else
-		r = config_parse_size(text, &p.bytes);
-	if (r == 0)
-		*(struct server_part *)to = p;
-	return r;
-}
-
-static int set_time(void *to, const char *text)
-{
-	return config_parse_time_ms(text, to);
-}
-
-static int set_count(void *to, const char *text)
-{
-	static const char *const units[] = { "", NULL };
-	unsigned unit;
-	uint64_t n;
-
-	if (parse_number(text, units, &unit, &n) < 0 || n == 0 || n > 1000000)
-		return -EINVAL;
-	*(uint32_t *)to = (uint32_t)n;
-	return 0;
-}
-
-static int set_percent(void *to, const char *text)
-{
-	static const char *const units[] = { "", "%", NULL };
-	unsigned unit;
-	uint64_t n;
-
-	if (parse_number(text, units, &unit, &n) < 0 || n > 100)
-		return -EINVAL;
-	*(uint32_t *)to = (uint32_t)n;
-	return 0;
-}
-
-static int set_mode(void *to, const char *text)
-{
-	unsigned long n;
-	char *end;
-
-	n = strtoul(text, &end, 8);
-	if (*end || *text < '0' || *text > '7' || n > 0777)
-		return -EINVAL;
-	*(uint32_t *)to = (uint32_t)n;
-	return 0;
-}
-
-static int set_group(void *to, const char *text)
-{
-	const struct group *gr = getgrnam(text);
-	unsigned long n;
-	char *end;
-
-	if (gr) {
-		*(gid_t *)to = gr->gr_gid;
-		return 0;
-	}
-	n = strtoul(text, &end, 10);
-	if (*end || *text < '0' || *text > '9' || n >= UINT32_MAX)
-		return -EINVAL;
-	*(gid_t *)to = (gid_t)n;
-	return 0;
-}
-
-static int set_user(void *to, const char *text)
-{
-	const struct passwd *pw = getpwnam(text);
-	unsigned long n;
-	char *end;
-
-	if (pw) {
-		*(uid_t *)to = pw->pw_uid;
-		return 0;
-	}
-	n = strtoul(text, &end, 10);
-	if (*end || *text < '0' || *text > '9' || n >= UINT32_MAX)
-		return -EINVAL;
-	*(uid_t *)to = (uid_t)n;
-	return 0;
-}
-
-static int set_path(void *to, const char *text)
-{
-	if (text[0] != '/' || strlen(text) >= 256)
-		return -EINVAL;
-	strcpy(to, text);
-	return 0;
-}
-
-static int set_socket(void *to, const char *text)
-{
-	if (text[0] == '\0' || strlen(text) >= 108)
-		return -EINVAL;
-	strcpy(to, text);
-	return 0;
-}
-
-static int set_device(void *to, const char *text)
-{
-	static const char *const numbered[] = { "cuda-ipc:", "cuda-vmm:" };
-	unsigned i;
-	size_t n;
-
-	if (strcmp(text, "auto") == 0 || strcmp(text, "host") == 0) {
-		strcpy(to, text);
-		return 0;
-	}
-	for (i = 0; i < 2; i++) {
-		n = strlen(numbered[i]);
-		if (strncmp(text, numbered[i], n) == 0 && text[n] &&
-		    strlen(text + n) <= 3 &&
-		    strspn(text + n, "0123456789") == strlen(text + n)) {
-			strcpy(to, text);
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static int set_policy(void *to, const char *text)
-{
-	static const char *const names[] = { "density", "lru", "s3fifo" };
-
-	for (int i = 0; i < 3; i++) {
-		if (strcmp(text, names[i]) == 0) {
-			strcpy(to, text);
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static int set_level(void *to, const char *text)
-{
-	static const char *const names[] = { "error", "warning", "notice",
-					     "info", "debug" };
-	int i;
-
-	for (i = 0; i < 5; i++) {
-		if (strcmp(text, names[i]) == 0) {
-			*(int *)to = LOG_ERR + i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
 /* ---- keys ---- */
 
 struct config_key {
@@ -287,61 +40,95 @@ struct config_key {
 	size_t offset;
 	int (*set)(void *to, const char *text);
 	const char *takes;
+	size_t start_bytes;	/* of what takes effect at a start only, or 0 */
 };
 
 #define KEY(name, field, set, takes) \
-	{ name, offsetof(struct config, field), set, takes }
+	{ name, offsetof(struct config, field), set, takes, 0 }
+#define START_KEY(name, field, set, takes) \
+	{ name, offsetof(struct config, field), set, takes, \
+	  sizeof(((struct config *)0)->field) }
+#define NR_KEYS (sizeof(keys) / sizeof(keys[0]))
 #define SIZE_WORDS "a size: a number with K, M, G or T"
 #define LIMIT_WORDS SIZE_WORDS ", or infinity"
 #define PART_WORDS SIZE_WORDS ", or a percentage of the pool: 0.4%"
 #define TIME_WORDS "a time: a number with ms, s or min"
 
 static const struct config_key keys[] = {
-	KEY("device", server.device, set_device,
-	    "auto, host, cuda-ipc:N or cuda-vmm:N"),
-	KEY("pool", server.pool_bytes, set_size, SIZE_WORDS),
-	KEY("segment", server.segment_bytes, set_size, SIZE_WORDS),
-	KEY("socket", server.socket, set_socket,
-	    "a path of at most 107 bytes"),
-	KEY("socket-mode", server.socket_mode, set_mode,
-	    "octal permissions up to 0777"),
-	KEY("socket-group", server.socket_gid, set_group, "a group"),
-	KEY("admin-group", server.admin_gid, set_group, "a group"),
-	KEY("state-dir", server.state_dir, set_path, "an absolute path"),
-	KEY("grace", server.grace_ms, set_time, TIME_WORDS),
-	KEY("hello-timeout", server.hello_ms, set_time, TIME_WORDS),
-	KEY("max-wait", server.max_wait_ms, set_time, TIME_WORDS),
-	KEY("max-clients", server.max_clients, set_count,
+	START_KEY("device", server.device, value_device,
+		  "auto, host, cuda-ipc:N or cuda-vmm:N"),
+	START_KEY("pool", server.pool_bytes, value_size, SIZE_WORDS),
+	START_KEY("segment", server.segment_bytes, value_size, SIZE_WORDS),
+	START_KEY("socket", server.socket, value_socket,
+		  "a path of at most 107 bytes"),
+	START_KEY("socket-mode", server.socket_mode, value_mode,
+		  "octal permissions up to 0777"),
+	START_KEY("socket-group", server.socket_gid, value_group, "a group"),
+	KEY("admin-group", server.admin_gid, value_group, "a group"),
+	START_KEY("state-dir", server.state_dir, value_path,
+		  "an absolute path"),
+	START_KEY("grace", server.grace_ms, value_time, TIME_WORDS),
+	KEY("hello-timeout", server.hello_ms, value_time, TIME_WORDS),
+	KEY("max-wait", server.max_wait_ms, value_time, TIME_WORDS),
+	KEY("max-clients", server.max_clients, value_count,
 	    "a number from 1 to 1000000"),
-	KEY("max-clients-per-user", server.max_clients_per_user, set_count,
+	KEY("max-clients-per-user", server.max_clients_per_user, value_count,
 	    "a number from 1 to 1000000"),
-	KEY("max-waiting", server.max_waiting, set_count,
+	KEY("max-waiting", server.max_waiting, value_count,
 	    "a number from 1 to 1000000"),
-	KEY("tenant-max", server.tenant_max, set_size, SIZE_WORDS),
-	KEY("pin-max", server.pin_percent, set_percent,
+	KEY("tenant-max", server.tenant_max, value_size, SIZE_WORDS),
+	KEY("pin-max", server.pin_percent, value_percent,
 	    "a percentage from 0 to 100"),
-	KEY("pin-ttl-max", server.pin_ttl_ms, set_time, TIME_WORDS),
-	KEY("policy", server.policy, set_policy, "density, lru or s3fifo"),
-	KEY("watermark-low", server.watermark_low, set_part, PART_WORDS),
-	KEY("watermark-high", server.watermark_high, set_part, PART_WORDS),
-	KEY("log-level", log_level, set_level,
+	KEY("pin-ttl-max", server.pin_ttl_ms, value_time, TIME_WORDS),
+	START_KEY("policy", server.policy, value_policy,
+		  "density, lru or s3fifo"),
+	KEY("watermark-low", server.watermark_low, value_part, PART_WORDS),
+	KEY("watermark-high", server.watermark_high, value_part, PART_WORDS),
+	KEY("log-level", log_level, value_level,
 	    "error, warning, notice, info or debug"),
 };
 
 int config_set(struct config *c, const char *key, const char *value,
 	       const char *where)
 {
+	char *to;
 	unsigned i;
 
-	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+	for (i = 0; i < NR_KEYS; i++) {
 		if (strcmp(keys[i].name, key) != 0)
 			continue;
-		if (keys[i].set((char *)c + keys[i].offset, value) == 0)
+		to = (char *)c + keys[i].offset;
+		memset(to, 0, keys[i].start_bytes); /* it may be compared */
+		if (keys[i].set(to, value) == 0)
 			return 0;
 		return config_fail(c, -EINVAL, "%s: '%s' is not %s", where,
 				   value, keys[i].takes);
 	}
 	return -ENOENT;
+}
+
+void config_keep(struct config *c, const struct config *from)
+{
+	unsigned i;
+
+	c->later = 0;
+	for (i = 0; i < NR_KEYS; i++) {
+		char *to = (char *)c + keys[i].offset;
+		const char *was = (const char *)from + keys[i].offset;
+
+		if (memcmp(to, was, keys[i].start_bytes) == 0)
+			continue;
+		memcpy(to, was, keys[i].start_bytes);
+		c->later |= 1u << i;
+	}
+}
+
+const char *config_next_kept(const struct config *c, unsigned *i)
+{
+	while (*i < NR_KEYS)
+		if (c->later & 1u << (*i)++)
+			return keys[*i - 1].name;
+	return NULL;
 }
 
 /* "device, pool, ...": what [kvd] may have. */
@@ -350,7 +137,7 @@ static void list_keys(char *buf, size_t size)
 	size_t n = 0;
 	unsigned i;
 
-	for (i = 0; i < sizeof(keys) / sizeof(keys[0]) && n < size; i++)
+	for (i = 0; i < NR_KEYS && n < size; i++)
 		n += (size_t)snprintf(buf + n, size - n, "%s%s",
 				      i ? ", " : "", keys[i].name);
 }
@@ -423,8 +210,8 @@ static int set_tenant_limit(struct config *c, struct tenant *t,
 	if (file && strcmp(file + 1, own) == 0)
 		t->kept |= 1u << i;
 	*ret_takes = i == LIMIT_MIN ? SIZE_WORDS : LIMIT_WORDS;
-	return i == LIMIT_MIN ? set_size(&t->stored.of[i], value) :
-				set_limit(&t->stored.of[i], value);
+	return i == LIMIT_MIN ? value_size(&t->stored.of[i], value) :
+				value_limit(&t->stored.of[i], value);
 }
 
 /* A user's own has a name that begins with uid-, and is nobody else's. */
@@ -461,13 +248,13 @@ static int set_tenant(struct config *c, const char *name, const char *key,
 		/* it was one */
 	} else if (strcmp(key, "users") == 0) {
 		takes = "a list of at most 64 users";
-		r = set_ids(t->uids, &t->nr_uids, value, set_user);
+		r = set_ids(t->uids, &t->nr_uids, value, value_user);
 	} else if (strcmp(key, "groups") == 0) {
 		takes = "a list of at most 64 groups";
-		r = set_ids(t->gids, &t->nr_gids, value, set_group);
+		r = set_ids(t->gids, &t->nr_gids, value, value_group);
 	} else if (strcmp(key, "key-file") == 0) {
 		takes = "an absolute path";
-		r = set_path(t->key_file, value);
+		r = value_path(t->key_file, value);
 	} else {
 		return config_fail(c, -EINVAL, "%s: no such key; [tenant] has "
 				   "users, groups, min, high, max, key-file",
@@ -602,6 +389,7 @@ void config_fini(struct config *c)
 
 	while ((t = TAILQ_FIRST(&c->server.tenants))) {
 		TAILQ_REMOVE(&c->server.tenants, t, link);
+		explicit_bzero(t->key, sizeof(t->key));
 		free(t);
 	}
 }

@@ -16,6 +16,8 @@
 struct config {
 	struct server_config server;
 	int log_level;
+	const char *dropins;	/* one more directory of files; NULL: none */
+	uint32_t later;		/* keys that config_keep() has put back */
 	const char *reading;	/* the file, while it is read */
 	char why[CONFIG_WHY_BYTES]; /* the first thing that is wrong */
 };
@@ -35,9 +37,9 @@ int config_read(struct config *c, const char *path);
  * config_read_dropins() - take over what is in directories beside a file
  * @path:	the configuration file that was read; NULL: none
  *
- * Files named *.conf in @path.d, if @path is a regular file, and in kvd.conf.d
- * of the state directory, as it is known by now; in order of their names over
- * both, that of the state directory last where they have the same. A
+ * Files named *.conf in @path.d, if @path is a regular file, in c->dropins, and
+ * in kvd.conf.d of the state directory, as it is known by now; in order of
+ * their names over all, and of the directories where they have the same. A
  * directory that is not there is empty. Return: 0, -EINVAL as config_read().
  */
 int config_read_dropins(struct config *c, const char *path);
@@ -50,11 +52,14 @@ int config_read_dropins(struct config *c, const char *path);
 int config_set(struct config *c, const char *key, const char *value,
 	       const char *where);
 
+/* What takes effect at a start only is put back to what @from has. */
+void config_keep(struct config *c, const struct config *from);
+
+/* The first key at or after *@i that was put back, and *@i behind it; or
+ * NULL. */
+const char *config_next_kept(const struct config *c, unsigned *i);
+
 /* What must hold between keys. Return: 0 or -EINVAL with c->why. */
 int config_check(struct config *c);
-
-/* A size with K, M, G, T, or a time with ms, s, min. Return: 0, -EINVAL. */
-int config_parse_size(const char *text, uint64_t *ret);
-int config_parse_time_ms(const char *text, uint64_t *ret);
 
 #endif

@@ -18,6 +18,7 @@
 #include "daemon/net/limits.h"
 
 #define MAX_DROPINS 1024
+#define NR_DIRS 3
 
 struct dropin {
 	char name[256];
@@ -25,7 +26,7 @@ struct dropin {
 };
 
 struct dropins {
-	const char *dirs[2];
+	const char *dirs[NR_DIRS];
 	struct dropin *files;
 	size_t nr;
 };
@@ -107,7 +108,8 @@ static void find_beside(struct server_config *s, const char *path)
 int config_read_dropins(struct config *c, const char *path)
 {
 	char state[300], file[600];
-	struct dropins ds = { .dirs = { c->server.dropin_dir, state } };
+	struct dropins ds = { .dirs = { c->server.dropin_dir,
+					c->dropins ? c->dropins : "", state } };
 	unsigned i;
 	int r = 0;
 
@@ -116,7 +118,7 @@ int config_read_dropins(struct config *c, const char *path)
 	if (c->server.state_dir[0])
 		snprintf(state, sizeof(state), "%s/" LIMITS_DIR,
 			 c->server.state_dir);
-	for (i = 0; i < 2 && r == 0; i++)
+	for (i = 0; i < NR_DIRS && r == 0; i++)
 		if (ds.dirs[i][0])
 			r = list(c, &ds, i);
 	if (ds.nr)

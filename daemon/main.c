@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * main.c - kvd: command line, configuration, service manager, server.
+ * main.c - kvd: configuration, service manager, server.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,152 +10,8 @@
 #include <unistd.h>
 #include "daemon/config.h"
 #include "daemon/net/log.h"
+#include "daemon/options.h"
 #include "daemon/service.h"
-
-#define DEFAULT_CONFIG "/etc/kvd/kvd.conf"
-
-static const char usage[] =
-	"usage: kvd [OPTION...]\n"
-	"Holds a pool of KV-cache pages and hands them to the workers that\n"
-	"connect to its socket.\n"
-	"\n"
-	"  --config FILE     read FILE instead of " DEFAULT_CONFIG "\n"
-	"                    (which only root's kvd reads by itself), then\n"
-	"                    FILE.d/*.conf and STATE-DIR/kvd.conf.d/*.conf\n"
-	"  --socket PATH     listen at PATH; default /run/kvd/kvd.sock, or\n"
-	"                    $XDG_RUNTIME_DIR/kvd/kvd.sock for an ordinary user\n"
-	"  --device DEVICE   auto, host, cuda-ipc:N or cuda-vmm:N\n"
-	"  --pool SIZE       bytes of the pool, with K, M, G or T; default 1G\n"
-	"  --segment SIZE    bytes of a segment, a multiple of 2M\n"
-	"  --state-dir DIR   where name keys are kept\n"
-	"  --grace TIME      how long clients may claim after a restart;\n"
-	"                    default 10s\n"
-	"  --set KEY=VALUE   any key of [kvd] in the configuration file\n"
-	"  --check           read the configuration, say if it is good, exit\n"
-	"  --version         print the version and exit\n"
-	"  --help            print this and exit\n";
-
-enum {
-	OPT_CONFIG = 1000,
-	OPT_SET,
-	OPT_CHECK,
-	OPT_VERSION,
-	OPT_HELP,
-	OPT_KEY			/* the option's name is a key */
-};
-
-static const struct option options[] = {
-	{ "config", required_argument, NULL, OPT_CONFIG },
-	{ "socket", required_argument, NULL, OPT_KEY },
-	{ "device", required_argument, NULL, OPT_KEY },
-	{ "pool", required_argument, NULL, OPT_KEY },
-	{ "segment", required_argument, NULL, OPT_KEY },
-	{ "state-dir", required_argument, NULL, OPT_KEY },
-	{ "grace", required_argument, NULL, OPT_KEY },
-	{ "set", required_argument, NULL, OPT_SET },
-	{ "check", no_argument, NULL, OPT_CHECK },
-	{ "version", no_argument, NULL, OPT_VERSION },
-	{ "help", no_argument, NULL, OPT_HELP },
-	{ NULL, 0, NULL, 0 }
-};
-
-/* What is to be done, as the first pass over the command line finds it. */
-struct command {
-	const char *config;
-	bool check;
-	bool done;		/* --help and --version have been served */
-};
-
-static int bad_usage(void)
-{
-	fputs("Try 'kvd --help'.\n", stderr);
-	return -EINVAL;
-}
-
-static int read_command(int argc, char **argv, struct command *cmd)
-{
-	int opt;
-
-	optind = 1;
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == '?')
-			return bad_usage();
-		if (opt == OPT_CONFIG)
-			cmd->config = optarg;
-		else if (opt == OPT_CHECK)
-			cmd->check = true;
-		else if (opt == OPT_HELP)
-			fputs(usage, stdout);
-		else if (opt == OPT_VERSION)
-			puts("kvd " KVD_VERSION);
-		cmd->done |= opt == OPT_HELP || opt == OPT_VERSION;
-	}
-	if (optind < argc) {
-		fprintf(stderr, "kvd: '%s': no arguments are taken\n",
-			argv[optind]);
-		return bad_usage();
-	}
-	return 0;
-}
-
-/* KEY=VALUE of --set. */
-static int set_pair(struct config *c, char *pair)
-{
-	char *value = strchr(pair, '=');
-	int r;
-
-	if (value) {
-		*value = '\0';
-		r = config_set(c, pair, value + 1, pair);
-		*value = '=';
-	}
-	if (value && r != -ENOENT)
-		return r;
-	snprintf(c->why, sizeof(c->why), "--set %s: not KEY=VALUE with a key "
-		 "of [kvd]", pair);
-	return -EINVAL;
-}
-
-/* What the command line says wins over files. */
-static int read_options(int argc, char **argv, struct config *c)
-{
-	int opt, index = 0, r = 0;
-	char where[32];
-
-	optind = 1;
-	while (r == 0 && (opt = getopt_long(argc, argv, "", options,
-					    &index)) != -1) {
-		snprintf(where, sizeof(where), "--%s", options[index].name);
-		if (opt == OPT_KEY)
-			r = config_set(c, options[index].name, optarg, where);
-		else if (opt == OPT_SET)
-			r = set_pair(c, optarg);
-	}
-	return r;
-}
-
-static int read_config(int argc, char **argv, const struct command *cmd,
-		       struct config *c)
-{
-	const char *path = cmd->config;
-	int r = 0;
-
-	if (!path && geteuid() == 0 && access(DEFAULT_CONFIG, F_OK) == 0)
-		path = DEFAULT_CONFIG;
-	if (path)
-		r = config_read(c, path);
-	if (r == 0) /* it may say where the state directory is */
-		r = read_options(argc, argv, c);
-	if (r == 0)
-		r = config_read_dropins(c, path);
-	if (r == 0)
-		r = read_options(argc, argv, c);
-	if (r == 0)
-		r = config_check(c);
-	if (r < 0)
-		fprintf(stderr, "kvd: %s\n", c->why);
-	return r;
-}
 
 /* A client is two descriptors here, a segment one. */
 static void raise_nofile(void)
@@ -169,15 +24,67 @@ static void raise_nofile(void)
 	setrlimit(RLIMIT_NOFILE, &lim);
 }
 
-static int serve(struct config *c)
+/* ---- SIGHUP ---- */
+
+struct rereading {
+	const struct options *options;
+	const struct config *running;	/* as at the start */
+	struct config next;
+};
+
+static int reread(void *ctx, struct server_config **ret, char *why,
+		  size_t why_bytes)
 {
+	struct rereading *rr = ctx;
+	struct config *c = &rr->next;
+	int r;
+
+	config_init(c);
+	r = options_config(rr->options, c);
+	snprintf(why, why_bytes, "%s", c->why);
+	if (r < 0)
+		return r;
+	config_keep(c, rr->running);
+	r = config_check(c);
+	if (r < 0)
+		snprintf(why, why_bytes, "beside what only a restart changes: "
+			 "%s", c->why);
+	*ret = &c->server;
+	return r;
+}
+
+static void reread_done(void *ctx, int r)
+{
+	struct rereading *rr = ctx;
+	const char *key;
+	unsigned i = 0;
+
+	if (r == 0) {
+		log_set_level(rr->next.log_level);
+		while ((key = config_next_kept(&rr->next, &i)))
+			log_line(LOG_NOTICE, "%s: takes effect with the next "
+				 "start", key);
+	}
+	config_fini(&rr->next);
+}
+
+static const struct server_reload reload = {
+	.read = reread,
+	.done = reread_done,
+};
+
+/* ---- life ---- */
+
+static int serve(const struct options *options, struct config *c)
+{
+	struct rereading rr = { .options = options, .running = c };
 	char why[512];
 	struct server *server = NULL;
 	struct service service;
 	int r;
 
-	log_init();
 	log_set_level(c->log_level);
+	log_init(service_journal);
 	raise_nofile();
 	r = service_init(&service);
 	if (r < 0) {
@@ -189,10 +96,12 @@ static int serve(struct config *c)
 	log_line(LOG_INFO, "kvd " KVD_VERSION);
 	r = server_new(&c->server, &service.ops, &service, service.listen_fd,
 		       service.fds, service.nr_fds, why, sizeof(why), &server);
-	if (r < 0)
+	if (r < 0) {
 		log_line(LOG_ERR, "%s", why);
-	else
+	} else {
+		server_on_reload(server, &reload, &rr);
 		server_run(server);
+	}
 	server_free(server);
 	service_fini(&service);
 	return r;
@@ -200,19 +109,25 @@ static int serve(struct config *c)
 
 int main(int argc, char **argv)
 {
-	struct command cmd = { 0 };
+	struct options options;
 	struct config config;
 	int r;
 
-	r = read_command(argc, argv, &cmd);
-	if (r < 0 || cmd.done)
+	r = options_parse(argc, argv, &options);
+	if (r < 0 || options.done)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 	config_init(&config);
-	r = read_config(argc, argv, &cmd, &config);
-	if (r == 0 && cmd.check)
+	r = options_config(&options, &config);
+	if (r < 0 && log_init(service_journal))
+		log_line(LOG_ERR, "%s", config.why);
+	else if (r < 0)
+		fprintf(stderr, "kvd: %s\n", config.why);
+	else if (options.check)
 		puts("configuration is good");
-	else if (r == 0)
-		r = serve(&config);
+	else
+		r = serve(&options, &config);
 	config_fini(&config);
+	if (r < 0 && getenv("NOTIFY_SOCKET"))
+		sleep(1); /* we are started again at once, and without end */
 	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -6,10 +6,12 @@
  * those that report an error or a hangup, as device nodes may.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 #include <systemd/sd-daemon.h>
 #include "daemon/net/log.h"
@@ -37,6 +39,17 @@ static void on_alive(void *ctx)
 static void on_stopping(void *ctx)
 {
 	sd_notify(0, "STOPPING=1");
+}
+
+/* When it was said tells a manager that asked for it that it was heard. */
+static void on_reloading(void *ctx)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+		   (uint64_t)now.tv_sec * 1000000 +
+		   (uint64_t)now.tv_nsec / 1000);
 }
 
 static void on_keep_fd(void *ctx, const char *name, int fd)
@@ -101,6 +114,7 @@ int service_init(struct service *s)
 				      .status = on_status,
 				      .alive = on_alive,
 				      .stopping = on_stopping,
+				      .reloading = on_reloading,
 				      .tick_ms = tick_ms() };
 	if (getenv("NOTIFY_SOCKET")) {
 		s->ops.keep_fd = on_keep_fd;

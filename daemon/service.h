@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include "daemon/net/log.h"
 #include "daemon/net/server.h"
 
 #define SERVICE_WHY_BYTES 256
@@ -32,5 +33,8 @@ int service_init(struct service *s);
 
 /* Closes what nobody has taken. */
 void service_fini(struct service *s);
+
+/* Lines for the journal, with what they are about as fields. Any thread. */
+log_sink service_journal;
 
 #endif

@@ -16,6 +16,12 @@ static void on_status(void *ctx, const char *line)
 {
 }
 
+bool service_journal(int level, const char *text,
+		     const struct log_about *about)
+{
+	return false;
+}
+
 int service_init(struct service *s)
 {
 	memset(s, 0, sizeof(*s));
@@ -24,6 +30,7 @@ int service_init(struct service *s)
 				      .status = on_status,
 				      .alive = on_event,
 				      .stopping = on_event,
+				      .reloading = on_event,
 				      .tick_ms = TICK_MS };
 	return 0;
 }

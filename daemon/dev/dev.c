@@ -67,8 +67,8 @@ static void dev_run(struct dev *d, struct dev_job *job)
 	job->run(d, job);
 	pthread_mutex_lock(&d->lock);
 	d->running = false;
-	atomic_store(&d->since_ns, 0);
 	atomic_fetch_add(&d->nr_jobs, 1);
+	atomic_store(&d->since_ns, d->todo.first ? clock_ns() : 0);
 	queue_push(&d->finished, job);
 	pthread_cond_broadcast(&d->idle);
 }
@@ -275,6 +275,8 @@ void dev_submit(struct dev *d, struct dev_job *job)
 {
 	pthread_mutex_lock(&d->lock);
 	queue_push(&d->todo, job);
+	if (!d->running && d->todo.first == job)
+		atomic_store(&d->since_ns, clock_ns());
 	pthread_cond_signal(&d->work);
 	pthread_mutex_unlock(&d->lock);
 }

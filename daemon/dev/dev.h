@@ -106,7 +106,8 @@ void dev_reap(struct dev *d);
  */
 void dev_drain(struct dev *d);
 
-/* Jobs finished so far and when the running one began (ns, 0: idle). */
+/* Jobs finished so far, and since when the same one runs, or is the next to
+ * (ns, 0: there is none). */
 void dev_progress(const struct dev *d, uint64_t *ret_jobs,
 		  uint64_t *ret_since_ns);
 

@@ -134,6 +134,9 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	    struct dev *dev, struct mem_fd *fds, size_t nr_fds, char *note,
 	    size_t note_bytes, struct mem **ret);
 
+/* Other marks from here on, as @marks and marks_bounded of the mem_config. */
+void mem_set_marks(struct mem *m, const struct mem_marks *marks, bool bounded);
+
 /*
  * Frees what is in this process: clients, spaces, segments. Nothing is given
  * back: what clients held stays theirs for a successor to restore and for

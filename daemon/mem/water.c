@@ -27,6 +27,12 @@ static struct mem_marks marks_bound(const struct mem *m, struct mem_marks k,
 	return k;
 }
 
+void mem_set_marks(struct mem *m, const struct mem_marks *marks, bool bounded)
+{
+	m->marks = *marks;
+	m->marks_bounded = bounded;
+}
+
 struct mem_marks water_marks(const struct mem *m, uint64_t page_bytes)
 {
 	return marks_bound(m, m->marks, page_bytes);

@@ -7,6 +7,7 @@
  * it held. Whether its open pages are free at once or quarantined is decided
  * here, and only here.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -64,17 +65,50 @@ static void client_unlink(struct client *c)
 		s->nr_refused--;
 }
 
+struct log_about client_about(const struct client *c)
+{
+	return (struct log_about){ .client = c->id,
+				   .peer = &c->peer,
+				   .tenant = c->tenant ? c->tenant->name :
+							 NULL };
+}
+
+/* It has gone without a goodbye. @ended: its process has, too. */
+static void client_log_gone(struct client *c, bool ended)
+{
+	struct log_about about = client_about(c);
+	struct mem_client_stat st;
+
+	mem_client_stat(c->mem, &st);
+	about.pages = st.held_pages;
+	about.bytes = st.bytes;
+	if (!st.held_pages) {
+		log_about(LOG_DEBUG, &about, "client %u (pid %d, %s) has gone",
+			  c->id, (int)c->peer.pid, c->program);
+		return;
+	}
+	log_limited(&c->server->lost_logged_ms, LOG_INFO, &about,
+		    "client %u (pid %d, %s) of tenant %s has gone and left "
+		    "%" PRIu64 " pages, %" PRIu64 " of them open%s", c->id,
+		    (int)c->peer.pid, c->program, c->tenant->name,
+		    st.held_pages, st.open_pages,
+		    ended || !st.open_pages ? "" : ": quarantined, until its "
+					    "process has ended");
+}
+
 static void client_on_gone(struct conn *conn, bool hung_up)
 {
 	struct client *c = (struct client *)conn;
+	bool ended;
 
 	client_unlink(c);
 	if (c->state != CLIENT_READY)
 		return;
 	if (!hung_up)
 		proc_unseen(c->proc);
-	client_release(c, proc_quiesced(c->proc) ? MEM_END_DEAD :
-						   MEM_END_UNKNOWN);
+	ended = proc_quiesced(c->proc);
+	client_log_gone(c, ended);
+	client_release(c, ended ? MEM_END_DEAD : MEM_END_UNKNOWN);
 }
 
 static void client_on_writable(struct conn *conn)
@@ -114,6 +148,16 @@ static bool is_admin(const struct server *s, const struct peer *p)
 	       peer_in_group(p, s->cfg.admin_gid);
 }
 
+void clients_check_admin(struct server *s)
+{
+	struct client *c;
+
+	TAILQ_FOREACH(c, &s->clients, link)
+		c->admin = is_admin(s, &c->peer);
+	TAILQ_FOREACH(c, &s->greeting, link)
+		c->admin = is_admin(s, &c->peer);
+}
+
 /* 0, or why there is no place for one more of this user. */
 static int check_limits(struct server *s, const struct peer *p)
 {
@@ -133,6 +177,7 @@ void client_on_accept(void *ctx, int fd)
 	c->refused = check_limits(s, &c->peer);
 	if (c->refused) {
 		log_limited(&s->logged_ms, LOG_WARNING,
+			    &(struct log_about){ .peer = &c->peer },
 			    "too many clients: one of uid %u was refused",
 			    (unsigned)c->peer.uid);
 		if (s->nr_refused >= CLIENT_MAX_REFUSED)
@@ -162,12 +207,14 @@ out_free:
 void clients_expire(struct server *s)
 {
 	uint64_t now = uv_now(&s->loop);
+	struct log_about about;
 	struct client *c;
 
 	TAILQ_FOREACH(c, &s->greeting, link) {
 		if (now - c->since_ms < s->cfg.hello_ms)
 			return;
-		log_line(LOG_DEBUG, "client %u said no hello", c->id);
+		about = client_about(c);
+		log_about(LOG_DEBUG, &about, "client %u said no hello", c->id);
 		conn_drop(&c->conn);
 	}
 }

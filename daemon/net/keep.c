@@ -200,10 +200,14 @@ static void keep_done(uv_work_t *work, int status)
 	struct keep_job *job = work->data;
 	struct server *s = job->server;
 	struct limits_change *ch = job->ch;
+	int i;
 
+	for (i = 0; i < NR_LIMITS && ch->err == 0; i++)
+		if (ch->keys & 1u << i) /* the rest may be read anew by now */
+			ch->tenant->stored.of[i] = job->stored.of[i];
 	if (ch->err == 0) {
-		ch->tenant->stored = job->stored;
-		ch->tenant->kept = job->kept;
+		ch->tenant->kept |= ch->keys;
+		s->limits_nr_kept++;
 	}
 	free(job);
 	keep_end(s, ch);

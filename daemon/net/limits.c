@@ -155,6 +155,18 @@ int limits_tell(struct server *s, struct tenant *t)
 	return r;
 }
 
+int limits_put(struct server *s, struct tenant *t,
+	       const struct tenant_limits *l)
+{
+	int r = tell(s, t, l);
+
+	if (r < 0)
+		return r;
+	t->known = true;
+	t->limits = *l;
+	return 0;
+}
+
 int limits_init(struct server *s)
 {
 	struct tenant *t;
@@ -194,11 +206,8 @@ int limits_set(struct server *s, struct tenant *t, unsigned keys,
 		if (s->limits_nr_queued >= LIMITS_MAX_QUEUED)
 			return -EBUSY;
 	}
-	r = tell(s, t, &now);
-	if (r < 0)
-		return r;
-	t->known = true;
-	t->limits = now;
-	limits_trim(s);
-	return 0;
+	r = limits_put(s, t, &now);
+	if (r == 0)
+		limits_trim(s);
+	return r;
 }

@@ -71,6 +71,10 @@ int limits_init(struct server *s);
 /* Tells mem what @t has, if it does not know yet. */
 int limits_tell(struct server *s, struct tenant *t);
 
+/* Tells mem that @t has @l, which was checked. 0 or a negative errno. */
+int limits_put(struct server *s, struct tenant *t,
+	       const struct tenant_limits *l);
+
 /**
  * limits_set() - change a tenant's limits, now
  * @runtime:	not after a restart

@@ -215,7 +215,7 @@ static void refuse_one(struct listener *l)
 {
 	int fd;
 
-	log_limited(&l->logged_ms, LOG_WARNING,
+	log_limited(&l->logged_ms, LOG_WARNING, NULL,
 		    "out of file descriptors, a connection was refused: raise "
 		    "LimitNOFILE= or lower max-clients");
 	close(l->spare_fd);

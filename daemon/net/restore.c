@@ -100,6 +100,18 @@ static int new_mem(struct server *s, struct server_fd *fds, size_t nr_fds,
 	return r;
 }
 
+static void log_restored(const struct server *s, const char *note)
+{
+	struct mem_stat st;
+
+	mem_stat(s->mem, &st);
+	log_about(LOG_INFO,
+		  &(struct log_about){
+			  .pages = st.pages.total - st.pages.of[PAGE_FREE],
+			  .bytes = st.bytes.total - st.bytes.of[PAGE_FREE] },
+		  "%s", note);
+}
+
 int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 		 char *why, size_t why_bytes)
 {
@@ -114,7 +126,7 @@ int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 		return r;
 	}
 	if (note[0] && nr_fds > 0)
-		log_line(LOG_INFO, "%s", note);
+		log_restored(s, note);
 	close_unknown(fds, nr_fds);
 	return 0;
 }

@@ -137,8 +137,7 @@ static void on_signal(uv_signal_t *sig, int signum)
 	struct server *s = sig->data;
 
 	if (signum == SIGHUP) {
-		log_line(LOG_NOTICE, "SIGHUP: the configuration is read at "
-			 "start only; under systemd a restart keeps all pages");
+		reload_start(s);
 		return;
 	}
 	log_line(LOG_INFO, "%s: stopping", strsignal(signum));
@@ -307,6 +306,13 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 	}
 	*ret = s;
 	return 0;
+}
+
+void server_on_reload(struct server *s, const struct server_reload *how,
+		      void *ctx)
+{
+	s->reload.how = how;
+	s->reload.ctx = ctx;
 }
 
 void server_run(struct server *s)

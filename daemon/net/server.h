@@ -64,10 +64,26 @@ struct server_ops {
 	/* The loop turns and the device makes progress; every tick. */
 	void (*alive)(void *ctx);
 	void (*stopping)(void *ctx);
+	/* The configuration is being read anew; ready() follows. */
+	void (*reloading)(void *ctx);
 	/* Keep a duplicate of @fd for a successor; may be NULL. */
 	void (*keep_fd)(void *ctx, const char *name, int fd);
 	void (*drop_fd)(void *ctx, const char *name);
 	uint64_t tick_ms;	/* how often alive() is wanted */
+};
+
+/* How the configuration is read anew, when SIGHUP has come. */
+struct server_reload {
+	/*
+	 * A thread of its own, but one at a time: all of it, as the next
+	 * start would have it but for what cannot change. Return: 0, or a
+	 * negative errno with a sentence in @why.
+	 */
+	int (*read)(void *ctx, struct server_config **ret, char *why,
+		    size_t why_bytes);
+	/* Loop's thread, after each read(): what that has returned is in
+	 * force (@r is 0), or nothing has changed. Not used any more. */
+	void (*done)(void *ctx, int r);
 };
 
 /**
@@ -85,6 +101,10 @@ struct server_ops {
 int server_new(struct server_config *cfg, const struct server_ops *ops,
 	       void *ctx, int listen_fd, struct server_fd *fds, size_t nr_fds,
 	       char *why, size_t why_bytes, struct server **ret);
+
+/* Before it runs. Both are kept. */
+void server_on_reload(struct server *s, const struct server_reload *how,
+		      void *ctx);
 
 /* Serves until SIGTERM or SIGINT. */
 void server_run(struct server *s);

@@ -15,9 +15,11 @@
 #include "daemon/net/events.h"
 #include "daemon/net/limits.h"
 #include "daemon/net/listen.h"
+#include "daemon/net/log.h"
 #include "daemon/net/peer.h"
 #include "daemon/net/pressure.h"
 #include "daemon/net/proc.h"
+#include "daemon/net/reload.h"
 #include "daemon/net/server.h"
 #include "daemon/net/tenant.h"
 #include "daemon/net/turn.h"
@@ -89,6 +91,8 @@ struct server {
 	struct events events;
 	struct limits_queue limits_queue; /* being written, in order */
 	unsigned limits_nr_queued;
+	uint64_t limits_nr_kept;	/* were written */
+	struct reload reload;
 	struct client_list clients;	/* READY and BYE, by id */
 	struct client_list greeting;	/* NEW, oldest first */
 	unsigned nr_clients;		/* in both */
@@ -103,6 +107,7 @@ struct server {
 	uint64_t nr_requests;
 	bool stuck;			/* the device has made no progress */
 	uint64_t logged_ms;
+	uint64_t lost_logged_ms;
 	char device_note[256];
 	char status[128];
 	struct arena arena;
@@ -115,8 +120,14 @@ struct server {
 /* A connection to the server @ctx has come in: owns @fd. */
 void client_on_accept(void *ctx, int fd);
 
+/* For lines of the log about @c. */
+struct log_about client_about(const struct client *c);
+
 /* Gives back what @c holds; its requests are refused from here on. */
 void client_release(struct client *c, enum mem_end end);
+
+/* Who is in the admin group, which is another one now. */
+void clients_check_admin(struct server *s);
 
 /* Drops those that have connected and said nothing. */
 void clients_expire(struct server *s);

@@ -140,6 +140,19 @@ static int make_dirs(const char *path)
 	return access(buf, W_OK | X_OK) < 0 ? -errno : 0;
 }
 
+int tenants_load_key(const struct tenants *ts, struct tenant *t, char *why,
+		     size_t why_bytes)
+{
+	int r = tenant_load_key(ts, t);
+
+	if (r < 0)
+		snprintf(why, why_bytes, "key of tenant %s in %s: %s", t->name,
+			 t->key_file[0] ? t->key_file : ts->state_dir,
+			 r == -EINVAL ? "not a file of exactly 32 bytes" :
+					strerror(-r));
+	return r;
+}
+
 int tenants_init(struct tenants *ts, struct tenant_list *list,
 		 const char *state_dir, uint64_t default_max, char *why,
 		 size_t why_bytes)
@@ -161,14 +174,9 @@ int tenants_init(struct tenants *ts, struct tenant_list *list,
 	}
 	TAILQ_FOREACH(t, &ts->list, link) {
 		t->limits = t->stored;
-		r = tenant_load_key(ts, t);
-		if (r == 0)
-			continue;
-		snprintf(why, why_bytes, "key of tenant %s in %s: %s", t->name,
-			 t->key_file[0] ? t->key_file : ts->state_dir,
-			 r == -EINVAL ? "not a file of exactly 32 bytes" :
-					strerror(-r));
-		return r;
+		r = tenants_load_key(ts, t, why, why_bytes);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }

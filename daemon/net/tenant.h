@@ -44,6 +44,7 @@ struct tenant {
 	char name[TENANT_NAME_BYTES];
 	struct tenant_limits limits; /* in force */
 	struct tenant_limits stored; /* at the next start */
+	struct tenant_limits next; /* while a reload is checked */
 	unsigned set;		/* bits of those that some file has */
 	unsigned kept;		/* of those in the file that kvd writes */
 	bool known;		/* mem has its limits */
@@ -88,6 +89,10 @@ int tenants_init(struct tenants *ts, struct tenant_list *list,
 		 const char *state_dir, uint64_t default_max, char *why,
 		 size_t why_bytes);
 void tenants_fini(struct tenants *ts);
+
+/* The key of @t, which is configured. As tenants_init(). */
+int tenants_load_key(const struct tenants *ts, struct tenant *t, char *why,
+		     size_t why_bytes);
 
 /**
  * tenants_find() - the tenant of @p, made at its first visit

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "daemon/config.h"
+#include "daemon/value.h"
 #include "tests/support/daemon.h"
 
 static char path[] = "/tmp/kvd-conf-XXXXXX";
@@ -260,6 +261,41 @@ static void test_watermarks(void **state)
 		     "513M bytes are more than half of the pool");
 }
 
+/* ---- while it runs ---- */
+
+static void test_keep(void **state)
+{
+	struct config was, c;
+	unsigned i = 0;
+
+	assert_int_equal(read_text(&was, "[kvd]\ndevice = cuda-vmm:12\n"
+				   "pool = 64M\nmax-clients = 7\n"), 0);
+	assert_int_equal(read_text(&c, "[kvd]\ndevice = cuda-vmm:12\n"
+				   "pool = 128M\nmax-clients = 8\n"
+				   "state-dir = /x\n"
+				   "[tenant a]\nmin = 65M\n"), 0);
+	assert_int_equal(config_check(&c), 0);
+	config_keep(&c, &was);
+	assert_string_equal(config_next_kept(&c, &i), "pool");
+	assert_string_equal(config_next_kept(&c, &i), "state-dir");
+	assert_null(config_next_kept(&c, &i));
+	assert_int_equal(c.server.pool_bytes, 64 << 20);
+	assert_string_equal(c.server.state_dir, was.server.state_dir);
+	assert_int_equal(c.server.max_clients, 8);
+	assert_int_equal(config_check(&c), -EINVAL);
+	config_fini(&c);
+
+	/* What was there before and is longer makes no difference. */
+	assert_int_equal(read_text(&c, "[kvd]\ndevice = cuda-vmm:123\n"
+				   "device = cuda-vmm:12\npool = 64M\n"),
+			 0);
+	config_keep(&c, &was);
+	i = 0;
+	assert_null(config_next_kept(&c, &i));
+	config_fini(&c);
+	config_fini(&was);
+}
+
 /* ---- drop-ins ---- */
 
 static char dropin_root[] = "/tmp/kvd-conf-d-XXXXXX";
@@ -276,14 +312,16 @@ static void write_file(const char *name, const char *text)
 	fclose(f);
 }
 
-/* Reads the file conf of the root, and what is beside it. */
+/* Reads the file conf of the root, what is beside it, and in more. */
 static int read_all(struct config *c)
 {
-	char file[200];
+	char file[200], more[200];
 	int r;
 
+	snprintf(more, sizeof(more), "%s/more", dropin_root);
 	snprintf(file, sizeof(file), "%s/conf", dropin_root);
 	config_init(c);
+	c->dropins = more;
 	snprintf(c->server.state_dir, sizeof(c->server.state_dir), "%s/state",
 		 dropin_root);
 	r = config_read(c, file);
@@ -342,6 +380,17 @@ static void test_dropins(void **state)
 	assert_int_equal(t->kept, 1 << LIMIT_MAX | 1 << LIMIT_MIN);
 	config_fini(&c);
 
+	/* A third directory is between the two. */
+	make_dir("more");
+	write_file("more/30-x.conf", "[tenant a]\nmin = 4K\n");
+	write_file("more/50-kvctl-a.conf", "[tenant a]\nmin = 6K\n"
+		   "max = 7M\n");
+	assert_int_equal(read_all(&c), 0);
+	t = TAILQ_FIRST(&c.server.tenants);
+	assert_int_equal(t->stored.of[LIMIT_MIN], 6 << 10);
+	assert_int_equal(t->stored.of[LIMIT_MAX], 6 << 20);
+	config_fini(&c);
+
 	/* What is wrong is told with file, line and key. */
 	write_file("conf.d/60-x.conf", "[tenant a]\n\nhihg = 1G\n");
 	assert_int_equal(read_all(&c), -EINVAL);
@@ -370,19 +419,19 @@ static void test_units(void **state)
 {
 	uint64_t n;
 
-	assert_int_equal(config_parse_size("0", &n), 0);
-	assert_int_equal(config_parse_size("4k", &n), 0);
+	assert_int_equal(value_size(&n, "0"), 0);
+	assert_int_equal(value_size(&n, "4k"), 0);
 	assert_int_equal(n, 4096);
-	assert_int_equal(config_parse_size("2T", &n), 0);
+	assert_int_equal(value_size(&n, "2T"), 0);
 	assert_int_equal(n, 2ULL << 40);
-	assert_int_equal(config_parse_size("", &n), -EINVAL);
-	assert_int_equal(config_parse_size("1 M", &n), -EINVAL);
-	assert_int_equal(config_parse_size("1MB", &n), -EINVAL);
-	assert_int_equal(config_parse_time_ms("2", &n), 0);
+	assert_int_equal(value_size(&n, ""), -EINVAL);
+	assert_int_equal(value_size(&n, "1 M"), -EINVAL);
+	assert_int_equal(value_size(&n, "1MB"), -EINVAL);
+	assert_int_equal(value_time(&n, "2"), 0);
 	assert_int_equal(n, 2000);
-	assert_int_equal(config_parse_time_ms("3min", &n), 0);
+	assert_int_equal(value_time(&n, "3min"), 0);
 	assert_int_equal(n, 180000);
-	assert_int_equal(config_parse_time_ms("99999999999999999999", &n),
+	assert_int_equal(value_time(&n, "99999999999999999999"),
 			 -EINVAL);
 }
 
@@ -444,6 +493,7 @@ int main(void)
 		cmocka_unit_test(test_checks),
 		cmocka_unit_test(test_limits),
 		cmocka_unit_test(test_watermarks),
+		cmocka_unit_test(test_keep),
 		cmocka_unit_test(test_dropins),
 		cmocka_unit_test(test_no_dropins),
 		cmocka_unit_test(test_units),

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -78,6 +79,10 @@ static void serve_line(struct manager *m, const char *line, char *name,
 		m->ready = true;
 	else if (strcmp(line, "STOPPING=1") == 0)
 		m->stopping = true;
+	else if (strcmp(line, "RELOADING=1") == 0)
+		m->reloading = true;
+	else if (strncmp(line, "MONOTONIC_USEC=", 15) == 0)
+		m->reload_us = strtoull(line + 15, NULL, 10);
 	else if (strcmp(line, "WATCHDOG=1") == 0)
 		m->nr_watchdog++;
 	else if (strcmp(line, "FDSTORE=1") == 0)
@@ -299,6 +304,28 @@ void manager_term(struct manager *m)
 	      "kvd ended badly: status %#x", status);
 	drain(m);
 	CHECK(manager_has(m, &m->stopping), "kvd did not say STOPPING=1");
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+void manager_reload(struct manager *m)
+{
+	uint64_t begin_us = now_us();
+
+	pthread_mutex_lock(&m->lock);
+	m->ready = m->reloading = false;
+	pthread_mutex_unlock(&m->lock);
+	kill(m->daemon.pid, SIGHUP);
+	wait_flag(m, &m->reloading, "RELOADING=1");
+	wait_flag(m, &m->ready, "READY=1");
+	CHECK(m->reload_us >= begin_us && m->reload_us <= now_us(),
+	      "MONOTONIC_USEC is %llu", (unsigned long long)m->reload_us);
 }
 
 void manager_stop(struct manager *m)

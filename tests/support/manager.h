@@ -40,6 +40,8 @@ struct manager {
 	bool end;
 	bool ready;
 	bool stopping;
+	bool reloading;
+	uint64_t reload_us;	/* MONOTONIC_USEC of that */
 	unsigned nr_watchdog;	/* WATCHDOG=1 seen */
 	char status[256];
 	struct manager_fd fds[MANAGER_MAX_FDS];
@@ -54,6 +56,9 @@ void manager_kill(struct manager *m);
 
 /* SIGTERM and a clean end; what was kept stays: half of a restart. */
 void manager_term(struct manager *m);
+
+/* SIGHUP, and the answer that it was heard and done. */
+void manager_reload(struct manager *m);
 
 /* The next kvd, with socket and kept descriptors. */
 void manager_again(struct manager *m, const char *const *args);

@@ -6,6 +6,7 @@
  * asks for, and before the weights are read, which takes long.
  */
 #include <cblas.h>
+#include <poll.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,13 +31,22 @@ int worker_bytes_per_token(struct worker *w, uint64_t *ret, struct error *e)
 	return 0;
 }
 
+/* A daemon that has been restarted is found again, and asked for the pages. */
 void worker_hold(const struct worker *w)
 {
+	struct pollfd p[2] = { { .fd = STDIN_FILENO, .events = POLLIN },
+			       { .events = POLLIN } };
+	bool more = w->options.hold;
 	char byte;
 
 	fflush(stdout);
-	while (w->options.hold && read(STDIN_FILENO, &byte, 1) > 0)
-		;
+	while (more) {
+		p[1].fd = kvd_fd(w->kv.conn);
+		poll(p, 2, p[1].fd < 0 ? 20 : -1);
+		kvd_process(w->kv.conn);
+		if (p[0].revents)
+			more = read(STDIN_FILENO, &byte, 1) > 0;
+	}
 }
 
 const char *worker_matrices(const struct worker *w)

@@ -62,6 +62,7 @@ int do_reclaim(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__ReclaimRequest *m = (const Kvd__ReclaimRequest *)req->msg;
 	Kvd__ReclaimReply *a = arena_alloc(r->arena, sizeof(*a));
+	struct log_about about;
 	int err;
 
 	if (!a)
@@ -74,10 +75,13 @@ int do_reclaim(struct client *c, const struct request *req, struct reply *r)
 		err = reclaim(c->server, m->tenant, m->bytes, a, r);
 	if (err < 0)
 		return err;
+	about = client_about(c);
+	about.tenant = m->tenant[0] ? m->tenant : NULL;
 	if (c->admin && a->pages && !a->more)
-		log_line(LOG_INFO, "cached pages of %s%s were given up, by "
-			 "uid %u", m->tenant[0] ? "tenant " : "all tenants",
-			 m->tenant, (unsigned)c->peer.uid);
+		log_about(LOG_INFO, &about, "cached pages of %s%s were given "
+			  "up, by uid %u",
+			  m->tenant[0] ? "tenant " : "all tenants", m->tenant,
+			  (unsigned)c->peer.uid);
 	r->msg = &a->base;
 	return 0;
 }
@@ -114,6 +118,7 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	Kvd__DropReply *a = arena_alloc(r->arena, sizeof(*a));
 	struct mem_space *s = find_space(c, m->space, r);
 	struct mem_given given;
+	struct log_about about;
 	int err;
 
 	if (!a || !s)
@@ -129,10 +134,12 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	a->pins = given.pins;
 	a->serial = at.serial;
 	a->next = at.block;
+	about = client_about(c);
+	about.space = m->space;
 	if (c->admin && at.block == 0)
-		log_line(LOG_INFO, "cached pages of space %u were given up, "
-			 "by uid %u", (unsigned)m->space,
-			 (unsigned)c->peer.uid);
+		log_about(LOG_INFO, &about, "cached pages of space %u were "
+			  "given up, by uid %u", (unsigned)m->space,
+			  (unsigned)c->peer.uid);
 	r->msg = &a->base;
 	return 0;
 }

@@ -212,6 +212,7 @@ void dispatch_frame(struct client *c, const struct conn_frame *f)
 {
 	struct server *s = c->server;
 	ProtobufCMessage *msg = NULL;
+	struct log_about about;
 	struct wire_header h;
 	struct reply r;
 	int err;
@@ -219,8 +220,9 @@ void dispatch_frame(struct client *c, const struct conn_frame *f)
 	reply_init(&r, &s->arena);
 	err = request_unpack(&s->arena, f, &h, &msg);
 	if (err == -EPROTO) {
-		log_line(LOG_DEBUG, "client %u (pid %d) sent no frame", c->id,
-			 (int)c->peer.pid);
+		about = client_about(c);
+		log_about(LOG_DEBUG, &about, "client %u (pid %d) sent no "
+			  "frame", c->id, (int)c->peer.pid);
 		conn_drop(&c->conn);
 		return;
 	}

@@ -116,10 +116,15 @@ static int refused(const struct client *c, const Kvd__PinRequest *m,
 
 static void log_pin(const struct client *c, const struct mem_pin_stat *st)
 {
-	log_line(LOG_INFO, "%" PRIu64 " bytes up to block %u of space %u "
-		 "(tenant %s) pinned for %" PRIu64 " s, by uid %u", st->bytes,
-		 st->block, st->space, st->tenant, st->left_ms / 1000,
-		 (unsigned)c->peer.uid);
+	struct log_about about = client_about(c);
+
+	about.tenant = st->tenant;
+	about.space = st->space;
+	about.bytes = st->bytes;
+	log_about(LOG_INFO, &about, "%" PRIu64 " bytes up to block %u of space "
+		  "%u (tenant %s) pinned for %" PRIu64 " s, by uid %u",
+		  st->bytes, st->block, st->space, st->tenant,
+		  st->left_ms / 1000, (unsigned)c->peer.uid);
 }
 
 static int pin(struct client *c, struct mem_space *s,

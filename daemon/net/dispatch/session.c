@@ -67,6 +67,7 @@ static int find_tenant(struct client *c, struct reply *r)
 	if (err == 0 || err == -ENOMEM)
 		return err;
 	log_limited(&c->server->logged_ms, LOG_ERR,
+		    &(struct log_about){ .peer = &c->peer },
 		    "key of the tenant of uid %u: %s", (unsigned)c->peer.uid,
 		    strerror(-err));
 	return reply_fail(r, -EIO, "kvd cannot read or write the name key of "

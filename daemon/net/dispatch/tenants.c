@@ -201,8 +201,10 @@ static void on_kept(struct server *s, struct limits_change *ch)
 	int err;
 
 	if (ch->err < 0)
-		log_line(LOG_WARNING, "limits of tenant %s are not kept: %s: "
-			 "%s", ch->tenant->name, ch->path, strerror(-ch->err));
+		log_about(LOG_WARNING,
+			  &(struct log_about){ .tenant = ch->tenant->name },
+			  "limits of tenant %s are not kept: %s: %s",
+			  ch->tenant->name, ch->path, strerror(-ch->err));
 	if (!c)
 		return;
 	reply_init(&r, &s->arena);
@@ -218,14 +220,17 @@ static void on_kept(struct server *s, struct limits_change *ch)
 static void log_change(const struct client *c, const struct tenant *t,
 		       bool runtime)
 {
+	struct log_about about = client_about(c);
 	char size[NR_LIMITS][LIMITS_SIZE_TEXT];
 	int i;
 
+	about.tenant = t->name;
 	for (i = 0; i < NR_LIMITS; i++)
 		limits_size_text(t->limits.of[i], size[i]);
-	log_line(LOG_INFO, "tenant %s: min %s, high %s, max %s%s, by uid %u",
-		 t->name, size[LIMIT_MIN], size[LIMIT_HIGH], size[LIMIT_MAX],
-		 runtime ? " for now" : "", (unsigned)c->peer.uid);
+	log_about(LOG_INFO, &about, "tenant %s: min %s, high %s, max %s%s, by "
+		  "uid %u", t->name, size[LIMIT_MIN], size[LIMIT_HIGH],
+		  size[LIMIT_MAX], runtime ? " for now" : "",
+		  (unsigned)c->peer.uid);
 }
 
 int do_tenant_set(struct client *c, const struct request *req,
