@@ -19,8 +19,10 @@
 #include "proto/shm.h"
 #include "proto/wire.h"
 
-/* Fills in epoch, instance and device of the connection. */
-int request_hello(struct kvd *k);
+/* In two halves, the second of which fills in epoch, instance and device of
+ * the connection. */
+int request_hello_begin(struct kvd *k, struct call *c);
+int request_hello_end(struct kvd *k, struct call *c);
 
 struct space_grant {
 	uint32_t id;

@@ -147,8 +147,9 @@ int kvd_fd(const struct kvd *k);
  * kvd_process() - serve events (kvd/events.h), finished device work and
  * reconnection
  *
- * Does not wait, but for the handshake with a daemon that has come back: at
- * most 100 ms. Return: 0 or -ENOTCONN.
+ * Does not wait, but for what is claimed of a daemon that has come back and has
+ * answered a former call's hello: at most 100 ms for each such request. Return:
+ * 0 or -ENOTCONN.
  */
 int kvd_process(struct kvd *k);
 
