@@ -268,8 +268,8 @@ int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 
 /*
  * Gives back its pages once the device work recorded so far is done. Full
- * pages of committed tokens are still published then: by kvd_process(), a
- * later commit, or closing. NULL is fine.
+ * pages of committed tokens are still published then, or when the daemon is
+ * back: by kvd_process(), a later commit, or closing. NULL is fine.
  */
 void kvd_seq_free(struct kvd_seq *seq);
 
