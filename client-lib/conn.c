@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -133,6 +134,9 @@ static int conn_resume(struct kvd *k, uint64_t old_epoch)
 			return r;
 	}
 	r = hold_resume(k, kept);
+	/* Pages that a lost answer has named are nobody's. */
+	if (!r && kept && !LIST_EMPTY(&k->spaces))
+		r = request_claim_rest(LIST_FIRST(&k->spaces));
 	return r ? r : events_resume(k);
 }
 
@@ -283,6 +287,8 @@ static int conn_new(const struct kvd_connect_opts *o, struct kvd **ret)
 					CONN_DEFAULT_TIMEOUT_MS;
 	k->backoff_ms = CONN_MIN_BACKOFF_MS;
 	k->jitter = (uint32_t)(getpid() * 2654435761u) ^ (uint32_t)clock_ns();
+	if (getrandom(&k->series, sizeof(k->series), 0) < 0)
+		k->series = k->jitter;
 	LIST_INIT(&k->spaces);
 	LIST_INIT(&k->calls);
 	events_init(k);

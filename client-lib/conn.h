@@ -36,6 +36,8 @@ struct kvd {
 	uint32_t next_id;	/* of frames; never 0 */
 	struct call_list calls;	/* whose replies are to come */
 	bool recalled;		/* a recall has come and waits */
+	uint32_t series;	/* tells our connections from other ones of this
+				 * process */
 	uint64_t epoch;
 	uint64_t instance;
 	uint64_t retry_at_ns;	/* no attempt to connect before this */

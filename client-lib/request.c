@@ -61,6 +61,7 @@ int request_hello_begin(struct kvd *k, struct call *c)
 	m.version = WIRE_VERSION;
 	m.features = WIRE_FEATURES;
 	m.program = k->program;
+	m.series = k->series;
 	r = call_begin(k, c);
 	if (pidfd >= 0)
 		close(pidfd);
@@ -453,6 +454,27 @@ int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 	for (uint32_t i = 0; !r && i < nr; i++)
 		granted[i] = reply->granted[i];
 	call_end(&c);
+	return r;
+}
+
+int request_claim_rest(struct kvd_space *sp)
+{
+	Kvd__ClaimRequest m = KVD__CLAIM_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_CLAIM,
+		.request = &m.base,
+		.want = &kvd__claim_reply__descriptor,
+	};
+	bool more;
+	int r;
+
+	m.space = sp->id;
+	m.rest = true;
+	do {
+		r = call(sp->k, &c);
+		more = !r && ((const Kvd__ClaimReply *)c.reply)->more;
+		call_end(&c);
+	} while (more);
 	return r;
 }
 

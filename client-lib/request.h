@@ -19,6 +19,9 @@
 #include "proto/shm.h"
 #include "proto/wire.h"
 
+/* No more is claimed of what this connection's predecessors had in any space. */
+int request_claim_rest(struct kvd_space *sp);
+
 /* In two halves, the second of which fills in epoch, instance and device of
  * the connection. */
 int request_hello_begin(struct kvd *k, struct call *c);

@@ -17,6 +17,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "client-lib/request.h"
+#include "client-lib/space.h"
 #include "tests/client/toy.h"
 #include "tests/support/check.h"
 #include "tests/support/manager.h"
@@ -30,7 +32,15 @@ int __real_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *t,
 int __wrap_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *t,
 		 const sigset_t *set);
 
+int __real_request_alloc(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
+			 uint32_t deadline_ms, handle_t *handles,
+			 place_t *places);
+int __wrap_request_alloc(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
+			 uint32_t deadline_ms, handle_t *handles,
+			 place_t *places);
+
 static bool counting;
+static bool lose;		/* the answer of the next request_alloc() */
 static unsigned nr_waits;
 static uint32_t tokens[2][N];
 
@@ -45,6 +55,20 @@ int __wrap_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *t,
 {
 	nr_waits += counting && (!t || t->tv_sec || t->tv_nsec);
 	return __real_ppoll(p, nr, t, set);
+}
+
+int __wrap_request_alloc(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
+			 uint32_t deadline_ms, handle_t *handles,
+			 place_t *places)
+{
+	int r = __real_request_alloc(sp, page_class, nr, deadline_ms, handles,
+				     places);
+
+	if (!lose)
+		return r;
+	lose = false;
+	conn_lost(sp->k);
+	return -ENOTCONN;
 }
 
 static void come_back(struct toy *t)
@@ -104,6 +128,38 @@ static void test_outage(struct manager *m)
 	daemon_assert_idle(&m->daemon);
 }
 
+/* The answer to an allocation is lost: its pages are not. */
+static void test_lost_answer(struct manager *m, bool restart)
+{
+	struct daemon_stat st;
+	struct kvd_space_opts o;
+	struct kvd_page page;
+	struct toy t;
+	int tries = 0;
+
+	toy_opts(&o, 3);
+	o.stock_bytes = 1; /* that is: none */
+	toy_open(&t, m->daemon.socket, &o);
+	lose = true;
+	CHECK(!kvd_page_alloc(t.sp, 0, 1, &page), "%s", kvd_error(t.k));
+	CHECK(!lose, "nothing was lost");
+	if (restart) {
+		manager_kill(m);
+		manager_again(m, NULL);
+		CHECK(!kvd_ping(t.k), "%s", kvd_error(t.k));
+	}
+	do {
+		CHECK(tries++ < 1000, "%llu open, %llu quarantined",
+		      (unsigned long long)st.open,
+		      (unsigned long long)st.quarantined);
+		daemon_stat(m->daemon.socket, &st);
+		usleep(5000);
+	} while (st.open != 1 || st.quarantined);
+	CHECK(!kvd_page_free(t.sp, &page, 1), "%s", kvd_error(t.k));
+	toy_close(&t);
+	daemon_assert_idle(&m->daemon);
+}
+
 /* ---- a daemon that dies before it has answered ---- */
 
 static void *hang_up(void *arg)
@@ -151,6 +207,8 @@ int main(void)
 	toy_tokens(&seed, tokens[1], N);
 	manager_start(&m, NULL);
 	test_outage(&m);
+	test_lost_answer(&m, false);
+	test_lost_answer(&m, true);
 	test_connect(m.daemon.dir);
 	manager_stop(&m);
 	return 0;
