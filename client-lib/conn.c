@@ -250,6 +250,15 @@ int conn_ready(struct kvd *k, uint32_t wait_ms)
 	return conn_try_again(r) ? -ENOTCONN : r;
 }
 
+void conn_last(struct kvd *k)
+{
+	if (k->fd >= 0)
+		return;
+	k->retry_at_ns = 0;
+	if (conn_ready(k, 0) && k->hello_fd >= 0)
+		conn_ready(k, CONN_CLOSE_MS);
+}
+
 void conn_serve(struct kvd *k)
 {
 	struct kvd_space *sp;

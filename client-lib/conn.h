@@ -22,6 +22,7 @@
 #define CONN_HANDSHAKE_MS 100u	/* the rest of one that nobody waits for */
 #define CONN_MIN_BACKOFF_MS 10u
 #define CONN_MAX_BACKOFF_MS 1000u
+#define CONN_CLOSE_MS 1000u	/* for a daemon that has yet to be told */
 #define CONN_LEAN_MS 1000u	/* without a stock after a recall */
 
 LIST_HEAD(space_list, kvd_space);
@@ -63,6 +64,10 @@ struct kvd {
  * and what opening the spaces again returned.
  */
 int conn_ready(struct kvd *k, uint32_t wait_ms);
+
+/* Before pages are given up for good: connects if there is a daemon, or a
+ * socket held for one that is about to come. */
+void conn_last(struct kvd *k);
 
 /* The connection is of no more use: close it, plan the next attempt. */
 void conn_lost(struct kvd *k);

@@ -128,6 +128,29 @@ static void test_outage(struct manager *m)
 	daemon_assert_idle(&m->daemon);
 }
 
+/* Who has not called since the daemon is back gives all back all the same. */
+static void test_close(struct manager *m)
+{
+	struct kvd_space_opts o;
+	struct kvd_seq *seq;
+	struct toy t, late;
+	size_t hit;
+
+	toy_opts(&o, 2);
+	toy_open(&t, m->daemon.socket, &o);
+	seq = toy_match(&t, tokens[0], N, &hit);
+	CHECK(!toy_run(&t, seq, tokens[0], 3, 1, NULL), "run");
+	manager_kill(m);
+	CHECK(!toy_run(&t, seq, tokens[0] + 3, TOY_PAGE, 1, NULL), "run");
+	manager_again(m, NULL);
+	toy_close(&t);
+	daemon_assert_idle(&m->daemon);
+	toy_open(&late, m->daemon.socket, &o);
+	kvd_seq_free(toy_match(&late, tokens[0], N, &hit));
+	CHECK(hit >= TOY_PAGE, "%zu tokens found", hit);
+	toy_close(&late);
+}
+
 /* The answer to an allocation is lost: its pages are not. */
 static void test_lost_answer(struct manager *m, bool restart)
 {
@@ -207,6 +230,7 @@ int main(void)
 	toy_tokens(&seed, tokens[1], N);
 	manager_start(&m, NULL);
 	test_outage(&m);
+	test_close(&m);
 	test_lost_answer(&m, false);
 	test_lost_answer(&m, true);
 	test_connect(m.daemon.dir);

@@ -131,7 +131,8 @@ int kvd_connect(const struct kvd_connect_opts *opts, struct kvd **ret);
 /**
  * kvd_close() - close the connection and all that was opened through it
  *
- * Waits for device work that still uses pages. NULL is fine.
+ * Waits for device work that still uses pages, and as kvd_space_close() does.
+ * NULL is fine.
  */
 void kvd_close(struct kvd *k);
 
@@ -216,7 +217,11 @@ struct kvd_space_opts {
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret);
 
-/* Frees its sequences too. NULL is fine. */
+/*
+ * Frees its sequences too. While the daemon is away and a service manager holds
+ * its socket, this waits for it for up to a second, to give pages back and
+ * publish what is full. NULL is fine.
+ */
 void kvd_space_close(struct kvd_space *sp);
 
 struct kvd_space_info {
