@@ -17,9 +17,9 @@
 #include <jansson.h>
 #include <sys/types.h>
 
-#define PAGE_TOKENS 64u
+#define PAGE_TOKENS 32u
 #define NR_FORMATS 3u
-#define GENERATE 24u		/* tokens of an answer */
+#define GENERATE 16u		/* tokens of an answer */
 #define DEADLINE_MS 120000u	/* for what has to come some time */
 
 extern const char *const formats[NR_FORMATS];

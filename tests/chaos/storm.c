@@ -4,11 +4,12 @@
  * and the daemon under them too; then the books are audited.
  *
  *	chaos_storm [--kills N] [--daemon-kills N] [--seconds N] [--mean MS]
- *		    [--pool SIZE]
+ *		    [--checkpoints N] [--pool SIZE]
  *
  * The seed is KVD_SEED's, and printed. It ends when so many workers and
  * daemons have been killed, a worker every MS milliseconds in the mean and
- * daemons evenly among them; or after so many seconds, if they are given.
+ * daemons evenly among them; or after so many seconds, if they are given. At
+ * checkpoints on the way it is calm, and all that is not at hand has to be back.
  *
  * Nothing may be lost: every answer is that of an undisturbed run, who asks for
  * what another was told is published finds it, and when all have gone no page
@@ -33,10 +34,10 @@
 #define NR_STORM (NR_LONG + NR_SHORT)
 #define NR_WORKERS (NR_STORM + NR_FORMATS)
 #define RESTART_MS 100u		/* after which a manager starts it again */
-#define CHECKPOINTS 4u
 #define STOCK_PAGES 128u	/* a worker at rest has no more at hand */
 
-static unsigned kills = 40, daemon_kills = 5, seconds, mean_ms = 300;
+static unsigned kills = 20, daemon_kills = 5, seconds, mean_ms = 300;
+static unsigned checkpoints = 1;
 static const char *pool = "1G";
 static uint64_t seed;
 
@@ -403,6 +404,7 @@ static void parse_args(int argc, char **argv)
 		{ "daemon-kills", required_argument, NULL, 'd' },
 		{ "seconds", required_argument, NULL, 's' },
 		{ "mean", required_argument, NULL, 'm' },
+		{ "checkpoints", required_argument, NULL, 'c' },
 		{ "pool", required_argument, NULL, 'p' },
 		{ 0 }
 	};
@@ -418,6 +420,8 @@ static void parse_args(int argc, char **argv)
 			seconds = number(optarg);
 		else if (opt == 'm')
 			mean_ms = number(optarg);
+		else if (opt == 'c')
+			checkpoints = number(optarg);
 		else
 			pool = optarg;
 	}
@@ -448,10 +452,10 @@ int main(int argc, char **argv)
 	parse_args(argc, argv);
 	begin();
 	end_ms = seconds ? start_ms + 1000ull * seconds : UINT64_MAX;
-	for (unsigned i = 1; i <= CHECKPOINTS && now_ms() < end_ms; i++) {
-		storm(kills * i / CHECKPOINTS, daemon_kills * i / CHECKPOINTS,
-		      end_ms);
-		if (i < CHECKPOINTS)
+	for (unsigned i = 1; i <= checkpoints + 1 && now_ms() < end_ms; i++) {
+		storm(kills * i / (checkpoints + 1),
+		      daemon_kills * i / (checkpoints + 1), end_ms);
+		if (i <= checkpoints)
 			checkpoint();
 	}
 	audit();

@@ -20,14 +20,14 @@ struct tally tally;
 
 static void child(const struct worker *w, int in, int out)
 {
-	const char *args[24] = {
+	const char *args[16] = {
 		"kvworker", run_model(""), "--serve", "--socket", w->socket,
-		"--format", formats[w->format], "--generate", "24", "--chunk",
-		"100",
+		"--format", formats[w->format], "--generate", "16", "--chunk",
+		"50", "--page-tokens", "32",
 	};
-	int err = open(w->log, O_WRONLY | O_CREAT | O_APPEND, 0600), n = 11;
+	int err = open(w->log, O_WRONLY | O_CREAT | O_APPEND, 0600), n = 13;
 
-	_Static_assert(GENERATE == 24, "as the argument says");
+	_Static_assert(GENERATE == 16 && PAGE_TOKENS == 32, "as said");
 	if (w->kind == WORKER_QUIET) {
 		args[n++] = "--no-match";
 		args[n++] = "--no-publish";
