@@ -2,12 +2,13 @@
 /*
  * pause.c - how long clients wait when the daemon dies and is started again.
  *
- *	chaos_pause [DEATHS [MS]]
+ *	chaos_pause [DEATHS [MS [PAGES]]]
  *
  * Four clients, a thread and a connection each, do one thing all the time: a
  * ping; a page taken from the daemon and given back; a step of decoding
  * (append, attend, commit); attention alone. The daemon is killed so often,
- * and started after MS milliseconds (100, a service manager's default).
+ * and started after MS milliseconds (100, a service manager's default). PAGES
+ * (1000) that are published lie in its pool, and have to be found again.
  *
  * What is printed: the pause of each, from the kill to the end of the first
  * call that began after it; and how long calls take that ran while there was
@@ -28,6 +29,7 @@
 #define TOKENS 400u		/* that attention is over */
 #define MOST 1000u		/* tokens of a sequence that is decoded */
 #define MEANWHILE 5u		/* calls of attend in each outage, at least */
+#define FILL_PAGES 100u		/* of a prompt */
 #define US 1000ull
 
 struct span {
@@ -50,6 +52,8 @@ struct looper {
 	pthread_t thread;
 };
 
+static char pool[32];
+static const char *const args[] = { "--pool", pool, "--segment", "64M", NULL };
 static uint32_t tokens[MOST];
 static float *outputs;		/* of attention, the first time */
 static struct spans outages;	/* from the kill to READY=1 */
@@ -158,6 +162,31 @@ static void looper_start(struct looper *l, const char *socket)
 
 /* ---- the daemon ---- */
 
+/* Pages nobody computes, of prompts that nobody has. */
+static void fill(const char *socket, unsigned nr_pages, uint64_t *seed)
+{
+	uint32_t *prompt = malloc(FILL_PAGES * TOY_PAGE * sizeof(*prompt));
+	struct kvd_space_opts o;
+	struct kvd_seq *seq;
+	struct toy t;
+
+	CHECK(prompt, "out of memory");
+	toy_opts(&o, 2);
+	toy_open(&t, socket, &o);
+	for (unsigned i = 0; i < nr_pages; i += FILL_PAGES) {
+		size_t n = FILL_PAGES * TOY_PAGE;
+
+		toy_tokens(seed, prompt, n);
+		CHECK(!kvd_seq_new(t.sp, NULL, &seq), "seq");
+		CHECK(!kvd_seq_reserve(seq, n) &&
+		      !kvd_commit(seq, prompt, n, NULL), "%s",
+		      kvd_error(t.k));
+		kvd_seq_free(seq);
+	}
+	toy_close(&t);
+	free(prompt);
+}
+
 static void wait_for_calls(unsigned nr)
 {
 	unsigned from = attender->nr;
@@ -173,7 +202,7 @@ static void die(struct manager *m, unsigned ms)
 	manager_kill(m);
 	usleep(ms * 1000);
 	wait_for_calls(MEANWHILE);
-	manager_again(m, NULL);
+	manager_again(m, args);
 	add(&outages, from, now_ns());
 }
 
@@ -259,11 +288,15 @@ int main(int argc, char **argv)
 {
 	unsigned deaths = argc > 1 ? (unsigned)atoi(argv[1]) : 4;
 	unsigned ms = argc > 2 ? (unsigned)atoi(argv[2]) : 100;
+	unsigned nr_pages = argc > 3 ? (unsigned)atoi(argv[3]) : 1000;
 	uint64_t seed = toy_seed();
 	struct manager m;
 
 	toy_tokens(&seed, tokens, MOST);
-	manager_start(&m, NULL);
+	/* 32 KiB a page, and some for those who run */
+	snprintf(pool, sizeof(pool), "%uM", 64 + nr_pages / 32);
+	manager_start(&m, args);
+	fill(m.daemon.socket, nr_pages, &seed);
 	for (size_t i = 0; i < NR_LOOPERS; i++)
 		looper_start(&loopers[i], m.daemon.socket);
 	for (unsigned i = 0; i < deaths; i++) {
