@@ -75,7 +75,8 @@ static int input_read(struct input *in)
 {
 	ssize_t n;
 
-	memmove(in->buf, in->buf + in->used, in->nr - in->used);
+	if (in->used)
+		memmove(in->buf, in->buf + in->used, in->nr - in->used);
 	in->nr -= in->used;
 	in->used = 0;
 	if (in->room - in->nr < 2) {
