@@ -7,11 +7,18 @@
  * each sequence that uses it. Another epoch means that nothing has survived.
  * Attempts are spaced by a doubling, jittered pause, so that a host full of
  * workers does not fall over a daemon that has just started.
+ *
+ * A service manager holds the socket while the daemon is away: then connecting
+ * succeeds at once, and the hello waits in the socket for the next daemon. So
+ * an attempt has two halves, and whoever cannot wait leaves it between them.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -55,8 +62,11 @@ void conn_lost(struct kvd *k)
 {
 	if (k->fd >= 0)
 		close(k->fd);
-	k->fd = -1;
+	if (k->hello_fd >= 0)
+		close(k->hello_fd);
+	k->fd = k->hello_fd = -1;
 	calls_lost(k);
+	call_end(k->hello);
 	k->rcvtimeo_ms = 0;
 	k->recalled = false;
 	k->retry_at_ns = clock_ns() + jitter(k, k->backoff_ms) * NSEC_PER_MSEC;
@@ -83,25 +93,29 @@ static int connect_error(struct kvd *k, int err)
 		    strerror(err));
 }
 
+/* Never waits: where too many do already, -EAGAIN. */
 static int conn_socket(struct kvd *k, int *ret)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	struct timeval tv = { k->timeout_ms / 1000,
 			      k->timeout_ms % 1000 * 1000 };
-	int fd;
+	int fd, err;
 
 	if (strlen(k->socket) >= sizeof(a.sun_path))
 		return fail(k, -EINVAL, "%s: longer than a socket's path may "
 			    "be", k->socket);
 	memcpy(a.sun_path, k->socket, strlen(k->socket) + 1);
-	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return connect_error(k, errno);
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv)) < 0 ||
-	    connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0) {
-		int err = errno;
-
+	    connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    fcntl(fd, F_SETFL, 0) < 0) {
+		err = errno;
 		close(fd);
+		if (err == EAGAIN)
+			return fail(k, -EAGAIN, "%s: too many wait for the "
+				    "daemon", k->socket);
 		return connect_error(k, err);
 	}
 	*ret = fd;
@@ -120,19 +134,46 @@ static int conn_resume(struct kvd *k, uint64_t old_epoch)
 			return r;
 	}
 	r = hold_resume(k, kept);
+	/* Pages that a lost answer has named are nobody's. */
+	if (!r && kept && !LIST_EMPTY(&k->spaces))
+		r = request_claim_rest(LIST_FIRST(&k->spaces));
 	return r ? r : events_resume(k);
 }
 
-static int conn_attempt(struct kvd *k)
+/* The first half: connected, and hello is said. -EAGAIN: not this time. */
+static int conn_begin(struct kvd *k)
 {
+	int r = conn_socket(k, &k->fd);
+
+	if (!r) {
+		r = request_hello_begin(k, k->hello);
+		if (r == -ENOTCONN) /* it has died just now */
+			r = -EAGAIN;
+	}
+	if (r) {
+		conn_lost(k);
+		return r;
+	}
+	k->hello_fd = k->fd;
+	k->fd = -1;
+	return 0;
+}
+
+/* The second, once there is an answer. */
+static int conn_finish(struct kvd *k, bool hurry)
+{
+	uint32_t timeout_ms = k->timeout_ms;
 	uint64_t old_epoch = k->epoch;
 	int r;
 
-	r = conn_socket(k, &k->fd);
-	if (!r)
-		r = request_hello(k);
+	k->fd = k->hello_fd;
+	k->hello_fd = -1;
+	if (hurry && timeout_ms > CONN_HANDSHAKE_MS)
+		k->timeout_ms = CONN_HANDSHAKE_MS;
+	r = request_hello_end(k, k->hello);
 	if (!r)
 		r = conn_resume(k, old_epoch);
+	k->timeout_ms = timeout_ms;
 	if (!r) {
 		k->backoff_ms = CONN_MIN_BACKOFF_MS;
 		return 0;
@@ -151,29 +192,71 @@ static void sleep_until(uint64_t ns)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
 }
 
+/* Is there an answer to hello, or the end of the connection, by @end_ns? */
+static bool conn_answered(const struct kvd *k, uint64_t end_ns)
+{
+	struct pollfd p = { .fd = k->hello_fd, .events = POLLIN };
+	uint64_t now_ns = clock_ns();
+	uint64_t wait_ns = end_ns > now_ns ? end_ns - now_ns : 0;
+	struct timespec ts = { (time_t)(wait_ns / NSEC_PER_SEC),
+			       (long)(wait_ns % NSEC_PER_SEC) };
+
+	return ppoll(&p, 1, &ts, NULL) > 0;
+}
+
+/* Goes on with the attempt there is, or begins one. @end_ns 0: no waiting. */
+static int conn_attempt(struct kvd *k, uint64_t end_ns)
+{
+	int r = k->hello_fd < 0 ? conn_begin(k) : 0;
+
+	if (r)
+		return r;
+	if (!conn_answered(k, end_ns))
+		return fail(k, -ETIMEDOUT, "%s: the daemon does not answer",
+			    k->socket);
+	return conn_finish(k, !end_ns);
+}
+
+static bool conn_try_again(int r)
+{
+	return r == -ENOTCONN || r == -ETIMEDOUT || r == -EAGAIN;
+}
+
+/* As conn_ready(), but says how the last attempt has failed. */
+static int conn_wait(struct kvd *k, uint64_t end_ns)
+{
+	int r = -ENOTCONN;
+
+	for (;;) {
+		if (k->hello_fd >= 0 || clock_ns() >= k->retry_at_ns)
+			r = conn_attempt(k, end_ns);
+		if (!conn_try_again(r) || clock_ns() >= end_ns)
+			return r;
+		if (k->hello_fd >= 0) /* a signal came while waiting for it */
+			continue;
+		if (k->retry_at_ns >= end_ns)
+			return r;
+		sleep_until(k->retry_at_ns);
+	}
+}
+
 int conn_ready(struct kvd *k, uint32_t wait_ms)
 {
-	uint32_t timeout_ms = k->timeout_ms;
-	uint64_t end_ns;
-	int r = -ENOTCONN;
+	int r;
 
 	if (k->fd >= 0)
 		return 0;
-	end_ns = clock_ns() + wait_ms * NSEC_PER_MSEC;
-	if (!wait_ms && timeout_ms > CONN_HANDSHAKE_MS)
-		k->timeout_ms = CONN_HANDSHAKE_MS;
-	for (;;) {
-		if (clock_ns() >= k->retry_at_ns)
-			r = conn_attempt(k);
-		if (r != -ENOTCONN && r != -ETIMEDOUT)
-			break;
-		r = -ENOTCONN;
-		if (k->retry_at_ns >= end_ns)
-			break;
-		sleep_until(k->retry_at_ns);
-	}
-	k->timeout_ms = timeout_ms;
-	return r;
+	r = conn_wait(k, wait_ms ? clock_ns() + wait_ms * NSEC_PER_MSEC : 0);
+	return conn_try_again(r) ? -ENOTCONN : r;
+}
+
+void conn_last(struct kvd *k)
+{
+	if (k->fd >= 0)
+		return;
+	k->retry_at_ns = 0;
+	if (conn_ready(k, 0) && k->hello_fd >= 0)
+		conn_ready(k, CONN_CLOSE_MS);
 }
 
 void conn_serve(struct kvd *k)
@@ -191,8 +274,11 @@ void conn_serve(struct kvd *k)
 
 static void conn_free(struct kvd *k)
 {
+	if (k->hello)
+		conn_lost(k);
 	events_fini(k);
 	holds_fini(&k->holds);
+	free(k->hello);
 	free(k->socket);
 	free(k->program);
 	free(k);
@@ -205,17 +291,20 @@ static int conn_new(const struct kvd_connect_opts *o, struct kvd **ret)
 
 	if (!k)
 		return -ENOMEM;
-	k->fd = -1;
+	k->fd = k->hello_fd = -1;
 	k->timeout_ms = o->timeout_ms ? o->timeout_ms :
 					CONN_DEFAULT_TIMEOUT_MS;
 	k->backoff_ms = CONN_MIN_BACKOFF_MS;
 	k->jitter = (uint32_t)(getpid() * 2654435761u) ^ (uint32_t)clock_ns();
+	if (getrandom(&k->series, sizeof(k->series), 0) < 0)
+		k->series = k->jitter;
 	LIST_INIT(&k->spaces);
 	LIST_INIT(&k->calls);
 	events_init(k);
 	k->socket = strdup(o->socket ? o->socket : kvd_default_socket());
 	k->program = strdup(name);
-	if (!k->socket || !k->program) {
+	k->hello = calloc(1, sizeof(*k->hello));
+	if (!k->socket || !k->program || !k->hello) {
 		conn_free(k);
 		return -ENOMEM;
 	}
@@ -234,7 +323,13 @@ int kvd_connect(const struct kvd_connect_opts *opts, struct kvd **ret)
 	r = conn_new(opts ? opts : &o, &k);
 	if (r)
 		return r;
-	r = conn_attempt(k);
+	/* No daemon at all is said at once; one that dies meanwhile may come
+	 * back. */
+	r = conn_begin(k);
+	if (!r || r == -EAGAIN)
+		r = conn_wait(k, conn_deadline_ns(k));
+	if (r == -EAGAIN)
+		r = -ETIMEDOUT;
 	if (r) {
 		conn_free(k);
 		return r;
@@ -251,8 +346,6 @@ void kvd_close(struct kvd *k)
 		kvd_space_close(LIST_FIRST(&k->spaces));
 	if (k->fd >= 0)
 		request_bye(k);
-	if (k->fd >= 0)
-		close(k->fd);
 	conn_free(k);
 }
 

@@ -2,7 +2,8 @@
 /*
  * conn.h - a connection: socket, spaces, held pages, and its coming back.
  *
- * fd is -1 while there is no daemon. Whoever needs one calls conn_ready();
+ * fd is -1 while there is no daemon, also while one that may come is being
+ * waited for at hello_fd. Whoever needs one calls conn_ready();
  * a request that finds the connection gone returns -ENOTCONN after
  * conn_lost(), and conn_retry() says whether to try once more.
  */
@@ -18,9 +19,10 @@
 #include "proto/wire.h"
 
 #define CONN_DEFAULT_TIMEOUT_MS 5000u
-#define CONN_HANDSHAKE_MS 100u	/* of one that nobody waits for */
+#define CONN_HANDSHAKE_MS 100u	/* the rest of one that nobody waits for */
 #define CONN_MIN_BACKOFF_MS 10u
 #define CONN_MAX_BACKOFF_MS 1000u
+#define CONN_CLOSE_MS 1000u	/* for a daemon that has yet to be told */
 #define CONN_LEAN_MS 1000u	/* without a stock after a recall */
 
 LIST_HEAD(space_list, kvd_space);
@@ -28,11 +30,15 @@ LIST_HEAD(call_list, call);
 
 struct kvd {
 	int fd;			/* -1: not connected */
+	int hello_fd;		/* hello is said, but not answered; else -1 */
+	struct call *hello;	/* of hello_fd */
 	uint32_t timeout_ms;
 	uint32_t rcvtimeo_ms;	/* as now set on fd */
 	uint32_t next_id;	/* of frames; never 0 */
 	struct call_list calls;	/* whose replies are to come */
 	bool recalled;		/* a recall has come and waits */
+	uint32_t series;	/* tells our connections from other ones of this
+				 * process */
 	uint64_t epoch;
 	uint64_t instance;
 	uint64_t retry_at_ns;	/* no attempt to connect before this */
@@ -51,12 +57,17 @@ struct kvd {
 
 /**
  * conn_ready() - connect again if there is no connection, claim what we held
- * @wait_ms:	how long to try; 0: once, and only when the backoff is over
+ * @wait_ms:	how long to try; 0: once, when the backoff is over, and what the
+ *		daemon has not answered yet is left to the next call
  *
  * Return: 0; -ENOTCONN; or why the daemon will not have us: -EACCES, -EPROTO,
  * and what opening the spaces again returned.
  */
 int conn_ready(struct kvd *k, uint32_t wait_ms);
+
+/* Before pages are given up for good: connects if there is a daemon, or a
+ * socket held for one that is about to come. */
+void conn_last(struct kvd *k);
 
 /* The connection is of no more use: close it, plan the next attempt. */
 void conn_lost(struct kvd *k);

@@ -45,30 +45,40 @@ _Static_assert((int)KVD_PRIORITY_LOW == (int)KVD__PRIORITY__PRIORITY_LOW &&
 	       (int)KVD_PRIORITY_HIGH == (int)KVD__PRIORITY__PRIORITY_HIGH,
 	       "priorities go as they are");
 
-int request_hello(struct kvd *k)
+int request_hello_begin(struct kvd *k, struct call *c)
 {
 	Kvd__HelloRequest m = KVD__HELLO_REQUEST__INIT;
-	struct call c = {
+	/* Ours, for a daemon whose PID namespace or kernel hides us. */
+	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	int r;
+
+	*c = (struct call){
 		.type = WIRE_HELLO,
 		.request = &m.base,
 		.want = &kvd__hello_reply__descriptor,
+		.send_fd = pidfd >= 0 ? &pidfd : NULL,
 	};
-	/* Ours, for a daemon whose PID namespace or kernel hides us. */
-	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	const Kvd__HelloReply *reply;
-	int r;
-
-	if (pidfd >= 0)
-		c.send_fd = &pidfd;
 	m.version = WIRE_VERSION;
 	m.features = WIRE_FEATURES;
 	m.program = k->program;
-	r = call(k, &c);
+	m.series = k->series;
+	r = call_begin(k, c);
 	if (pidfd >= 0)
 		close(pidfd);
+	c->request = NULL;
+	c->send_fd = NULL;
+	return r;
+}
+
+int request_hello_end(struct kvd *k, struct call *c)
+{
+	const Kvd__HelloReply *reply;
+	int r;
+
+	r = call_finish(k, c);
 	if (r)
 		return r;
-	reply = (const Kvd__HelloReply *)c.reply;
+	reply = (const Kvd__HelloReply *)c->reply;
 	if (reply->version != WIRE_VERSION)
 		r = fail(k, -EPROTO, "%s: the daemon speaks version %u, this "
 			 "library %u", k->socket, reply->version,
@@ -80,7 +90,7 @@ int request_hello(struct kvd *k)
 		k->instance = reply->instance;
 		snprintf(k->device, sizeof(k->device), "%s", reply->device);
 	}
-	call_end(&c);
+	call_end(c);
 	return r;
 }
 
@@ -444,6 +454,27 @@ int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 	for (uint32_t i = 0; !r && i < nr; i++)
 		granted[i] = reply->granted[i];
 	call_end(&c);
+	return r;
+}
+
+int request_claim_rest(struct kvd_space *sp)
+{
+	Kvd__ClaimRequest m = KVD__CLAIM_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_CLAIM,
+		.request = &m.base,
+		.want = &kvd__claim_reply__descriptor,
+	};
+	bool more;
+	int r;
+
+	m.space = sp->id;
+	m.rest = true;
+	do {
+		r = call(sp->k, &c);
+		more = !r && ((const Kvd__ClaimReply *)c.reply)->more;
+		call_end(&c);
+	} while (more);
 	return r;
 }
 

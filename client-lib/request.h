@@ -19,8 +19,13 @@
 #include "proto/shm.h"
 #include "proto/wire.h"
 
-/* Fills in epoch, instance and device of the connection. */
-int request_hello(struct kvd *k);
+/* No more is claimed of what this connection's predecessors had in any space. */
+int request_claim_rest(struct kvd_space *sp);
+
+/* In two halves, the second of which fills in epoch, instance and device of
+ * the connection. */
+int request_hello_begin(struct kvd *k, struct call *c);
+int request_hello_end(struct kvd *k, struct call *c);
 
 struct space_grant {
 	uint32_t id;

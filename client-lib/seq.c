@@ -96,10 +96,11 @@ static void seq_end(struct kvd_seq *seq)
 	seq_destroy(seq);
 }
 
-/* Are there full blocks that wait for the device to be published? */
+/* Are there full blocks that wait for the device, or for a daemon, to be
+ * published? */
 static bool seq_owes(const struct kvd_seq *seq)
 {
-	return seq->waiting && !seq->stale && !seq->no_publish &&
+	return !seq->stale && !seq->no_publish &&
 	       seq->nr_tokens / space_page_tokens(seq->sp) > seq->nr_settled;
 }
 
@@ -125,11 +126,13 @@ void seqs_close(struct kvd_space *sp, bool wait)
 	struct kvd_seq *seq, *next;
 
 	for (seq = LIST_FIRST(&sp->closing); seq; seq = next) {
+		int r;
+
 		next = LIST_NEXT(seq, link);
-		if (wait)
+		if (wait && seq->waiting)
 			sp->device->ops->event_wait(sp->device, seq->event);
-		seq_settle(seq);
-		if (wait || !seq->waiting)
+		r = seq_settle(seq);
+		if (wait || (!seq->waiting && r != -ENOTCONN))
 			seq_end(seq);
 	}
 }

@@ -269,6 +269,8 @@ void kvd_space_close(struct kvd_space *sp)
 	if (!sp)
 		return;
 	k = sp->k;
+	if (k->holds.nr)
+		conn_last(k);
 	events_forget(sp);
 	while (!LIST_EMPTY(&sp->batches))
 		kvd_batch_free(LIST_FIRST(&sp->batches));

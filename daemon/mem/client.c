@@ -234,6 +234,51 @@ bool client_pages_come(const struct tenant *t)
 	return !t->m->in_grace && !list_empty(&t->m->unclaimed);
 }
 
+/* What those before @c in its series had, nobody writes to any more. */
+static void client_succeed(const struct mem_client *c)
+{
+	list_for_each(pos, &c->tenant->clients) {
+		struct mem_client *o = list_entry(pos, struct mem_client, link);
+
+		if (o == c || o->id.series != c->id.series ||
+		    !id_is(&o->id, c->id.pid, c->id.start_time))
+			continue;
+		o->succeeded = true;
+		if (o->leaving && o->end == MEM_END_UNKNOWN)
+			o->end = MEM_END_BYE;
+	}
+}
+
+/* No more than this many in a step. */
+#define REST_PAGES 512u
+
+bool mem_claim_rest(struct mem_client *c)
+{
+	uint32_t left = REST_PAGES;
+	struct writer *w;
+
+	if (!c->id.series)
+		return false;
+	client_succeed(c);
+	w = writer_find(c->tenant, c->id.pid, c->id.start_time);
+	if (!w)
+		return false;
+	list_for_each_safe(pos, &w->pages) {
+		struct page *p = list_entry(pos, struct page, link);
+
+		if (table_get(&c->m->table, page_nr(p))->series !=
+		    c->id.series)
+			continue;
+		if (!left--)
+			break;
+		page_free(p);
+	}
+	if (list_empty(&w->pages) && !writer_is_awaited(w))
+		writer_reap(w);
+	mem_tell_room(c->m);
+	return left == UINT32_MAX;
+}
+
 void mem_client_free(struct mem_client *c, enum mem_end end)
 {
 	struct mem *m;
@@ -241,6 +286,8 @@ void mem_client_free(struct mem_client *c, enum mem_end end)
 	if (!c)
 		return;
 	m = c->m;
+	if (c->succeeded && end == MEM_END_UNKNOWN)
+		end = MEM_END_BYE;
 	c->leaving = true;
 	c->end = end;
 	c->left = end == MEM_END_DEAD ? NULL : client_leave_writer(c);

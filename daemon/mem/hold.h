@@ -28,6 +28,7 @@ struct mem_client {
 	uint64_t bytes;		/* of the pages held */
 	bool opened;		/* a space, at some time */
 	bool recalled;		/* asked for its stock, nothing came yet */
+	bool succeeded;		/* the next of its series has all it wants */
 	bool leaving;		/* it has gone: all that follows counts */
 	enum mem_end end;
 	struct list leave;	/* mem.leaving */

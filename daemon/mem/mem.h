@@ -223,6 +223,8 @@ struct mem_client_id {
 	pid_t pid;
 	uint64_t start_time;	/* /proc/PID/stat field 22 */
 	uid_t uid;
+	uint32_t series;	/* of its connections, each of which takes over
+				 * what the one before it had; 0: none */
 };
 
 /**
@@ -417,6 +419,15 @@ int mem_publish(struct mem_client *c, struct mem_space *s,
  */
 int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 	      uint32_t holds);
+
+/**
+ * mem_claim_rest() - nothing more will be claimed by this series
+ *
+ * Open pages that connections of @c's series had and have not claimed, because
+ * the answer that named them was lost, become FREE: nobody can write to them.
+ * Return: there are more; call it again.
+ */
+bool mem_claim_rest(struct mem_client *c);
 
 /* ---- pins ---- */
 

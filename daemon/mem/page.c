@@ -112,6 +112,7 @@ static void page_write(const struct page *p, enum page_state state,
 	if (state == PAGE_OPEN) {
 		id.pid = (uint32_t)p->client->id.pid;
 		id.start_time = p->client->id.start_time;
+		id.series = p->client->id.series;
 	}
 	table_set(&s->m->table, page_nr(p), &id, prefix);
 }
@@ -319,6 +320,7 @@ void page_reopen(struct page *p, struct mem_client *c)
 	p->writer = NULL;
 	page_set_client(p, c);
 	hold_add(c, p, 1);
+	page_write(p, PAGE_OPEN, NULL); /* it may be of another series */
 }
 
 /* FREE in everything but the table and the index. */

@@ -81,7 +81,10 @@ struct identity {
 	uint32_t page_bytes;
 	uint32_t slab_slot;	/* first granule of its slab in the segment */
 	place_t place;
-	uint32_t depth;		/* of its block */
+	union {
+		uint32_t depth;		/* of its block, if it is named */
+		uint32_t series;	/* OPEN: of its connection */
+	};
 	uint32_t pid;		/* OPEN: its writer */
 	uint64_t start_time;
 };

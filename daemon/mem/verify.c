@@ -80,7 +80,8 @@ static int verify_identity(struct verify *v, const struct page *p, uint32_t nr)
 	    id->slab_slot != p->slab->first || id->named != (p->block != 0))
 		return broken(v, "page %u: identity is another page's", nr);
 	if (p->client && (id->pid != (uint32_t)p->client->id.pid ||
-			  id->start_time != p->client->id.start_time))
+			  id->start_time != p->client->id.start_time ||
+			  id->series != p->client->id.series))
 		return broken(v, "page %u: identity has another owner", nr);
 	return 0;
 }

@@ -142,6 +142,65 @@ static void test_tiny(const char *root)
 	tinymodel_remove(dir);
 }
 
+/* ---- --serve ---- */
+
+/* Sends a line, waits for the answer; json_decref() it. */
+static json_t *ask(struct run *r, const char *line)
+{
+	json_t *got;
+
+	if (write(r->in, line, strlen(line)) < 0 || write(r->in, "\n", 1) < 0)
+		run_fail("write: %m");
+	run_read_json(r);
+	got = r->json;
+	r->json = NULL;
+	if (!got)
+		run_fail("no answer to a line of %zu bytes", strlen(line));
+	return got;
+}
+
+static void must_have(const json_t *a, const json_t *b, const char *field)
+{
+	if (!json_is_string(json_object_get(a, field)) ||
+	    !json_equal(json_object_get(a, field), json_object_get(b, field)))
+		run_fail("%s differs", field);
+}
+
+/* Three prompts, one of them too long: the others are as if alone. */
+static void test_serve(const char *dir)
+{
+	static const char prompt[] = "The function returns ";
+	static char longer[2000];
+	char file[300];
+	struct run r, alone;
+	json_t *got;
+	FILE *f;
+
+	snprintf(file, sizeof(file), "%s/prompt", dir);
+	f = fopen(file, "w");
+	if (!f || fputs(prompt, f) < 0 || fclose(f))
+		run_fail("%s: %m", file);
+	run(&alone, (const char *[]){ TEST_MODEL, "--prompt-file", file,
+				      "--generate", "5", NULL });
+	run_start(&r, (const char *[]){ TEST_MODEL, "--serve", "--generate",
+					"5", NULL });
+	memset(longer, 'x', sizeof(longer) - 1);
+	json_decref(ask(&r, "another"));
+	got = ask(&r, longer);
+	if (!json_is_string(json_object_get(got, "error")))
+		run_fail("a prompt that is too long was served");
+	json_decref(got);
+	got = ask(&r, prompt);
+	must_have(got, alone.json, "text");
+	must_have(got, alone.json, "logits_digest");
+	json_decref(got);
+	run_end(&r);
+	if (r.status || r.json || r.said[0])
+		run_fail("--serve: %d: %s", r.status, r.said);
+	run_free(&alone);
+	unlink(file);
+}
+
 int main(void)
 {
 	char dir[] = "/tmp/kvworker-cli-XXXXXX";
@@ -156,6 +215,7 @@ int main(void)
 	test_formats();
 	test_models(dir);
 	test_tiny(dir);
+	test_serve(dir);
 	daemon_assert_idle(&d);
 	daemon_stop(&d);
 	return rmdir(dir) ? 1 : 0;

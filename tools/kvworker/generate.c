@@ -14,16 +14,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 #include "tools/kvworker/text.h"
 #include "tools/kvworker/worker.h"
 
 struct generation {
 	struct worker *w;
-	uint32_t *prompt;
+	const uint32_t *prompt;
 	size_t nr_prompt;
 	uint32_t *out;		/* generated */
 	size_t nr_out;
 	FILE *logits;		/* NULL: not wanted */
+	uint64_t digest;	/* of the logits that tokens were chosen by */
 	size_t hit;
 	struct kvd_seq_info info; /* when all tokens are there */
 	double ttft_ms;
@@ -31,10 +33,13 @@ struct generation {
 	double decode_ms;	/* of all but the first token */
 };
 
-static uint32_t likeliest(const float *logits, uint32_t nr)
+/* The likeliest token by one row of logits. */
+static uint32_t choose(struct generation *g, const float *logits)
 {
-	uint32_t best = 0;
+	uint32_t nr = g->w->config.vocab, best = 0;
 
+	g->digest = XXH3_64bits_withSeed(logits, nr * sizeof(*logits),
+					 g->digest);
 	for (uint32_t i = 1; i < nr; i++)
 		if (logits[i] > logits[best])
 			best = i;
@@ -85,9 +90,8 @@ static int prefill(struct generation *g, struct kvd_seq *seq, size_t done,
 		if (err)
 			return err;
 		if (nr == left)
-			*ret_next = likeliest(logits + (want - 1) *
-						       (size_t)w->config.vocab,
-					      w->config.vocab);
+			*ret_next = choose(g, logits + (want - 1) *
+						       (size_t)w->config.vocab);
 		done += nr;
 	}
 	return 0;
@@ -106,6 +110,7 @@ static int measure_cold(struct generation *g, struct error *e)
 	start = worker_now_ms();
 	err = prefill(g, seq, 0, false, &next, e);
 	g->ttft_cold_ms = worker_now_ms() - start;
+	g->digest = 0;
 	kvd_seq_free(seq);
 	return err;
 }
@@ -135,7 +140,7 @@ static int decode(struct generation *g, struct kvd_seq *seq, uint32_t next,
 		err = model_run(w->model, seq, &next, 1, 1, &logits, e);
 		if (err)
 			return err;
-		next = likeliest(logits, w->config.vocab);
+		next = choose(g, logits);
 	}
 	g->decode_ms = worker_now_ms() - start;
 	return 0;
@@ -187,6 +192,7 @@ static int print_json(const struct generation *g, uint64_t bytes_per_token,
 		      const char *text)
 {
 	const struct worker *w = g->w;
+	char digest[17];
 	json_t *o;
 	int err;
 
@@ -206,6 +212,10 @@ static int print_json(const struct generation *g, uint64_t bytes_per_token,
 			    json_integer((json_int_t)g->info.sealed_bytes));
 	json_object_set_new(o, "inexact_lag",
 			    json_boolean(g->info.inexact_lag));
+	json_object_set_new(o, "publish_due",
+			    json_boolean(w->kv.publish_due));
+	snprintf(digest, sizeof(digest), "%016" PRIx64, g->digest);
+	json_object_set_new(o, "logits_digest", json_string(digest));
 	if (g->ttft_cold_ms > 0)
 		json_object_set_new(o, "ttft_cold_ms",
 				    json_real(g->ttft_cold_ms));
@@ -309,27 +319,36 @@ static int close_logits(struct generation *g, int err, struct error *e)
 			 strerror(errno));
 }
 
-int generate_run(struct worker *w, struct error *e)
+int generate_tokens(struct worker *w, const uint32_t *prompt, size_t nr,
+		    struct error *e)
 {
-	const struct options *o = &w->options;
-	struct generation g = { .w = w };
+	struct generation g = { .w = w, .prompt = prompt, .nr_prompt = nr };
 	int err;
 
-	err = o->prompt_file ?
-		      text_read_bytes(o->prompt_file, &w->config, &g.prompt,
-				      &g.nr_prompt, e) :
-		      text_read_ids(o->prompt_ids, &w->config, &g.prompt,
-				    &g.nr_prompt, e);
-	if (err)
-		return err;
-	g.out = calloc((size_t)o->generate + 1, sizeof(*g.out));
+	g.out = calloc((size_t)w->options.generate + 1, sizeof(*g.out));
 	if (!g.out)
-		err = error_set(e, -ENOMEM, "out of memory");
-	if (!err)
-		err = open_logits(&g, e);
+		return error_set(e, -ENOMEM, "out of memory");
+	err = open_logits(&g, e);
 	if (!err)
 		err = close_logits(&g, run(&g, e), e);
 	free(g.out);
-	free(g.prompt);
+	return err;
+}
+
+int generate_run(struct worker *w, struct error *e)
+{
+	const struct options *o = &w->options;
+	uint32_t *prompt;
+	size_t nr;
+	int err;
+
+	err = o->prompt_file ?
+		      text_read_bytes(o->prompt_file, &w->config, &prompt, &nr,
+				      e) :
+		      text_read_ids(o->prompt_ids, &w->config, &prompt, &nr, e);
+	if (err)
+		return err;
+	err = generate_tokens(w, prompt, nr, e);
+	free(prompt);
 	return err;
 }

@@ -309,6 +309,7 @@ int kv_commit(struct kv *kv, struct kvd_seq *seq, const uint32_t *tokens,
 	int err = kvd_commit(seq, tokens, nr, stream_of(kv));
 
 	/* Committed all the same; the library publishes when it can again. */
+	kv->publish_due = err == -ENOTCONN;
 	if (!err || err == -ENOTCONN)
 		return 0;
 	return kv_error(kv, err, "cannot commit", e);

@@ -49,6 +49,7 @@ struct kv {
 	struct kv_layer_place *places;	/* [layers of the model] */
 	char formats[KVD_FORMATS_TEXT];
 	bool pre_rope;			/* keys go to pages before RoPE */
+	bool publish_due;		/* of the last sequence committed to */
 	uint32_t page_tokens;
 	uint32_t nr_heads;
 	uint32_t q_width;	/* floats of a row's q and of its attention */
@@ -94,6 +95,8 @@ int kv_layer_pool(struct kv *kv, struct kvd_seq *seq, uint32_t layer,
 
 /**
  * kv_commit() - the next @nr tokens of @seq are final
+ *
+ * Where no daemon was there to publish full pages, kv->publish_due is set.
  */
 int kv_commit(struct kv *kv, struct kvd_seq *seq, const uint32_t *tokens,
 	      size_t nr, struct error *e);

@@ -92,6 +92,8 @@ static int run(struct worker *w, struct error *e)
 		return err;
 	if (o->calibrate)
 		return calibrate_run(w, e);
+	if (o->serve)
+		return serve_run(w, e);
 	return o->ppl ? ppl_run(w, e) : generate_run(w, e);
 }
 

@@ -20,6 +20,7 @@ enum {
 	OPT_SOCKET,
 	OPT_PROMPT_FILE,
 	OPT_PROMPT_IDS,
+	OPT_SERVE,
 	OPT_GENERATE,
 	OPT_PPL,
 	OPT_CALIBRATE,
@@ -51,6 +52,7 @@ static const struct option long_options[] = {
 	{ "socket", required_argument, NULL, OPT_SOCKET },
 	{ "prompt-file", required_argument, NULL, OPT_PROMPT_FILE },
 	{ "prompt-ids", required_argument, NULL, OPT_PROMPT_IDS },
+	{ "serve", no_argument, NULL, OPT_SERVE },
 	{ "generate", required_argument, NULL, OPT_GENERATE },
 	{ "ppl", required_argument, NULL, OPT_PPL },
 	{ "calibrate", required_argument, NULL, OPT_CALIBRATE },
@@ -86,6 +88,9 @@ static const char usage[] =
 "  --prompt-file FILE  continue a text (byte models, vocabulary 256: the\n"
 "                      prompt is token 0, then the file's bytes)\n"
 "  --prompt-ids FILE   continue token ids, separated by white space\n"
+"  --serve             continue each line of standard input (a text, or ids\n"
+"                      where the model is no byte model), answer with a line\n"
+"                      of JSON: as --json, or an object with \"error\" alone\n"
 "  --ppl FILE          loss of a text under a byte model, in independent\n"
 "                      windows of 1024 bytes\n"
 "\n"
@@ -228,6 +233,9 @@ __attribute__((noreturn)) static void print_and_exit(int opt)
 static void parse_flag(struct options *o, int opt)
 {
 	switch (opt) {
+	case OPT_SERVE:
+		o->serve = o->json = true;
+		break;
 	case OPT_JSON:
 		o->json = true;
 		break;
@@ -338,7 +346,7 @@ static void parse_option(struct options *o, int opt, const char *arg)
 
 static void check(struct options *o, int argc, char **argv)
 {
-	int tasks = !!o->prompt_file + !!o->prompt_ids + !!o->ppl;
+	int tasks = !!o->prompt_file + !!o->prompt_ids + !!o->ppl + o->serve;
 
 	if (optind < argc && !o->model)
 		o->model = argv[optind++];
@@ -347,8 +355,11 @@ static void check(struct options *o, int argc, char **argv)
 	if (!o->model)
 		usage_error("no model directory given");
 	if (tasks != 1)
-		usage_error("give one of --prompt-file, --prompt-ids, --ppl");
-	if (o->calibrate && (o->prompt_file || o->logits || o->cold_too))
+		usage_error("give one of --prompt-file, --prompt-ids, --serve, "
+			    "--ppl");
+	if (o->serve && (o->logits || o->hold))
+		usage_error("--logits and --hold are for one prompt");
+	if (o->calibrate && (o->serve || o->prompt_file || o->logits || o->cold_too))
 		usage_error("--calibrate takes its text from --ppl or "
 			    "--prompt-ids, and no option of prompts");
 	if (o->ppl && (o->logits || o->cold_too))

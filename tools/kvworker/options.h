@@ -21,9 +21,10 @@ enum matrices {
 struct options {
 	const char *model;	/* directory */
 	const char *socket;	/* NULL: the library's default */
-	const char *prompt_file; /* one of these three is set */
+	const char *prompt_file; /* one of these is set */
 	const char *prompt_ids;
 	const char *ppl;
+	bool serve;		/* the fourth: prompts come from stdin */
 	const char *calibrate;	/* NULL, or the profile to write from --ppl's
 				 * or --prompt-ids' text */
 	const char *logits;	/* NULL: do not write them */

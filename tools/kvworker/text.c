@@ -59,10 +59,24 @@ int text_read(const char *path, uint64_t max, uint8_t **ret, size_t *ret_nr,
 	return err;
 }
 
+int text_bytes(const uint8_t *bytes, size_t nr, uint32_t **ret, size_t *ret_nr,
+	       struct error *e)
+{
+	uint32_t *tokens = reallocarray(NULL, nr + 1, sizeof(*tokens));
+
+	if (!tokens)
+		return error_set(e, -ENOMEM, "out of memory");
+	tokens[0] = BYTE_BOS;
+	for (size_t i = 0; i < nr; i++)
+		tokens[i + 1] = bytes[i];
+	*ret = tokens;
+	*ret_nr = nr + 1;
+	return 0;
+}
+
 int text_read_bytes(const char *path, const struct config *c, uint32_t **ret,
 		    size_t *ret_nr, struct error *e)
 {
-	uint32_t *tokens;
 	uint8_t *bytes;
 	size_t nr;
 	int err;
@@ -75,18 +89,9 @@ int text_read_bytes(const char *path, const struct config *c, uint32_t **ret,
 	err = text_read(path, UINT64_MAX, &bytes, &nr, e);
 	if (err)
 		return err;
-	tokens = reallocarray(NULL, nr + 1, sizeof(*tokens));
-	if (tokens) {
-		tokens[0] = BYTE_BOS;
-		for (size_t i = 0; i < nr; i++)
-			tokens[i + 1] = bytes[i];
-	}
+	err = text_bytes(bytes, nr, ret, ret_nr, e);
 	free(bytes);
-	if (!tokens)
-		return error_set(e, -ENOMEM, "%s: out of memory", path);
-	*ret = tokens;
-	*ret_nr = nr + 1;
-	return 0;
+	return err;
 }
 
 /* Ids from text; *ret_nr counts those before the first that is bad. */
@@ -112,10 +117,31 @@ static int parse_ids(const char *text, size_t len, uint32_t vocab,
 	}
 }
 
+int text_ids(const char *name, const char *text, size_t len, uint32_t vocab,
+	     uint32_t **ret, size_t *ret_nr, struct error *e)
+{
+	uint32_t *ids = reallocarray(NULL, len / 2 + 1, sizeof(*ids));
+	int err = 0;
+
+	if (!ids)
+		err = error_set(e, -ENOMEM, "%s: out of memory", name);
+	else if (parse_ids(text, len, vocab, ids, ret_nr))
+		err = error_set(e, -EINVAL,
+				"%s: entry %zu is not a token id below %u",
+				name, *ret_nr + 1, vocab);
+	else if (*ret_nr == 0)
+		err = error_set(e, -EINVAL, "%s: no token ids", name);
+	if (err) {
+		free(ids);
+		return err;
+	}
+	*ret = ids;
+	return 0;
+}
+
 int text_read_ids(const char *path, const struct config *c, uint32_t **ret,
 		  size_t *ret_nr, struct error *e)
 {
-	uint32_t *ids;
 	uint8_t *text;
 	size_t len;
 	int err;
@@ -123,22 +149,9 @@ int text_read_ids(const char *path, const struct config *c, uint32_t **ret,
 	err = text_read(path, UINT64_MAX, &text, &len, e);
 	if (err)
 		return err;
-	ids = reallocarray(NULL, len / 2 + 1, sizeof(*ids));
-	if (!ids)
-		err = error_set(e, -ENOMEM, "%s: out of memory", path);
-	else if (parse_ids((char *)text, len, c->vocab, ids, ret_nr))
-		err = error_set(e, -EINVAL,
-				"%s: entry %zu is not a token id below %u",
-				path, *ret_nr + 1, c->vocab);
-	else if (*ret_nr == 0)
-		err = error_set(e, -EINVAL, "%s: no token ids", path);
+	err = text_ids(path, (char *)text, len, c->vocab, ret, ret_nr, e);
 	free(text);
-	if (err) {
-		free(ids);
-		return err;
-	}
-	*ret = ids;
-	return 0;
+	return err;
 }
 
 /* Length of the valid UTF-8 sequence at @s, or 0. */

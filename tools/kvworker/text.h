@@ -27,11 +27,19 @@ int text_read(const char *path, uint64_t max, uint8_t **ret, size_t *ret_nr,
 int text_read_bytes(const char *path, const struct config *c, uint32_t **ret,
 		    size_t *ret_nr, struct error *e);
 
+/* The same of @nr bytes that are here already. */
+int text_bytes(const uint8_t *bytes, size_t nr, uint32_t **ret, size_t *ret_nr,
+	       struct error *e);
+
 /**
  * text_read_ids() - a prompt of decimal ids separated by white space
  */
 int text_read_ids(const char *path, const struct config *c, uint32_t **ret,
 		  size_t *ret_nr, struct error *e);
+
+/* The same of a text that is here already; @name is for messages. */
+int text_ids(const char *name, const char *text, size_t len, uint32_t vocab,
+	     uint32_t **ret, size_t *ret_nr, struct error *e);
 
 /**
  * text_show() - tokens as a person reads them

@@ -25,6 +25,17 @@ struct worker {
  */
 int generate_run(struct worker *w, struct error *e);
 
+/* The same with the tokens of a prompt that is here. */
+int generate_tokens(struct worker *w, const uint32_t *prompt, size_t nr,
+		    struct error *e);
+
+/**
+ * serve_run() - prompts from standard input, a line each, until it ends
+ *
+ * Where one cannot be served its answer says why, and the next may come.
+ */
+int serve_run(struct worker *w, struct error *e);
+
 /**
  * ppl_run() - loss of a text in independent windows; prints
  */

@@ -131,7 +131,8 @@ int kvd_connect(const struct kvd_connect_opts *opts, struct kvd **ret);
 /**
  * kvd_close() - close the connection and all that was opened through it
  *
- * Waits for device work that still uses pages. NULL is fine.
+ * Waits for device work that still uses pages, and as kvd_space_close() does.
+ * NULL is fine.
  */
 void kvd_close(struct kvd *k);
 
@@ -147,8 +148,9 @@ int kvd_fd(const struct kvd *k);
  * kvd_process() - serve events (kvd/events.h), finished device work and
  * reconnection
  *
- * Does not wait, but for the handshake with a daemon that has come back: at
- * most 100 ms. Return: 0 or -ENOTCONN.
+ * Does not wait, but for what is claimed of a daemon that has come back and has
+ * answered a former call's hello: at most 100 ms for each such request. Return:
+ * 0 or -ENOTCONN.
  */
 int kvd_process(struct kvd *k);
 
@@ -215,7 +217,11 @@ struct kvd_space_opts {
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret);
 
-/* Frees its sequences too. NULL is fine. */
+/*
+ * Frees its sequences too. While the daemon is away and a service manager holds
+ * its socket, this waits for it for up to a second, to give pages back and
+ * publish what is full. NULL is fine.
+ */
 void kvd_space_close(struct kvd_space *sp);
 
 struct kvd_space_info {
@@ -267,8 +273,8 @@ int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 
 /*
  * Gives back its pages once the device work recorded so far is done. Full
- * pages of committed tokens are still published then: by kvd_process(), a
- * later commit, or closing. NULL is fine.
+ * pages of committed tokens are still published then, or when the daemon is
+ * back: by kvd_process(), a later commit, or closing. NULL is fine.
  */
 void kvd_seq_free(struct kvd_seq *seq);
 

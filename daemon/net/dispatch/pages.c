@@ -233,7 +233,7 @@ int do_claim(struct client *c, const struct request *req, struct reply *r)
 	size_t i;
 	int err;
 
-	err = check_count(m->n_handles, r);
+	err = m->n_handles || !m->rest ? check_count(m->n_handles, r) : 0;
 	if (err < 0)
 		return err;
 	if (m->n_holds != m->n_handles)
@@ -254,6 +254,7 @@ int do_claim(struct client *c, const struct request *req, struct reply *r)
 		a->granted[i] = m->holds[i] > 0 &&
 				mem_claim(c->mem, space, m->handles[i],
 					  m->holds[i]) == 0;
+	a->more = m->rest && mem_claim_rest(c->mem);
 	r->msg = &a->base;
 	return 0;
 }

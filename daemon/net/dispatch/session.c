@@ -75,11 +75,14 @@ static int find_tenant(struct client *c, struct reply *r)
 			  c->server->tenants.state_dir, strerror(-err));
 }
 
-static int make_mem_client(struct client *c, struct reply *r)
+static int make_mem_client(struct client *c, const struct request *req,
+			   struct reply *r)
 {
+	const Kvd__HelloRequest *m = (const Kvd__HelloRequest *)req->msg;
 	struct mem_client_id id = { .pid = c->proc->pid,
 				    .start_time = c->proc->start_time,
-				    .uid = c->peer.uid };
+				    .uid = c->peer.uid,
+				    .series = m->series };
 	int err;
 
 	err = limits_tell(c->server, c->tenant);
@@ -103,7 +106,7 @@ static int join(struct client *c, const struct request *req, struct reply *r)
 	err = identify(c, req, r);
 	if (err < 0)
 		return err;
-	err = make_mem_client(c, r);
+	err = make_mem_client(c, req, r);
 	if (err < 0) {
 		proc_put(c->proc, false);
 		c->proc = NULL;
