@@ -29,13 +29,13 @@
 #include "tests/support/daemon.h"
 #include "tests/support/raw.h"
 
-#define POOL	    (512ull << 20)
+#define POOL	    (256ull << 20)
 #define MAX_GROWTH  0.01
 #define MIN_FIT_S   120
 #define WARM_UP	    0.2		/* of the time */
 #define MAX_LAG_S   300		/* behind the end, before that is an error */
 
-static const char *const args[] = { "--pool", "512M", "--segment", "8M",
+static const char *const args[] = { "--pool", "256M", "--segment", "8M",
 				    "--set", "log-level=warning", NULL };
 
 /* No tearing and no dying: here nothing goes wrong. */
