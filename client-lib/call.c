@@ -63,6 +63,7 @@ static void put_fd(struct msghdr *m, union control *u, int fd)
 
 	m->msg_control = u->buf;
 	m->msg_controllen = CMSG_SPACE(sizeof(fd));
+	memset(u->buf, 0, m->msg_controllen); /* its padding */
 	c = CMSG_FIRSTHDR(m);
 	c->cmsg_level = SOL_SOCKET;
 	c->cmsg_type = SCM_RIGHTS;

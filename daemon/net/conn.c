@@ -48,6 +48,7 @@ static int send_frame(int fd, const uint8_t *buf, size_t size, const int *fds,
 	if (nr_fds > 0) {
 		msg.msg_control = control;
 		msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
+		memset(control, 0, msg.msg_controllen); /* its padding */
 		cmsg = CMSG_FIRSTHDR(&msg);
 		cmsg->cmsg_level = SOL_SOCKET;
 		cmsg->cmsg_type = SCM_RIGHTS;

@@ -8,9 +8,10 @@
  * that all clients share: a token follows from what is before it and a choice,
  * which is mostly the same.
  *
- * Each client is a process (storm_client.c) with one connection. The storm
- * (storm_test.c) lets all of them do some operations, waits until they are
- * done, and compares what they say they hold with what the daemon says.
+ * Each client is a process (storm_client.c, storm_crew.c) with one connection.
+ * The storm (storm_test.c) lets all of them do some operations, waits until they
+ * are done, and compares what they say they hold with what the daemon says.
+ * tests/load does that once, with more of them, and keeps the time.
  */
 #ifndef TESTS_STORM_STORM_H
 #define TESTS_STORM_STORM_H
@@ -21,7 +22,6 @@
 #include "client-lib/hold.h"
 #include "client-lib/space.h"
 
-#define STORM_CLIENTS	 16
 #define STORM_TENANTS	 4
 #define STORM_KINDS	 6
 #define STORM_MAX_TOKENS 256u
@@ -40,6 +40,8 @@
 	X(UNPIN, "unpin")                                                  \
 	X(READ, "read back")                                               \
 	X(PROCESS, "process, ping, info")                                  \
+	X(SUBSCRIBE, "subscribe")                                          \
+	X(STAT, "ask for figures")                                         \
 	X(REOPEN, "close and open a space")                                \
 	X(RECONNECT, "close and connect")                                  \
 	X(TEAR, "tear the connection")                                     \
@@ -70,6 +72,7 @@ struct storm_report {
 				 * or a restart */
 	uint64_t tokens;	/* asked to match, */
 	uint64_t hits;		/* found */
+	uint64_t events;	/* told */
 	uint64_t read;		/* pages compared, */
 	uint64_t made;		/* of which were made again to compare with */
 	uint32_t todo;		/* operations left in this round */
@@ -84,6 +87,9 @@ struct storm_report {
 struct storm_options {
 	uint64_t seed;
 	const char *socket;
+	const uint32_t *weights; /* [STORM_NR_OPS], NULL: the storm's own */
+	bool (*pace)(void);	/* until the next operation is due. Return: the
+				 * round is not over. NULL: as fast as it goes */
 };
 
 /* ---- storm_page.c ---- */
@@ -126,6 +132,38 @@ struct storm_page {
  */
 int storm_page_check(const struct storm_page *p);
 
+/* ---- storm_crew.c ---- */
+
+struct storm_mate {
+	pid_t pid;
+	int in, out;		/* our ends of its pipes */
+	struct storm_report *report;
+	bool busy;
+};
+
+struct storm_crew {
+	const struct storm_options *o;
+	int admin;		/* a connection that is not the clients' */
+	uint32_t nr;
+	struct storm_mate *mates;
+};
+
+/* Starts @c->nr clients: the tenants' users, where we are root. */
+void crew_start(struct storm_crew *c);
+
+/* Client @id does report->todo operations. */
+void crew_go(struct storm_crew *c, uint32_t id);
+
+/* Waits for whoever is done, those that have died on purpose are started
+ * again; else aborts. Return: how many are busy still. */
+unsigned crew_poll(struct storm_crew *c, int ms);
+
+/* All close their connections and end. */
+void crew_end(struct storm_crew *c);
+
+/* Whose uid is tenant number @tenant. */
+unsigned crew_uid(uint32_t tenant);
+
 /* ---- storm_check.c ---- */
 
 /* All that stands still. */
@@ -133,8 +171,7 @@ struct storm_world {
 	const char *socket;
 	int admin;		/* connection */
 	uint64_t seed, pool_bytes;
-	const struct storm_report *reports; /* [STORM_CLIENTS] */
-	const pid_t *pids;
+	const struct storm_crew *crew;
 };
 
 /*

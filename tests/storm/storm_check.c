@@ -103,9 +103,10 @@ static int by_handle(const void *a, const void *b)
  * Pages in quarantine: those that their clients have abandoned. When kvd is
  * killed a grant may be lost on its way, one of each client at most.
  */
-static void check_quarantine(uint64_t pages, uint64_t abandoned, bool again)
+static void check_quarantine(const struct storm_world *w, uint64_t pages,
+			     uint64_t abandoned, bool again)
 {
-	uint64_t most = STORM_CLIENTS * STOCK_MAX_PAGES;
+	uint64_t most = (uint64_t)w->crew->nr * STOCK_MAX_PAGES;
 
 	if (again && pages > abandoned + grants) {
 		CHECK(pages - abandoned - grants <= most, "%llu pages in "
@@ -122,11 +123,16 @@ static void check_quarantine(uint64_t pages, uint64_t abandoned, bool again)
 static void check_union(const struct storm_world *w,
 			const Kvd__Counts *pages, uint64_t unsure, bool again)
 {
-	static struct storm_held all[STORM_CLIENTS * STORM_MAX_HELD];
 	uint64_t nr = 0, open = 0, sealed = 0, abandoned = 0;
+	struct storm_held *all;
 
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		const struct storm_report *r = &w->reports[i];
+	for (uint32_t i = 0; i < w->crew->nr; i++)
+		nr += w->crew->mates[i].report->nr_held;
+	all = calloc(nr + 1, sizeof(*all));
+	CHECK(all, "no memory");
+	nr = 0;
+	for (uint32_t i = 0; i < w->crew->nr; i++) {
+		const struct storm_report *r = w->crew->mates[i].report;
 
 		memcpy(all + nr, r->held, r->nr_held * sizeof(*all));
 		nr += r->nr_held;
@@ -142,6 +148,7 @@ static void check_union(const struct storm_world *w,
 		open += !all[i].sealed;
 		sealed += all[i].sealed && !twice;
 	}
+	free(all);
 	open += unsure;
 	sealed -= unsure;
 	CHECK(open == pages->open && sealed == pages->sealed,
@@ -149,16 +156,63 @@ static void check_union(const struct storm_world *w,
 	      "%llu and %llu", (unsigned long long)open,
 	      (unsigned long long)sealed, (unsigned long long)pages->open,
 	      (unsigned long long)pages->sealed);
-	check_quarantine(pages->quarantined, abandoned, again);
+	check_quarantine(w, pages->quarantined, abandoned, again);
 }
 
-static const Kvd__ClientStat *find_client(const Kvd__ClientsReply *reply,
-					  pid_t pid)
+/* Of all that are connected: counted, and found by their processes. */
+static uint32_t ask_clients(const struct storm_world *w,
+			    void (*f)(const struct storm_world *w,
+				      const Kvd__ClientStat *st, void *ctx),
+			    void *ctx)
 {
-	for (size_t i = 0; i < reply->n_clients; i++)
-		if (reply->clients[i]->pid == (uint32_t)pid)
-			return reply->clients[i];
-	return NULL;
+	Kvd__ClientsRequest req = KVD__CLIENTS_REQUEST__INIT;
+	Kvd__ClientsReply *reply;
+	bool more = true;
+	uint32_t nr = 0;
+
+	while (more) {
+		CHECK(!raw_call(w->admin, WIRE_CLIENTS, &req.base,
+				&kvd__clients_reply__descriptor, &reply, NULL),
+		      "clients");
+		for (size_t i = 0; i < reply->n_clients; i++) {
+			if (f)
+				f(w, reply->clients[i], ctx);
+			req.after = reply->clients[i]->id;
+		}
+		nr += (uint32_t)reply->n_clients;
+		more = reply->more;
+		kvd__clients_reply__free_unpacked(reply, NULL);
+	}
+	return nr;
+}
+
+/* What the check of clients finds. */
+struct check_clients {
+	uint32_t nr;		/* of ours */
+	uint64_t unsure;
+};
+
+static void check_client(const struct storm_world *w,
+			 const Kvd__ClientStat *st, void *ctx)
+{
+	const struct storm_report *r = NULL;
+	struct check_clients *c = ctx;
+	uint64_t open = 0;
+
+	for (uint32_t i = 0; i < w->crew->nr && !r; i++)
+		if ((uint32_t)w->crew->mates[i].pid == st->pid)
+			r = w->crew->mates[i].report;
+	if (!r)
+		return; /* the admin */
+	for (uint32_t k = 0; k < r->nr_held; k++)
+		open += !r->held[k].sealed;
+	CHECK(st->held_pages == r->nr_held && st->open_pages >= open,
+	      "process %u holds %u pages, %llu of them open; kvd counts %llu "
+	      "and %llu", st->pid, r->nr_held, (unsigned long long)open,
+	      (unsigned long long)st->held_pages,
+	      (unsigned long long)st->open_pages);
+	c->unsure += st->open_pages - open;
+	c->nr++;
 }
 
 /*
@@ -169,40 +223,18 @@ static const Kvd__ClientStat *find_client(const Kvd__ClientsReply *reply,
 static uint64_t check_clients(const struct storm_world *w)
 {
 	int64_t deadline = now_us() + SETTLE_MS * 1000;
-	Kvd__ClientsRequest req = KVD__CLIENTS_REQUEST__INIT;
-	Kvd__ClientsReply *reply;
-	uint64_t unsure = 0;
-	size_t nr;
+	struct check_clients c = { 0 };
+	uint32_t nr;
 
-	for (;;) {
-		CHECK(!raw_call(w->admin, WIRE_CLIENTS, &req.base,
-				&kvd__clients_reply__descriptor, &reply, NULL),
-		      "clients");
-		nr = reply->n_clients;
-		if (nr == STORM_CLIENTS + 1)
-			break;
-		CHECK(now_us() < deadline, "%zu clients, there are %d", nr,
-		      STORM_CLIENTS + 1);
-		kvd__clients_reply__free_unpacked(reply, NULL);
+	while ((nr = ask_clients(w, NULL, NULL)) != w->crew->nr + 1) {
+		CHECK(now_us() < deadline, "%u clients, there are %u", nr,
+		      w->crew->nr + 1);
 		usleep(2000);
 	}
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		const struct storm_report *r = &w->reports[i];
-		const Kvd__ClientStat *st = find_client(reply, w->pids[i]);
-		uint64_t open = 0;
-
-		CHECK(st, "client %d is not there", i);
-		for (uint32_t k = 0; k < r->nr_held; k++)
-			open += !r->held[k].sealed;
-		CHECK(st->held_pages == r->nr_held && st->open_pages >= open,
-		      "client %d holds %u pages, %llu of them open; kvd counts "
-		      "%llu and %llu", i, r->nr_held, (unsigned long long)open,
-		      (unsigned long long)st->held_pages,
-		      (unsigned long long)st->open_pages);
-		unsure += st->open_pages - open;
-	}
-	kvd__clients_reply__free_unpacked(reply, NULL);
-	return unsure;
+	ask_clients(w, check_client, &c);
+	CHECK(c.nr == w->crew->nr, "%u clients are there of %u", c.nr,
+	      w->crew->nr);
+	return c.unsure;
 }
 
 /*
@@ -216,8 +248,8 @@ static void wait_quarantine(const struct storm_world *w, bool again)
 	struct daemon_stat st;
 	uint64_t abandoned = 0;
 
-	for (int i = 0; i < STORM_CLIENTS; i++)
-		abandoned += w->reports[i].abandoned;
+	for (uint32_t i = 0; i < w->crew->nr; i++)
+		abandoned += w->crew->mates[i].report->abandoned;
 	for (;;) {
 		daemon_stat(w->socket, &st);
 		if (st.quarantined <= abandoned + grants ||

@@ -12,6 +12,7 @@
 #include "client-lib/call.h"
 #include "client-lib/conn.h"
 #include "client-lib/seq.h"
+#include "kvd/events.h"
 #include "proto/kvd.pb-c.h"
 #include "tests/storm/client.h"
 #include "tests/support/check.h"
@@ -191,6 +192,28 @@ static void op_process(void)
 		worked(kvd_space_info(view_any()->sp, &info));
 }
 
+/* ---- events ---- */
+
+static void told(const struct kvd_event *e, void *ctx)
+{
+	s.report->events++;
+}
+
+/* Of levels or of a space's blocks, in place of what was asked for before. */
+static void op_subscribe(void)
+{
+	struct kvd_subscribe_opts o = { .size = sizeof(o) };
+
+	if (roll(2))
+		o.space = view_any()->sp;
+	if (roll(3))
+		o.events = o.space ? KVD_SUBSCRIBE_BLOCKS :
+				     KVD_SUBSCRIBE_PRESSURE;
+	if (o.events == KVD_SUBSCRIBE_BLOCKS && roll(2))
+		o.events |= KVD_SUBSCRIBE_TOKENS;
+	worked(kvd_subscribe(s.k, &o, told, NULL));
+}
+
 /* ---- what a tenant's user may ask for ---- */
 
 static void ask(unsigned type, const ProtobufCMessage *m,
@@ -202,6 +225,27 @@ static void ask(unsigned type, const ProtobufCMessage *m,
 	r = call(s.k, c);
 	if (r != -EBUSY || !s.report->restart) /* the time of claims */
 		worked(r);
+}
+
+static void op_stat(void)
+{
+	Kvd__StatusRequest status = KVD__STATUS_REQUEST__INIT;
+	Kvd__StatRequest stat = KVD__STAT_REQUEST__INIT;
+	Kvd__SpacesRequest spaces = KVD__SPACES_REQUEST__INIT;
+	const struct {
+		unsigned type;
+		const ProtobufCMessage *m;
+		const ProtobufCMessageDescriptor *want;
+	} asks[] = {
+		{ WIRE_STATUS, &status.base, &kvd__status_reply__descriptor },
+		{ WIRE_STAT, &stat.base, &kvd__stat_reply__descriptor },
+		{ WIRE_SPACES, &spaces.base, &kvd__spaces_reply__descriptor },
+	};
+	uint32_t i = roll(3);
+	struct call c;
+
+	ask(asks[i].type, asks[i].m, asks[i].want, &c);
+	call_end(&c);
 }
 
 static void op_reclaim(void)
@@ -257,6 +301,8 @@ static const struct {
 	[STORM_UNPIN] = { 5, op_unpin },
 	[STORM_READ] = { 60, op_read },
 	[STORM_PROCESS] = { 50, op_process },
+	[STORM_SUBSCRIBE] = { 10, op_subscribe },
+	[STORM_STAT] = { 10, op_stat },
 	[STORM_REOPEN] = { 4, op_reopen },
 	[STORM_RECONNECT] = { 3, op_reconnect },
 	[STORM_TEAR] = { 6, tear },
@@ -266,15 +312,19 @@ static const struct {
 	[STORM_DROP] = { 1, op_drop },
 };
 
+static uint32_t weight(uint32_t op)
+{
+	return s.o->weights ? s.o->weights[op] : ops[op].weight;
+}
+
 static enum storm_op choose(void)
 {
-	uint32_t all = 0, at;
-	int i = 0;
+	uint32_t all = 0, at, i = 0;
 
-	for (int k = 0; k < STORM_NR_OPS; k++)
-		all += ops[k].weight;
-	for (at = roll(all); at >= ops[i].weight; i++)
-		at -= ops[i].weight;
+	for (uint32_t k = 0; k < STORM_NR_OPS; k++)
+		all += weight(k);
+	for (at = roll(all); at >= weight(i); i++)
+		at -= weight(i);
 	return (enum storm_op)i;
 }
 
@@ -313,7 +363,7 @@ static void settle(void)
 
 static void round_of(void)
 {
-	while (s.report->todo) {
+	while (s.report->todo && (!s.o->pace || s.o->pace())) {
 		s.op = choose();
 		s.report->todo--;
 		s.report->nr[s.op]++;

@@ -18,16 +18,10 @@
  * A seed decides what is done, not how it interleaves.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "tests/storm/storm.h"
@@ -36,9 +30,9 @@
 #include "tests/support/manager.h"
 #include "tests/support/raw.h"
 
+#define CLIENTS	      16
 #define ROUND	      1000u
 #define ADMIN_OPS     8u	/* of them */
-#define FIRST_UID     4300
 #define POOL	      (48ull << 20)
 #define ROUND_MS      120000	/* at most */
 #define TENANT_BYTES  32
@@ -50,15 +44,9 @@ static const char *const args[] = {
 static struct storm_options opts;
 static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
 static uint64_t restart_every = 20, nr_restarts, published, evicted;
-static int admin = -1;
 static uint64_t admin_nr[STORM_NR_OPS];
 
-static struct client {
-	pid_t pid;
-	int in, out;		/* our ends of its pipes */
-	struct storm_report *report;
-	bool busy;
-} clients[STORM_CLIENTS];
+static struct storm_crew crew = { .o = &opts, .nr = CLIENTS };
 
 static const char *const op_names[] = {
 #define STORM_NAME(name, text) text,
@@ -79,107 +67,10 @@ static int64_t now_us(void)
 	return t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-static unsigned uid_of(uint32_t tenant)
-{
-	return geteuid() ? (unsigned)geteuid() : FIRST_UID + tenant;
-}
-
 static const char *tenant_name(uint32_t tenant, char name[TENANT_BYTES])
 {
-	snprintf(name, TENANT_BYTES, "uid-%u", uid_of(tenant));
+	snprintf(name, TENANT_BYTES, "uid-%u", crew_uid(tenant));
 	return name;
-}
-
-/* ---- clients ---- */
-
-static void become(uint32_t id)
-{
-	unsigned uid = uid_of(id % STORM_TENANTS);
-
-	if (geteuid() == 0)
-		CHECK(!setresgid(uid, uid, uid) && !setresuid(uid, uid, uid),
-		      "%s", strerror(errno));
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	prctl(PR_SET_DUMPABLE, 1);
-}
-
-static void client_run(uint32_t id, const int in[2], const int out[2])
-{
-	for (uint32_t i = 0; i < STORM_CLIENTS; i++)
-		if (clients[i].pid && i != id) {
-			close(clients[i].in);
-			close(clients[i].out);
-		}
-	close(in[1]);
-	close(out[0]);
-	close(admin);
-	become(id);
-	storm_client(&opts, id, clients[id].report, in[0], out[1]);
-	exit(0);
-}
-
-static void client_start(uint32_t id)
-{
-	struct client *c = &clients[id];
-	int in[2], out[2];
-
-	CHECK(!pipe2(in, O_CLOEXEC) && !pipe2(out, O_CLOEXEC), "%s",
-	      strerror(errno));
-	c->pid = fork();
-	CHECK(c->pid >= 0, "%s", strerror(errno));
-	if (c->pid == 0)
-		client_run(id, in, out);
-	close(in[0]);
-	close(out[1]);
-	c->in = in[1];
-	c->out = out[0];
-}
-
-static void client_go(struct client *c)
-{
-	CHECK(write(c->in, "g", 1) == 1, "client %d has gone",
-	      (int)(c - clients));
-	c->busy = true;
-}
-
-/* Its end: on purpose, or the storm is over. */
-static void client_died(struct client *c)
-{
-	int status;
-
-	CHECK(waitpid(c->pid, &status, 0) == c->pid, "%s", strerror(errno));
-	CHECK(c->report->dying && WIFSIGNALED(status) &&
-	      WTERMSIG(status) == SIGKILL, "client %d ended: %#x, seed %llu",
-	      (int)(c - clients), status, (unsigned long long)opts.seed);
-	close(c->in);
-	close(c->out);
-	c->pid = 0;
-	c->report->dying = false;
-	c->report->abandoned = 0;
-	c->report->incarnation++;
-	client_start((uint32_t)(c - clients));
-	client_go(c);
-}
-
-/* Waits for one byte of whoever is done. Return: how many are busy still. */
-static unsigned clients_poll(int ms)
-{
-	struct pollfd p[STORM_CLIENTS];
-	unsigned busy = 0;
-	char byte;
-
-	for (int i = 0; i < STORM_CLIENTS; i++)
-		p[i] = (struct pollfd){ clients[i].busy ? clients[i].out : -1,
-					POLLIN, 0 };
-	poll(p, STORM_CLIENTS, ms);
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		if (p[i].revents && read(p[i].fd, &byte, 1) != 1)
-			client_died(&clients[i]);
-		else if (p[i].revents)
-			clients[i].busy = false;
-		busy += clients[i].busy;
-	}
-	return busy;
 }
 
 /* ---- the admin's operations ---- */
@@ -197,7 +88,7 @@ static void set_limits(uint32_t tenant, uint64_t min, uint64_t high,
 	req.high = high;
 	req.max = max;
 	req.runtime = 1;
-	r = raw_call(admin, WIRE_TENANT_SET, &req.base, NULL, NULL, NULL);
+	r = raw_call(crew.admin, WIRE_TENANT_SET, &req.base, NULL, NULL, NULL);
 	CHECK(!r, "limits of %s: %s", name, strerror(-r));
 }
 
@@ -236,7 +127,7 @@ static void admin_reclaim(void)
 		tenant_name(roll(STORM_TENANTS), name);
 	req.tenant = name;
 	req.bytes = 1 + roll(4 << 20);
-	r = raw_call(admin, WIRE_RECLAIM, &req.base, NULL, NULL, NULL);
+	r = raw_call(crew.admin, WIRE_RECLAIM, &req.base, NULL, NULL, NULL);
 	CHECK(!r, "reclaim of %s: %s", name, strerror(-r));
 }
 
@@ -246,7 +137,7 @@ static void admin_drop(void)
 	int r;
 
 	req.space = roll(STORM_TENANTS * STORM_KINDS + 1);
-	r = raw_call(admin, WIRE_DROP, &req.base, NULL, NULL, NULL);
+	r = raw_call(crew.admin, WIRE_DROP, &req.base, NULL, NULL, NULL);
 	CHECK(!r || r == -ENOENT, "drop: %s", strerror(-r));
 }
 
@@ -257,7 +148,7 @@ static void admin_survey(void)
 
 	req.space = roll(STORM_TENANTS * STORM_KINDS + 1);
 	req.top = 8;
-	r = raw_call(admin, WIRE_INDEX, &req.base, NULL, NULL, NULL);
+	r = raw_call(crew.admin, WIRE_INDEX, &req.base, NULL, NULL, NULL);
 	CHECK(!r || r == -ENOENT, "survey: %s", strerror(-r));
 }
 
@@ -286,11 +177,10 @@ static void admin_op(void)
 /* Each some more or fewer than its share. */
 static void share_out(uint32_t nr)
 {
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		uint32_t left = STORM_CLIENTS - (uint32_t)i;
+	for (uint32_t left = CLIENTS; left; left--) {
 		uint32_t n = left == 1 ? nr : roll(2 * nr / left + 1);
 
-		clients[i].report->todo = n;
+		crew.mates[CLIENTS - left].report->todo = n;
 		nr -= n;
 	}
 }
@@ -309,18 +199,18 @@ static void restart(void)
 {
 	usleep(roll(30000));
 	note_counts();
-	close(admin);
+	close(crew.admin);
 	manager_kill(&m);
 	manager_again(&m, args);
-	admin = raw_open(m.daemon.socket);
+	crew.admin = raw_open(m.daemon.socket);
 	nr_restarts++;
 }
 
 static void clients_go(bool again)
 {
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		clients[i].report->restart = again;
-		client_go(&clients[i]);
+	for (uint32_t i = 0; i < CLIENTS; i++) {
+		crew.mates[i].report->restart = again;
+		crew_go(&crew, i);
 	}
 }
 
@@ -328,21 +218,17 @@ static void clients_wait(void)
 {
 	int64_t deadline = now_us() + ROUND_MS * 1000ll;
 
-	while (clients_poll(1000))
+	while (crew_poll(&crew, 1000))
 		CHECK(now_us() < deadline, "a round does not end, seed %llu",
 		      (unsigned long long)opts.seed);
 }
 
 static void check_all(bool again)
 {
-	pid_t pids[STORM_CLIENTS];
-	struct storm_world w = { m.daemon.socket, admin, opts.seed, POOL,
-				 clients[0].report, pids };
-	uint64_t us;
+	struct storm_world w = { m.daemon.socket, crew.admin, opts.seed, POOL,
+				 &crew };
+	uint64_t us = storm_check(&w, again);
 
-	for (int i = 0; i < STORM_CLIENTS; i++)
-		pids[i] = clients[i].pid;
-	us = storm_check(&w, again);
 	if (us > worst_walk_us)
 		worst_walk_us = us;
 }
@@ -356,7 +242,7 @@ static void round_of(uint32_t nr)
 	clients_go(again);
 	while (ours--) {
 		admin_op();
-		clients_poll(1);
+		crew_poll(&crew, 1);
 	}
 	if (again)
 		restart();
@@ -371,16 +257,9 @@ static void round_of(uint32_t nr)
 
 static void end(void)
 {
-	int status;
-
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		close(clients[i].in);
-		CHECK(waitpid(clients[i].pid, &status, 0) == clients[i].pid &&
-		      status == 0, "client %d ended: %#x", i, status);
-		close(clients[i].out);
-	}
-	raw_bye(admin);
-	close(admin);
+	crew_end(&crew);
+	raw_bye(crew.admin);
+	close(crew.admin);
 	daemon_assert_idle(&m.daemon);
 }
 
@@ -389,8 +268,8 @@ static void tell(int64_t us)
 	struct storm_report all = { .refused = 0 };
 	uint64_t sum = 0;
 
-	for (int i = 0; i < STORM_CLIENTS; i++) {
-		const struct storm_report *r = clients[i].report;
+	for (int i = 0; i < CLIENTS; i++) {
+		const struct storm_report *r = crew.mates[i].report;
 
 		for (int k = 0; k < STORM_NR_OPS; k++)
 			all.nr[k] += r->nr[k];
@@ -398,6 +277,7 @@ static void tell(int64_t us)
 		all.lost += r->lost;
 		all.tokens += r->tokens;
 		all.hits += r->hits;
+		all.events += r->events;
 		all.read += r->read;
 		all.made += r->made;
 	}
@@ -413,6 +293,7 @@ static void tell(int64_t us)
 	       "%10llu of %llu tokens found\n"
 	       "%10llu pages read back, %llu of them made again to compare\n"
 	       "%10llu pages published, %llu evicted\n"
+	       "%10llu events told\n"
 	       "%10llu restarts of kvd\n",
 	       (unsigned long long)sum, (double)us / 1e6,
 	       (unsigned long long)rounds, (unsigned long long)worst_walk_us,
@@ -420,9 +301,9 @@ static void tell(int64_t us)
 	       (unsigned long long)all.hits, (unsigned long long)all.tokens,
 	       (unsigned long long)all.read, (unsigned long long)all.made,
 	       (unsigned long long)published, (unsigned long long)evicted,
-	       (unsigned long long)nr_restarts);
+	       (unsigned long long)all.events, (unsigned long long)nr_restarts);
 	CHECK(sum == nr_ops, "%llu operations", (unsigned long long)sum);
-	CHECK(evicted && all.hits && all.refused && all.read,
+	CHECK(evicted && all.hits && all.refused && all.read && all.events,
 	      "that was no storm");
 }
 
@@ -451,7 +332,6 @@ static void options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	struct storm_report *reports;
 	int64_t t;
 
 	options(argc, argv);
@@ -459,16 +339,9 @@ int main(int argc, char **argv)
 	chmod(m.daemon.dir, 0711);
 	chmod(m.daemon.socket, 0666);
 	opts.socket = m.daemon.socket;
-	admin = raw_open(m.daemon.socket);
-	reports = mmap(NULL, STORM_CLIENTS * sizeof(*reports),
-		       PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		       0);
-	CHECK(reports != MAP_FAILED, "%s", strerror(errno));
+	crew.admin = raw_open(m.daemon.socket);
 	t = now_us();
-	for (uint32_t i = 0; i < STORM_CLIENTS; i++) {
-		clients[i].report = &reports[i];
-		client_start(i);
-	}
+	crew_start(&crew);
 	round_of(0); /* all have come */
 	for (uint64_t left = nr_ops; left;) {
 		uint32_t n = left < ROUND ? (uint32_t)left : ROUND;

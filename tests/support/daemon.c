@@ -16,6 +16,8 @@
 #include "tests/support/daemon.h"
 #include "tests/support/raw.h"
 
+#define MAX_WRAPPER 16		/* words */
+
 static void sleep_ms(long ms)
 {
 	struct timespec t = { .tv_sec = ms / 1000,
@@ -90,14 +92,32 @@ void daemon_args(const struct daemon *d, const char *const *args,
 	argv[n] = NULL;
 }
 
+void daemon_exec(const char *const *argv)
+{
+	const char *all[MAX_WRAPPER + DAEMON_MAX_ARGS];
+	char *wrapper = getenv("KVD_TEST_WRAPPER"), *word;
+	size_t n = 0;
+
+	for (word = wrapper ? strtok(wrapper, " ") : NULL; word;
+	     word = strtok(NULL, " ")) {
+		CHECK(n < MAX_WRAPPER - 1, "too many words before kvd");
+		all[n++] = word;
+	}
+	all[n++] = daemon_path();
+	do
+		all[n++] = *++argv;
+	while (*argv);
+	execvp(all[0], (char **)(uintptr_t)all);
+	CHECK(0, "%s: %s", all[0], strerror(errno));
+}
+
 static void exec_daemon(const struct daemon *d, const char **argv)
 {
 	int fd = open(d->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
 	CHECK(fd >= 0 && dup2(fd, STDERR_FILENO) >= 0, "%s", strerror(errno));
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	execv(daemon_path(), (char **)(uintptr_t)argv);
-	CHECK(0, "%s: %s", daemon_path(), strerror(errno));
+	daemon_exec(argv);
 }
 
 static int try_hello(const char *socket)

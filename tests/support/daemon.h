@@ -75,6 +75,12 @@ const char *daemon_path(void);
  * place; else @built. Static storage. */
 const char *daemon_program(const char *name, const char *built);
 
+/*
+ * This process becomes kvd with @argv. What KVD_TEST_WRAPPER has, a command and
+ * its arguments with a space between them, is put before it: valgrind, strace.
+ */
+void daemon_exec(const char *const *argv);
+
 /* Makes the directory and the names in it. */
 void daemon_prepare(struct daemon *d);
 

@@ -202,8 +202,7 @@ static void exec_managed(struct manager *m, const char **argv)
 	close(fd);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	pass_fds(m);
-	execv(daemon_path(), (char **)(uintptr_t)argv);
-	CHECK(0, "%s: %s", daemon_path(), strerror(errno));
+	daemon_exec(argv);
 }
 
 static void wait_flag(struct manager *m, const bool *flag, const char *what)
