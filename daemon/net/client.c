@@ -60,6 +60,7 @@ static void client_unlink(struct client *c)
 	TAILQ_REMOVE(c->state == CLIENT_NEW ? &s->greeting : &s->clients, c,
 		     link);
 	s->nr_clients--;
+	c->user->nr_clients--;
 	if (c->refused)
 		s->nr_refused--;
 }
@@ -69,6 +70,7 @@ static void client_on_gone(struct conn *conn, bool hung_up)
 	struct client *c = (struct client *)conn;
 
 	client_unlink(c);
+	user_leave_fds(c);
 	if (c->state != CLIENT_READY)
 		return;
 	if (!hung_up)
@@ -94,18 +96,6 @@ static const struct conn_ops client_conn_ops = {
 	.closed = client_on_closed,
 };
 
-static unsigned count_user(const struct server *s, uid_t uid)
-{
-	const struct client *c;
-	unsigned nr = 0;
-
-	TAILQ_FOREACH(c, &s->clients, link)
-		nr += c->peer.uid == uid;
-	TAILQ_FOREACH(c, &s->greeting, link)
-		nr += c->peer.uid == uid;
-	return nr;
-}
-
 static bool is_admin(const struct server *s, const struct peer *p)
 {
 	if (p->uid == 0 || p->uid == geteuid())
@@ -115,10 +105,10 @@ static bool is_admin(const struct server *s, const struct peer *p)
 }
 
 /* 0, or why there is no place for one more of this user. */
-static int check_limits(struct server *s, const struct peer *p)
+static int check_limits(const struct server *s, const struct user *u)
 {
 	if (s->nr_clients - s->nr_refused >= s->cfg.max_clients ||
-	    count_user(s, p->uid) >= s->cfg.max_clients_per_user)
+	    u->nr_clients >= s->cfg.max_clients_per_user)
 		return -EUSERS;
 	return 0;
 }
@@ -130,7 +120,10 @@ void client_on_accept(void *ctx, int fd)
 
 	if (!c || peer_get(fd, &c->peer) < 0)
 		goto out_free;
-	c->refused = check_limits(s, &c->peer);
+	c->user = user_get(s, c->peer.uid);
+	if (!c->user)
+		goto out_free;
+	c->refused = check_limits(s, c->user);
 	if (c->refused) {
 		log_limited(&s->logged_ms, LOG_WARNING,
 			    "too many clients: one of uid %u was refused",
@@ -151,6 +144,7 @@ void client_on_accept(void *ctx, int fd)
 	LIST_INIT(&c->events.subscriptions);
 	TAILQ_INSERT_TAIL(&s->greeting, c, link);
 	s->nr_clients++;
+	c->user->nr_clients++;
 	s->nr_refused += c->refused != 0;
 	return;
 

@@ -85,6 +85,7 @@ static void on_tick(uv_timer_t *timer)
 	check_device(s);
 	clients_expire(s);
 	procs_tick(&s->procs);
+	users_tick(s);
 	mem_tick(s->mem);
 	events_tick(s);
 	mem_pin_tick(s->mem, uv_now(&s->loop));
@@ -290,6 +291,8 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 	TAILQ_INIT(&s->tenants.list);
 	TAILQ_INIT(&s->limits_queue);
 	LIST_INIT(&s->procs.list);
+	LIST_INIT(&s->users.list);
+	LIST_INIT(&s->users.unread);
 	s->start_ms = uv_now(&s->loop);
 	if (getrandom(&s->instance, sizeof(s->instance), 0) < 0)
 		s->instance = uv_hrtime();
@@ -331,6 +334,7 @@ void server_free(struct server *s)
 	uv_walk(&s->loop, close_handle, NULL);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
+	users_fini(s);
 	tenants_fini(&s->tenants);
 	arena_fini(&s->arena);
 	free(s);
