@@ -59,10 +59,19 @@ static void client_unlink(struct client *c)
 
 	TAILQ_REMOVE(c->state == CLIENT_NEW ? &s->greeting : &s->clients, c,
 		     link);
+	peer_fini(&c->peer);
 	s->nr_clients--;
 	c->user->nr_clients--;
 	if (c->refused)
 		s->nr_refused--;
+}
+
+/* How much is known of the end of one that has gone without a bye. */
+static enum mem_end client_end(const struct client *c)
+{
+	if (!c->proc) /* it never had a page */
+		return MEM_END_BYE;
+	return proc_quiesced(c->proc) ? MEM_END_DEAD : MEM_END_UNKNOWN;
 }
 
 static void client_on_gone(struct conn *conn, bool hung_up)
@@ -73,10 +82,9 @@ static void client_on_gone(struct conn *conn, bool hung_up)
 	user_leave_fds(c);
 	if (c->state != CLIENT_READY)
 		return;
-	if (!hung_up)
+	if (!hung_up && c->proc)
 		proc_unseen(c->proc);
-	client_release(c, proc_quiesced(c->proc) ? MEM_END_DEAD :
-						   MEM_END_UNKNOWN);
+	client_release(c, client_end(c));
 }
 
 static void client_on_writable(struct conn *conn)
@@ -122,17 +130,17 @@ void client_on_accept(void *ctx, int fd)
 		goto out_free;
 	c->user = user_get(s, c->peer.uid);
 	if (!c->user)
-		goto out_free;
+		goto out_peer;
 	c->refused = check_limits(s, c->user);
 	if (c->refused) {
 		log_limited(&s->logged_ms, LOG_WARNING,
 			    "too many clients: one of uid %u was refused",
 			    (unsigned)c->peer.uid);
 		if (s->nr_refused >= CLIENT_MAX_REFUSED)
-			goto out_free;
+			goto out_peer;
 	}
 	if (conn_init(&c->conn, &s->loop, fd, &s->io, &client_conn_ops) < 0)
-		goto out_free;
+		goto out_peer;
 	c->server = s;
 	c->state = CLIENT_NEW;
 	c->id = ++s->last_id;
@@ -148,6 +156,8 @@ void client_on_accept(void *ctx, int fd)
 	s->nr_refused += c->refused != 0;
 	return;
 
+out_peer:
+	peer_fini(&c->peer);
 out_free:
 	free(c);
 	close(fd);

@@ -57,7 +57,7 @@ struct client {
 	struct user *user;
 	unsigned nr_fds;	/* sent, and perhaps not read */
 	bool admin;
-	struct proc *proc;
+	struct proc *proc;	/* NULL: cannot be told, so it has no pages */
 	struct tenant *tenant;
 	struct mem_client *mem;	/* READY only */
 	LIST_HEAD(, client_space) spaces;

@@ -206,6 +206,11 @@ int do_open_space(struct client *c, const struct request *req,
 	const char *why = NULL;
 	int err;
 
+	if (!c->proc)
+		return reply_fail(r, -EACCES, "kvd cannot see the client's "
+				  "process, so would not learn of its end: send "
+				  "its pidfd with hello, or share the PID "
+				  "namespace of kvd");
 	err = get_space_key(m, &key, r);
 	if (err == 0)
 		err = take_fds(c, NR_SPACE_FDS, r);
