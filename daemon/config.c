@@ -323,6 +323,8 @@ static const struct config_key keys[] = {
 	    set_count, "a number from 1 to 1000000"),
 	KEY("max-fds-per-user", server.max_fds_per_user, set_count,
 	    "a number from 1 to 1000000"),
+	KEY("max-spaces-per-tenant", server.max_spaces_per_tenant, set_count,
+	    "a number from 1 to 1000000"),
 	KEY("tenant-max", server.tenant_max, set_size, SIZE_WORDS),
 	KEY("pin-max", server.pin_percent, set_percent,
 	    "a percentage from 0 to 100"),
@@ -598,6 +600,7 @@ void config_init(struct config *c)
 	s->max_waiting_per_user = 4096;
 	s->max_subscriptions_per_user = 256;
 	s->max_fds_per_user = 8192;
+	s->max_spaces_per_tenant = 64;
 	s->pin_percent = 25;
 	s->pin_ttl_ms = 3600000;
 	s->watermark_low.ppm = 4000;

@@ -255,6 +255,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 	if (r < 0)
 		return r;
 	mem_pin_percent(s->mem, s->cfg.pin_percent);
+	mem_space_limit(s->mem, s->cfg.max_spaces_per_tenant);
 	r = limits_init(s);
 	if (r < 0) {
 		snprintf(why, why_bytes, "limits of tenants: %s",
