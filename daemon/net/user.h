@@ -26,6 +26,7 @@ struct user {
 	LIST_ENTRY(user) link;
 	uid_t uid;
 	unsigned nr_clients;	/* connections */
+	unsigned nr_procs;	/* that have, or had one, and live */
 	unsigned nr_waiting;	/* allocations */
 	unsigned nr_throttled;	/* whose answers are held back */
 	unsigned nr_subscriptions; /* to blocks */

@@ -6,8 +6,10 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "proto/shm.h"
@@ -53,6 +55,45 @@ static void mute_connections(void)
 	VICTIM_IS_SERVED();
 	MUST(hello() < 0, "one more");
 	saw("%d, of which kvd keeps %d", nr, MAX_CLIENTS);
+}
+
+/* Has been connected, and lives on. */
+static void was_here(int ready)
+{
+	int fd = hello();
+	char byte = fd < 0 ? 'n' : 'y';
+
+	if (fd >= 0 && (raw_open_space(fd, 3) < 0 || raw_bye(fd) < 0))
+		byte = '?';
+	close(fd);
+	CHECK(write(ready, &byte, 1) == 1, "write");
+	for (;;)
+		pause();
+}
+
+/* kvd watches each until it has ended, which takes a descriptor. */
+static void processes(void)
+{
+	pid_t pids[2 * MAX_CLIENTS];
+	unsigned nr = 0;
+	int ready[2];
+	char byte;
+
+	MUST(pipe(ready) == 0, "pipe");
+	for (int i = 0; i < 2 * MAX_CLIENTS; i++) {
+		pids[i] = fork();
+		if (pids[i] == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			was_here(ready[1]);
+		}
+		MUST(read(ready[0], &byte, 1) == 1 && byte != '?', "worker");
+		nr += byte == 'y';
+	}
+	VICTIM_IS_SERVED();
+	for (int i = 0; i < 2 * MAX_CLIENTS; i++)
+		kill_and_reap(pids[i]);
+	MUST(nr == MAX_CLIENTS, "%u processes", nr);
+	saw("EUSERS to all but %u", nr);
 }
 
 static void spaces(void)
@@ -388,6 +429,8 @@ const struct row rows_limits[] = {
 	{ "limit: connections", "1000 connections", connections },
 	{ "limit: mute connections", "500 that say nothing",
 	  mute_connections },
+	{ "limit: processes", "96 that were connected, and live on",
+	  processes },
 	{ "limit: spaces", "240 spaces", spaces },
 	{ "limit: pages", "the whole pool", pages },
 	{ "limit: sizes", "a segment for each of 30 sizes of page", sizes },

@@ -54,8 +54,15 @@ static int identify(struct client *c, const struct request *req,
 		return 0;
 	if (err < 0)
 		return err;
-	return proc_get(&c->server->procs, pidfd, c->peer.pid, start,
-			&c->proc);
+	err = proc_get(&c->server->procs, c->user,
+		       c->server->cfg.max_clients_per_user, pidfd, c->peer.pid,
+		       start, &c->proc);
+	if (err == -EUSERS)
+		return reply_fail(r, err, "%u processes of this user are "
+				  "connected, or were and live still "
+				  "(max-clients-per-user): end some",
+				  c->user->nr_procs);
+	return err;
 }
 
 static int find_tenant(struct client *c, struct reply *r)
