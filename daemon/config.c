@@ -76,6 +76,14 @@ static const struct config_key keys[] = {
 	    "a number from 1 to 1000000"),
 	KEY("max-waiting", server.max_waiting, value_count,
 	    "a number from 1 to 1000000"),
+	KEY("max-waiting-per-user", server.max_waiting_per_user, value_count,
+	    "a number from 1 to 1000000"),
+	KEY("max-subscriptions-per-user", server.max_subscriptions_per_user,
+	    value_count, "a number from 1 to 1000000"),
+	KEY("max-fds-per-user", server.max_fds_per_user, value_count,
+	    "a number from 1 to 1000000"),
+	START_KEY("max-spaces-per-tenant", server.max_spaces_per_tenant,
+		  value_count, "a number from 1 to 1000000"),
 	KEY("tenant-max", server.tenant_max, value_size, SIZE_WORDS),
 	KEY("pin-max", server.pin_percent, value_percent,
 	    "a percentage from 0 to 100"),
@@ -376,6 +384,10 @@ void config_init(struct config *c)
 	s->max_clients = 4096;
 	s->max_clients_per_user = 2048;
 	s->max_waiting = 64;
+	s->max_waiting_per_user = 4096;
+	s->max_subscriptions_per_user = 256;
+	s->max_fds_per_user = 8192;
+	s->max_spaces_per_tenant = 64;
 	s->pin_percent = 25;
 	s->pin_ttl_ms = 3600000;
 	s->watermark_low.ppm = 4000;

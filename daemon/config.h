@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include "daemon/net/server.h"
 
-#define CONFIG_WHY_BYTES 512
+#define CONFIG_WHY_BYTES 1024
 
 struct config {
 	struct server_config server;

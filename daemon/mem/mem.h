@@ -300,6 +300,10 @@ int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		   struct mem_space **ret, const char **ret_why);
 void mem_space_close(struct mem_client *c, struct mem_space *s);
 
+/* How many records of spaces one tenant may have; 0, as at first: a quarter of
+ * all. Those that it has already stay. */
+void mem_space_limit(struct mem *m, uint32_t nr);
+
 /* The space @id that @c has open, or NULL. */
 struct mem_space *mem_space_get(struct mem_client *c, uint32_t id);
 uint32_t mem_space_id(const struct mem_space *s);

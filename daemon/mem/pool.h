@@ -68,6 +68,7 @@ struct mem {
 	uint32_t nr_free;		/* page numbers not in use */
 	struct list free_pages;		/* of those touched */
 
+	uint32_t max_spaces;		/* of a tenant; 0: a quarter */
 	struct list tenants;
 	struct list limits;		/* by name, see limits.h */
 	uint64_t min_total;		/* promised to all of them */

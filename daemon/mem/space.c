@@ -229,7 +229,14 @@ static uint32_t space_max(const struct mem *m)
 {
 	uint32_t nr = m->table.h->nr_spaces / 4;
 
+	if (m->max_spaces)
+		return m->max_spaces;
 	return nr ? nr : 1;
+}
+
+void mem_space_limit(struct mem *m, uint32_t nr)
+{
+	m->max_spaces = nr;
 }
 
 /*

@@ -60,7 +60,9 @@ static void client_unlink(struct client *c)
 
 	TAILQ_REMOVE(c->state == CLIENT_NEW ? &s->greeting : &s->clients, c,
 		     link);
+	peer_fini(&c->peer);
 	s->nr_clients--;
+	c->user->nr_clients--;
 	if (c->refused)
 		s->nr_refused--;
 }
@@ -96,19 +98,28 @@ static void client_log_gone(struct client *c, bool ended)
 					    "process has ended");
 }
 
+/* How much is known of the end of one that has gone without a bye. */
+static enum mem_end client_end(const struct client *c)
+{
+	if (!c->proc) /* it never had a page */
+		return MEM_END_BYE;
+	return proc_quiesced(c->proc) ? MEM_END_DEAD : MEM_END_UNKNOWN;
+}
+
 static void client_on_gone(struct conn *conn, bool hung_up)
 {
 	struct client *c = (struct client *)conn;
-	bool ended;
+	enum mem_end end;
 
 	client_unlink(c);
+	user_leave_fds(c);
 	if (c->state != CLIENT_READY)
 		return;
-	if (!hung_up)
+	if (!hung_up && c->proc)
 		proc_unseen(c->proc);
-	ended = proc_quiesced(c->proc);
-	client_log_gone(c, ended);
-	client_release(c, ended ? MEM_END_DEAD : MEM_END_UNKNOWN);
+	end = client_end(c);
+	client_log_gone(c, end != MEM_END_UNKNOWN);
+	client_release(c, end);
 }
 
 static void client_on_writable(struct conn *conn)
@@ -127,18 +138,6 @@ static const struct conn_ops client_conn_ops = {
 	.writable = client_on_writable,
 	.closed = client_on_closed,
 };
-
-static unsigned count_user(const struct server *s, uid_t uid)
-{
-	const struct client *c;
-	unsigned nr = 0;
-
-	TAILQ_FOREACH(c, &s->clients, link)
-		nr += c->peer.uid == uid;
-	TAILQ_FOREACH(c, &s->greeting, link)
-		nr += c->peer.uid == uid;
-	return nr;
-}
 
 static bool is_admin(const struct server *s, const struct peer *p)
 {
@@ -159,10 +158,10 @@ void clients_check_admin(struct server *s)
 }
 
 /* 0, or why there is no place for one more of this user. */
-static int check_limits(struct server *s, const struct peer *p)
+static int check_limits(const struct server *s, const struct user *u)
 {
 	if (s->nr_clients - s->nr_refused >= s->cfg.max_clients ||
-	    count_user(s, p->uid) >= s->cfg.max_clients_per_user)
+	    u->nr_clients >= s->cfg.max_clients_per_user)
 		return -EUSERS;
 	return 0;
 }
@@ -174,17 +173,20 @@ void client_on_accept(void *ctx, int fd)
 
 	if (!c || peer_get(fd, &c->peer) < 0)
 		goto out_free;
-	c->refused = check_limits(s, &c->peer);
+	c->user = user_get(s, c->peer.uid);
+	if (!c->user)
+		goto out_peer;
+	c->refused = check_limits(s, c->user);
 	if (c->refused) {
 		log_limited(&s->logged_ms, LOG_WARNING,
 			    &(struct log_about){ .peer = &c->peer },
 			    "too many clients: one of uid %u was refused",
 			    (unsigned)c->peer.uid);
 		if (s->nr_refused >= CLIENT_MAX_REFUSED)
-			goto out_free;
+			goto out_peer;
 	}
 	if (conn_init(&c->conn, &s->loop, fd, &s->io, &client_conn_ops) < 0)
-		goto out_free;
+		goto out_peer;
 	c->server = s;
 	c->state = CLIENT_NEW;
 	c->id = ++s->last_id;
@@ -196,9 +198,12 @@ void client_on_accept(void *ctx, int fd)
 	LIST_INIT(&c->events.subscriptions);
 	TAILQ_INSERT_TAIL(&s->greeting, c, link);
 	s->nr_clients++;
+	c->user->nr_clients++;
 	s->nr_refused += c->refused != 0;
 	return;
 
+out_peer:
+	peer_fini(&c->peer);
 out_free:
 	free(c);
 	close(fd);

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "daemon/net/conn.h"
@@ -166,6 +167,19 @@ static void conn_flush(struct conn *c)
 		conn_sent(c, r);
 	}
 	conn_listen(c);
+}
+
+/* What the peer has not read counts as ours in a local socket. */
+bool socket_is_read(int fd)
+{
+	int bytes = 0;
+
+	return ioctl(fd, TIOCOUTQ, &bytes) < 0 || bytes == 0;
+}
+
+bool conn_is_read(const struct conn *c)
+{
+	return c->nr_queued == 0 && socket_is_read(c->fd);
 }
 
 /* ---- in ---- */

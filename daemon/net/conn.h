@@ -106,6 +106,10 @@ static inline bool conn_is_full(const struct conn *c)
 	return c->wants || c->dropped;
 }
 
+/* Has the peer read all that it was sent? Also when it has closed its end. */
+bool conn_is_read(const struct conn *c);
+bool socket_is_read(int fd);
+
 /* Ends the connection from our side; gone() is called from the loop. */
 void conn_drop(struct conn *c);
 

@@ -138,6 +138,7 @@ static void sub_free(struct subscription *sub)
 
 	LIST_REMOVE(sub, of_client);
 	sub->client->events.nr_subscriptions--;
+	sub->client->user->nr_subscriptions--;
 	if (st) {
 		LIST_REMOVE(sub, of_stream);
 		st->watch->nr_readers--;
@@ -284,7 +285,9 @@ int events_want_blocks(struct client *c, struct mem_space *s, bool tokens,
 	int r;
 
 	events_drop_blocks(c, mem_space_id(s));
-	if (c->events.nr_subscriptions >= EVENTS_MAX_SPACES)
+	if (c->events.nr_subscriptions >= EVENTS_MAX_SPACES ||
+	    c->user->nr_subscriptions >=
+	    c->server->cfg.max_subscriptions_per_user)
 		return -EBUSY;
 	sub = calloc(1, sizeof(*sub));
 	if (!sub)
@@ -302,6 +305,7 @@ int events_want_blocks(struct client *c, struct mem_space *s, bool tokens,
 	sub->stream->watch->nr_readers++;
 	LIST_INSERT_HEAD(&c->events.subscriptions, sub, of_client);
 	c->events.nr_subscriptions++;
+	c->user->nr_subscriptions++;
 	return 0;
 }
 

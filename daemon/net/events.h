@@ -67,7 +67,7 @@ void events_want_levels(struct client *c, bool wants);
  * @ret_next:	number of the first that will come
  *
  * In place of what @c wanted of it before. Return: 0; -EBUSY it wants too many
- * spaces', or too many want this one's; -ENOMEM.
+ * spaces', or its user does, or too many want this one's; -ENOMEM.
  */
 int events_want_blocks(struct client *c, struct mem_space *s, bool tokens,
 		       uint64_t *ret_next);

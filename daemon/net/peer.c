@@ -3,8 +3,9 @@
  * peer.c - who is at the other end of a socket: credentials and a pidfd.
  *
  * A pid alone proves nothing, it may have been reused. So the pidfd comes
- * from the socket (SO_PEERPIDFD, Linux 6.5) or from the client itself, and
- * only where neither is there from the pid, if the uid still agrees; the
+ * from the socket (SO_PEERPIDFD, Linux 6.5); before that from the pid, as the
+ * connection comes in and if the uid still agrees; and only where the pid is
+ * not ours to see from the client itself, which could send another's. The
  * start time is read while the pidfd shows that the process still lives.
  */
 #include <errno.h>
@@ -27,25 +28,6 @@ enum {
 	PEER_SO_PEERPIDFD = 77,
 	PEER_PIDFS_MAGIC = 0x50494446
 };
-
-int peer_get(int socket, struct peer *ret)
-{
-	struct ucred cred;
-	socklen_t len = sizeof(cred);
-
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
-		return -errno;
-	ret->pid = cred.pid;
-	ret->uid = cred.uid;
-	ret->groups[0] = cred.gid;
-	ret->nr_groups = 1;
-	len = (PEER_MAX_GROUPS - 1) * sizeof(gid_t);
-	/* ERANGE, in more groups than we look at: its own gid must do. */
-	if (getsockopt(socket, SOL_SOCKET, PEER_SO_PEERGROUPS, ret->groups + 1,
-		       &len) == 0)
-		ret->nr_groups += len / sizeof(gid_t);
-	return 0;
-}
 
 bool peer_in_group(const struct peer *p, gid_t gid)
 {
@@ -137,22 +119,6 @@ static int pidfd_pid(int fd, pid_t *ret)
 	return 0;
 }
 
-/* A duplicate of @own, when it is a pidfd of @p. */
-static int pidfd_from_client(const struct peer *p, int own)
-{
-	pid_t pid;
-	int fd;
-
-	if (pidfd_pid(own, &pid) < 0)
-		return -EBADF;
-	if (pid == -1)
-		return -ESRCH;
-	if (pid != p->pid)
-		return -EBADF;
-	fd = fcntl(own, F_DUPFD_CLOEXEC, 3);
-	return fd < 0 ? -errno : fd;
-}
-
 /* By pid, for kernels before 6.5: the uid must still agree. */
 static int pidfd_from_pid(const struct peer *p)
 {
@@ -164,12 +130,51 @@ static int pidfd_from_pid(const struct peer *p)
 		return -EACCES;
 	fd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 	if (fd < 0)
-		return -errno;
+		return errno == EMFILE || errno == ENFILE ? -EMFILE : -ESRCH;
 	snprintf(path, sizeof(path), "/proc/%d", (int)p->pid);
 	if (stat(path, &st) == 0 && st.st_uid == p->uid)
 		return fd;
 	close(fd);
 	return -EACCES;
+}
+
+/* As the kernel says, or negative: what peer_pidfd() returns. */
+static int pidfd_from_socket(int socket, const struct peer *p)
+{
+	socklen_t len = sizeof(int);
+	int fd;
+
+	if (getsockopt(socket, SOL_SOCKET, PEER_SO_PEERPIDFD, &fd, &len) == 0)
+		return fd;
+	switch (errno) {
+	case ENOPROTOOPT:
+		return pidfd_from_pid(p);
+	case EMFILE:
+	case ENFILE:
+		return -EMFILE;
+	default: /* ESRCH, ENODATA, EINVAL: there is none any more */
+		return -ESRCH;
+	}
+}
+
+int peer_get(int socket, struct peer *ret)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return -errno;
+	ret->pid = cred.pid;
+	ret->uid = cred.uid;
+	ret->groups[0] = cred.gid;
+	ret->nr_groups = 1;
+	len = (PEER_MAX_GROUPS - 1) * sizeof(gid_t);
+	/* ERANGE, in more groups than we look at: its own gid must do. */
+	if (getsockopt(socket, SOL_SOCKET, PEER_SO_PEERGROUPS, ret->groups + 1,
+		       &len) == 0)
+		ret->nr_groups += len / sizeof(gid_t);
+	ret->pidfd = pidfd_from_socket(socket, ret);
+	return 0;
 }
 
 /* Where the pid is not ours to see: the inode of the pidfd, if it is unique
@@ -186,17 +191,44 @@ static int foreign_start_time(int pidfd, uint64_t *ret)
 	return 0;
 }
 
-int peer_pidfd(int socket, const struct peer *p, int own, int *ret_pidfd,
-	       uint64_t *ret_start)
+/* The inode of a pidfd is its process's, where it is on pidfs. */
+static bool is_same_process(int a, int b)
 {
-	socklen_t len = sizeof(int);
-	int fd, r;
+	uint64_t x, y;
+	pid_t p, q;
 
-	if (own >= 0)
-		fd = pidfd_from_client(p, own);
-	else if (getsockopt(socket, SOL_SOCKET, PEER_SO_PEERPIDFD, &fd,
-			    &len) < 0)
-		fd = errno == ESRCH ? -ESRCH : pidfd_from_pid(p);
+	if (foreign_start_time(a, &x) == 0 && foreign_start_time(b, &y) == 0)
+		return x == y;
+	return pidfd_pid(a, &p) == 0 && pidfd_pid(b, &q) == 0 && p == q;
+}
+
+/*
+ * What a client says of itself counts where nothing else does. Return: a
+ * descriptor, or what peer_pidfd() returns.
+ */
+static int choose(struct peer *p, int own)
+{
+	pid_t pid;
+	int fd;
+
+	if (own >= 0 && (pidfd_pid(own, &pid) < 0 ||
+			 (p->pidfd >= 0 && !is_same_process(p->pidfd, own))))
+		return -EBADF;
+	if (p->pidfd != -EACCES || own < 0) {
+		fd = p->pidfd;
+		p->pidfd = -ESRCH;
+		return fd;
+	}
+	if (pid != p->pid)
+		return pid == -1 ? -ESRCH : -EBADF;
+	fd = fcntl(own, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? -errno : fd;
+}
+
+int peer_pidfd(struct peer *p, int own, int *ret_pidfd, uint64_t *ret_start)
+{
+	int fd = choose(p, own), r;
+
 	if (fd < 0)
 		return fd;
 	if (p->pid > 0)
@@ -211,4 +243,11 @@ int peer_pidfd(int socket, const struct peer *p, int own, int *ret_pidfd,
 	}
 	*ret_pidfd = fd;
 	return 0;
+}
+
+void peer_fini(struct peer *p)
+{
+	if (p->pidfd >= 0)
+		close(p->pidfd);
+	p->pidfd = -ESRCH;
 }

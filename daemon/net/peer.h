@@ -21,26 +21,26 @@ struct peer {
 	uid_t uid;
 	gid_t groups[PEER_MAX_GROUPS]; /* its gid first */
 	unsigned nr_groups;
+	int pidfd;		/* or why there is none: as peer_pidfd() */
 };
 
-/* Credentials of whoever called connect(). Return: 0 or a negative errno. */
+/* Who called connect(); then peer_fini(). Return: 0 or a negative errno. */
 int peer_get(int socket, struct peer *ret);
+void peer_fini(struct peer *p);
 
 bool peer_in_group(const struct peer *p, gid_t gid);
 
 /**
- * peer_pidfd() - a pidfd of the process that connected
- * @socket:	the connection
- * @p:		its credentials
+ * peer_pidfd() - a pidfd of the process that connected; once
  * @own:	a pidfd the client sent of itself, or -1; not taken
  * @ret_pidfd:	the caller closes it
  * @ret_start:	its start time
  *
  * Return: 0; -EBADF @own is no pidfd of that process; -ESRCH the process has
- * exited; -EACCES it cannot be identified: it has to send its own pidfd.
+ * exited; -EACCES it cannot be identified: it has to send its own pidfd;
+ * -EMFILE.
  */
-int peer_pidfd(int socket, const struct peer *p, int own, int *ret_pidfd,
-	       uint64_t *ret_start);
+int peer_pidfd(struct peer *p, int own, int *ret_pidfd, uint64_t *ret_start);
 
 /* Start time of @pid (field 22 of /proc/PID/stat). -ESRCH when gone. */
 int peer_start_time(pid_t pid, uint64_t *ret);

@@ -9,6 +9,7 @@
 #include "daemon/net/log.h"
 #include "daemon/net/peer.h"
 #include "daemon/net/proc.h"
+#include "daemon/net/user.h"
 
 void procs_init(struct procs *ps, uv_loop_t *loop, struct mem *mem)
 {
@@ -24,6 +25,8 @@ static void proc_on_close(uv_handle_t *handle)
 
 static void proc_free(struct proc *p)
 {
+	if (p->user)
+		p->user->nr_procs--;
 	LIST_REMOVE(p, link);
 	uv_close((uv_handle_t *)&p->poll, proc_on_close);
 	close(p->pidfd);
@@ -103,19 +106,25 @@ static int proc_new(struct procs *ps, int pidfd, pid_t pid,
 	return 0;
 }
 
-int proc_get(struct procs *ps, int pidfd, pid_t pid, uint64_t start_time,
-	     struct proc **ret)
+int proc_get(struct procs *ps, struct user *u, unsigned max, int pidfd,
+	     pid_t pid, uint64_t start_time, struct proc **ret)
 {
 	struct proc *p = proc_find(ps, pid, start_time);
 	int r = 0;
 
 	if (p)
 		close(pidfd);
+	else if (u->nr_procs >= max)
+		r = -EUSERS;
 	else
 		r = proc_new(ps, pidfd, pid, start_time, &p);
 	if (r < 0) {
 		close(pidfd);
 		return r;
+	}
+	if (!p->user) {
+		p->user = u;
+		u->nr_procs++;
 	}
 	p->nr_conns++;
 	*ret = p;

@@ -24,11 +24,13 @@
 
 struct mem;
 struct procs;
+struct user;
 
 struct proc {
 	uv_poll_t poll;
 	LIST_ENTRY(proc) link;
 	struct procs *procs;
+	struct user *user;	/* whose it is; NULL: nobody has come yet */
 	int pidfd;
 	pid_t pid;
 	uint64_t start_time;
@@ -50,11 +52,13 @@ void procs_fini(struct procs *ps);
 
 /**
  * proc_get() - the process of one more connection
+ * @u:		whose; charged with the process until that is forgotten
+ * @max:	processes it may have
  * @pidfd:	owned by the proc from here on, also on failure
- * Return: 0 or a negative errno.
+ * Return: 0; -EUSERS it has so many; another negative errno.
  */
-int proc_get(struct procs *ps, int pidfd, pid_t pid, uint64_t start_time,
-	     struct proc **ret);
+int proc_get(struct procs *ps, struct user *u, unsigned max, int pidfd,
+	     pid_t pid, uint64_t start_time, struct proc **ret);
 
 /* Has all work of @p ended, apart from one connection that has hung up? */
 bool proc_quiesced(const struct proc *p);

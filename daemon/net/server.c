@@ -89,6 +89,7 @@ static void on_tick(uv_timer_t *timer)
 	check_device(s);
 	clients_expire(s);
 	procs_tick(&s->procs);
+	users_tick(s);
 	mem_tick(s->mem);
 	events_tick(s);
 	mem_pin_tick(s->mem, uv_now(&s->loop));
@@ -257,6 +258,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 	if (r < 0)
 		return r;
 	mem_pin_percent(s->mem, s->cfg.pin_percent);
+	mem_space_limit(s->mem, s->cfg.max_spaces_per_tenant);
 	r = limits_init(s);
 	if (r < 0) {
 		snprintf(why, why_bytes, "limits of tenants: %s",
@@ -294,6 +296,8 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 	TAILQ_INIT(&s->tenants.list);
 	TAILQ_INIT(&s->limits_queue);
 	LIST_INIT(&s->procs.list);
+	LIST_INIT(&s->users.list);
+	LIST_INIT(&s->users.unread);
 	s->start_ms = uv_now(&s->loop);
 	if (getrandom(&s->instance, sizeof(s->instance), 0) < 0)
 		s->instance = uv_hrtime();
@@ -342,6 +346,7 @@ void server_free(struct server *s)
 	uv_walk(&s->loop, close_handle, NULL);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
+	users_fini(s);
 	tenants_fini(&s->tenants);
 	arena_fini(&s->arena);
 	free(s);

@@ -38,6 +38,10 @@ struct server_config {
 	uint32_t max_clients;
 	uint32_t max_clients_per_user;
 	uint32_t max_waiting;	/* allocations of one client that wait */
+	uint32_t max_waiting_per_user;
+	uint32_t max_subscriptions_per_user; /* to spaces' blocks */
+	uint32_t max_spaces_per_tenant;
+	uint32_t max_fds_per_user; /* sent to it, and unread */
 	char policy[16];	/* what is given up first; "": the default */
 	uint32_t pin_percent;	/* of its max that a tenant may pin */
 	uint64_t pin_ttl_ms;	/* for which it may, at most */

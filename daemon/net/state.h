@@ -23,6 +23,7 @@
 #include "daemon/net/server.h"
 #include "daemon/net/tenant.h"
 #include "daemon/net/turn.h"
+#include "daemon/net/user.h"
 #include "daemon/net/wait.h"
 
 struct dev;
@@ -55,8 +56,10 @@ struct client {
 	enum client_state state;
 	int refused;		/* negative errno that answers its hello */
 	struct peer peer;
+	struct user *user;
+	unsigned nr_fds;	/* sent, and perhaps not read */
 	bool admin;
-	struct proc *proc;
+	struct proc *proc;	/* NULL: cannot be told, so it has no pages */
 	struct tenant *tenant;
 	struct mem_client *mem;	/* READY only */
 	LIST_HEAD(, client_space) spaces;
@@ -86,6 +89,7 @@ struct server {
 	struct mem *mem;
 	struct procs procs;
 	struct tenants tenants;
+	struct users users;
 	struct waiters waiters;
 	struct pressure pressure;	/* of all tenants */
 	struct events events;

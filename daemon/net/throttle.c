@@ -29,6 +29,7 @@ static void throttle_end(struct throttled *th)
 	c->tenant->throttled_ms += uv_now(&c->server->loop) - th->since_ms;
 	client_stall_end(c);
 	c->nr_throttled--;
+	c->user->nr_throttled--;
 	LIST_REMOVE(th, link);
 	free(th->frame);
 	uv_close((uv_handle_t *)&th->timer, throttle_on_closed);
@@ -59,6 +60,7 @@ int throttle_send(struct client *c, uint64_t delay_ms, uint8_t *frame,
 	th->size = size;
 	LIST_INSERT_HEAD(&c->throttled, th, link);
 	c->nr_throttled++;
+	c->user->nr_throttled++;
 	c->tenant->nr_throttled++;
 	client_stall_begin(c);
 	uv_timer_start(&th->timer, throttle_on_timer, delay_ms, 0);

@@ -16,9 +16,6 @@
 #include "daemon/net/dispatch/handlers.h"
 #include "daemon/net/state.h"
 
-/* Of all clients of one tenant. */
-#define WAITERS_MAX 4096
-
 /* Pages given out in one turn; an attempt in vain costs as much as so many. */
 #define PASS_PAGES  1024u
 #define PASS_FAILED 256u
@@ -63,6 +60,7 @@ static void waiter_link(struct waiter *w)
 	TAILQ_INSERT_TAIL(&t->waiters, w, link);
 	LIST_INSERT_HEAD(&w->client->waiters, w, of_client);
 	w->client->nr_waiting++;
+	w->client->user->nr_waiting++;
 	client_stall_begin(w->client);
 }
 
@@ -78,6 +76,7 @@ static void waiter_free(struct waiter *w)
 
 	client_stall_end(w->client);
 	w->client->nr_waiting--;
+	w->client->user->nr_waiting--;
 	LIST_REMOVE(w, of_client);
 	TAILQ_REMOVE(&t->waiters, w, link);
 	if (--t->nr_waiting == 0 && t->stuck)
@@ -139,7 +138,7 @@ int waiter_add(struct client *c, const struct alloc_args *args,
 	struct waiter *w;
 
 	if (c->nr_waiting >= s->cfg.max_waiting ||
-	    c->tenant->nr_waiting >= WAITERS_MAX)
+	    c->user->nr_waiting >= s->cfg.max_waiting_per_user)
 		return -EBUSY;
 	w = malloc(sizeof(*w));
 	if (!w)

@@ -47,7 +47,7 @@ bool waiter_may_wait(int err);
  * @err:		why it was refused
  * @need_bytes:		what was missing
  *
- * Return: 0, -ENOMEM, -EBUSY too many of the client or its tenant wait.
+ * Return: 0, -ENOMEM, -EBUSY too many of the client or its user wait.
  */
 int waiter_add(struct client *c, const struct alloc_args *args,
 	       uint64_t deadline_ms, int err, uint64_t need_bytes);

@@ -61,6 +61,10 @@ static void test_good(void **state)
 		"socket-mode = 0666\n"
 		"grace = 1500ms\n"
 		"max-clients = 7\n"
+		"max-waiting-per-user = 70\n"
+		"max-subscriptions-per-user = 71\n"
+		"max-fds-per-user = 72\n"
+		"max-spaces-per-tenant = 73\n"
 		"pin-max = 40%\n"
 		"pin-ttl-max = 90s\n"
 		"log-level = debug\n"
@@ -81,6 +85,10 @@ static void test_good(void **state)
 	assert_int_equal(c.server.socket_mode, 0666);
 	assert_int_equal(c.server.grace_ms, 1500);
 	assert_int_equal(c.server.max_clients, 7);
+	assert_int_equal(c.server.max_waiting_per_user, 70);
+	assert_int_equal(c.server.max_subscriptions_per_user, 71);
+	assert_int_equal(c.server.max_fds_per_user, 72);
+	assert_int_equal(c.server.max_spaces_per_tenant, 73);
 	assert_int_equal(c.server.pin_percent, 40);
 	assert_int_equal(c.server.pin_ttl_ms, 90000);
 	t = TAILQ_FIRST(&c.server.tenants);
@@ -110,7 +118,7 @@ static void test_good(void **state)
 static void test_bad_lines(void **state)
 {
 	refused("[kvd]\npol = 1G\n", path, ":2: pol", "no such key",
-		"device, pool, segment", NULL);
+		"device, pool, segment", "log-level", NULL);
 	refused("[kvd]\n\npool = 1Q\n", ":3: pool", "'1Q'", "K, M, G or T",
 		NULL);
 	refused("[kvd]\npool = -1\n", ":2: pool", NULL);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * test_crowd.c - a thousand connections; more than is allowed; more than
- * there are descriptors for.
+ * test_crowd.c - a thousand connections; more than is allowed; more
+ * descriptors than are read; more than there are.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "proto/shm.h"
 #include "tests/support/daemon.h"
 #include "tests/support/raw.h"
 
@@ -101,6 +102,69 @@ static void test_limits(void **state)
 	}
 }
 
+#define FEW_FDS 8u
+
+static void ask_map(int fd, uint32_t id, uint32_t space, uint32_t segment)
+{
+	Kvd__MapRequest req = KVD__MAP_REQUEST__INIT;
+
+	req.space = space;
+	req.n_segments = 1;
+	req.segments = &segment;
+	assert_int_equal(raw_send_msg(fd, WIRE_MAP, id, &req.base), 0);
+}
+
+/* Reads @nr answers. Return: descriptors that came with them. */
+static unsigned read_maps(int fd, unsigned nr)
+{
+	static struct raw_frame f;
+	unsigned got = 0;
+
+	for (; nr > 0; nr--) {
+		assert_int_equal(raw_recv(fd, &f), 0);
+		assert_true(f.nr_fds == 1 || f.header.status == EBUSY);
+		got += f.nr_fds;
+		while (f.nr_fds > 0)
+			close(f.fds[--f.nr_fds]);
+	}
+	return got;
+}
+
+/* What a user has not read counts, and no more when it was read, or when a
+ * connection has gone with it. */
+static void test_unread(void **state)
+{
+	const char *const args[] = { "--set", "max-fds-per-user=8", NULL };
+	uint32_t space, segment, i;
+	struct daemon d;
+	uint64_t h, place;
+	int fd, other;
+
+	daemon_start(&d, args);
+	fd = raw_open(d.socket);
+	other = raw_open(d.socket);
+	space = (uint32_t)raw_open_space(fd, 1);
+	assert_int_equal(raw_open_space(other, 1), (int)space);
+	assert_int_equal(raw_alloc(fd, space, 1, 5000, &h, &place), 0);
+	segment = place_segment(place);
+	for (i = 1; i <= 20; i++)
+		ask_map(fd, i, space, segment);
+	for (i = 0; i < 50; i++) /* those are all answered by then */
+		assert_int_equal(raw_ping(other), 0);
+	/* Two may still have counted as unread by the other. */
+	assert_in_range(read_maps(fd, 20), FEW_FDS - 2, FEW_FDS);
+	while (raw_open_space(other, 1) == -EBUSY)
+		continue;
+	for (i = 1; i <= 20; i++)
+		ask_map(fd, i, space, segment);
+	close(fd);
+	while (raw_open_space(other, 1) == -EBUSY)
+		continue;
+	raw_bye(other);
+	close(other);
+	daemon_stop(&d);
+}
+
 /* CPU time of the daemon, in ticks. */
 static unsigned long cpu_ticks(pid_t pid)
 {
@@ -161,6 +225,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_thousand),
 		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_unread),
 		cmocka_unit_test(test_no_descriptors),
 	};
 

@@ -19,7 +19,7 @@
 #include <sys/types.h>
 
 #define DAEMON_DEADLINE_MS 20000
-#define DAEMON_MAX_ARGS 32
+#define DAEMON_MAX_ARGS 48
 
 struct daemon {
 	pid_t pid;

@@ -129,6 +129,7 @@ int do_alloc(struct client *c, const struct request *req, struct reply *r)
 				   .space = m->space,
 				   .page_class = m->page_class,
 				   .count = m->count };
+	const struct server_config *cfg = &c->server->cfg;
 	struct mem_space *space;
 	int err;
 
@@ -139,7 +140,8 @@ int do_alloc(struct client *c, const struct request *req, struct reply *r)
 	if (err < 0)
 		return err;
 	count_tokens(space, m->hit_tokens, m->miss_tokens);
-	if (c->nr_throttled >= c->server->cfg.max_waiting)
+	if (c->nr_throttled >= cfg->max_waiting ||
+	    c->user->nr_throttled >= cfg->max_waiting_per_user)
 		return -EBUSY;
 	if (waiters_ahead(c))
 		err = -EAGAIN;

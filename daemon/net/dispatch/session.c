@@ -42,7 +42,7 @@ static int identify(struct client *c, const struct request *req,
 	uint64_t start;
 	int pidfd, err;
 
-	err = peer_pidfd(c->conn.fd, &c->peer, own, &pidfd, &start);
+	err = peer_pidfd(&c->peer, own, &pidfd, &start);
 	if (err == -EBADF)
 		return reply_fail(r, err, "the descriptor sent with hello is "
 				  "not a pidfd of the process that connected");
@@ -50,14 +50,19 @@ static int identify(struct client *c, const struct request *req,
 		return reply_fail(r, -EACCES, "the process that connected has "
 				  "exited: connect from the one that uses the "
 				  "pages");
-	if (err == -EACCES)
-		return reply_fail(r, err, "kvd cannot see the client's "
-				  "process: send its pidfd with hello, or "
-				  "share the PID namespace of kvd");
+	if (err == -EACCES) /* it may ask, but will be given no pages */
+		return 0;
 	if (err < 0)
 		return err;
-	return proc_get(&c->server->procs, pidfd, c->peer.pid, start,
-			&c->proc);
+	err = proc_get(&c->server->procs, c->user,
+		       c->server->cfg.max_clients_per_user, pidfd, c->peer.pid,
+		       start, &c->proc);
+	if (err == -EUSERS)
+		return reply_fail(r, err, "%u processes of this user are "
+				  "connected, or were and live still "
+				  "(max-clients-per-user): end some",
+				  c->user->nr_procs);
+	return err;
 }
 
 static int find_tenant(struct client *c, struct reply *r)
@@ -79,12 +84,14 @@ static int make_mem_client(struct client *c, const struct request *req,
 			   struct reply *r)
 {
 	const Kvd__HelloRequest *m = (const Kvd__HelloRequest *)req->msg;
-	struct mem_client_id id = { .pid = c->proc->pid,
-				    .start_time = c->proc->start_time,
-				    .uid = c->peer.uid,
+	struct mem_client_id id = { .uid = c->peer.uid,
 				    .series = m->series };
 	int err;
 
+	if (c->proc) {
+		id.pid = c->proc->pid;
+		id.start_time = c->proc->start_time;
+	}
 	err = limits_tell(c->server, c->tenant);
 	if (err < 0)
 		return err;
@@ -107,7 +114,7 @@ static int join(struct client *c, const struct request *req, struct reply *r)
 	if (err < 0)
 		return err;
 	err = make_mem_client(c, req, r);
-	if (err < 0) {
+	if (err < 0 && c->proc) {
 		proc_put(c->proc, false);
 		c->proc = NULL;
 	}

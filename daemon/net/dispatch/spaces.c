@@ -14,6 +14,7 @@
 #include "proto/kvd.pb-c.h"
 
 #define STOCK_PAGES 64
+#define NR_SPACE_FDS 2 /* index, statistics */
 
 /* ---- open ---- */
 
@@ -134,11 +135,11 @@ static int put_segments(const struct mem_space *space, Kvd__OpenSpaceReply *a,
 
 static int put_fds(const struct mem_space *space, struct reply *r)
 {
-	const int fds[] = { mem_space_index_fd(space),
-			    mem_space_stats_fd(space) };
+	const int fds[NR_SPACE_FDS] = { mem_space_index_fd(space),
+					mem_space_stats_fd(space) };
 	unsigned i;
 
-	for (i = 0; i < 2; i++) {
+	for (i = 0; i < NR_SPACE_FDS; i++) {
 		r->fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3);
 		if (r->fds[i] < 0)
 			return -errno;
@@ -183,6 +184,18 @@ static int put_space(const struct client *c, const struct mem_space *space,
 	return put_fds(space, r);
 }
 
+/* Are there too many that were not read? */
+static int take_fds(struct client *c, size_t nr, struct reply *r)
+{
+	int err = user_take_fds(c, (unsigned)nr);
+
+	if (err == -EBUSY)
+		return reply_fail(r, err, "%u descriptors were sent to this "
+				  "user and not read (max-fds-per-user): read "
+				  "replies first", c->user->nr_fds);
+	return err;
+}
+
 int do_open_space(struct client *c, const struct request *req,
 		  struct reply *r)
 {
@@ -193,7 +206,14 @@ int do_open_space(struct client *c, const struct request *req,
 	const char *why = NULL;
 	int err;
 
+	if (!c->proc)
+		return reply_fail(r, -EACCES, "kvd cannot see the client's "
+				  "process, so would not learn of its end: send "
+				  "its pidfd with hello, or share the PID "
+				  "namespace of kvd");
 	err = get_space_key(m, &key, r);
+	if (err == 0)
+		err = take_fds(c, NR_SPACE_FDS, r);
 	if (err < 0)
 		return err;
 	err = mem_space_open(c->mem, &key, &space, &why);
@@ -311,6 +331,8 @@ int do_map(struct client *c, const struct request *req, struct reply *r)
 	if (err < 0)
 		return err;
 	err = find_open(c, m->space, &sp, &space, r);
+	if (err == 0)
+		err = take_fds(c, m->n_segments, r);
 	if (err < 0)
 		return err;
 	a = arena_alloc(r->arena, sizeof(*a));

@@ -47,8 +47,10 @@ static int want_blocks(struct client *c, const Kvd__SubscribeRequest *m,
 				 &a->next);
 	if (err == -EBUSY)
 		return reply_fail(r, err, "a connection subscribes to %d "
-				  "spaces, and to a space %d connections, at "
-				  "most", EVENTS_MAX_SPACES,
+				  "spaces at most, a user's connections to %u "
+				  "(max-subscriptions-per-user), and to a "
+				  "space %d connections", EVENTS_MAX_SPACES,
+				  c->server->cfg.max_subscriptions_per_user,
 				  EVENTS_MAX_READERS);
 	return err;
 }
