@@ -150,6 +150,27 @@ static void fix_name(struct bytes *in)
 	p->name = name_block(&key, &p->parent, &p->extra, p->tokens, 64);
 }
 
+static uint64_t pages(uint64_t bytes)
+{
+	return (bytes + 4095) & ~4095ull;
+}
+
+/* Other numbers of entries and spaces, that agree with the size. */
+static void resize(struct bytes *in)
+{
+	struct table_header *h = table.h;
+
+	h->nr_entries = (uint32_t)(bytes_get(in, 1) % (NR_ENTRIES + 1));
+	h->nr_spaces = (uint32_t)(bytes_get(in, 1) % (NR_SPACES + 1));
+	h->nr_used = (uint32_t)bytes_get(in, 1);
+	h->bytes = pages(sizeof(*h)) +
+		   pages(TABLE_NR_SEGMENTS * sizeof(*table.segments)) +
+		   pages(TABLE_NR_TENANTS * sizeof(*table.tenants)) +
+		   pages(h->nr_spaces * sizeof(*table.spaces)) +
+		   pages((h->nr_entries + 1) * sizeof(*table.entries)) +
+		   pages((h->nr_entries + 1) * sizeof(*table.prefixes));
+}
+
 /* Descriptors as a service manager gives them back, or does not. */
 static void keep(uint64_t lost, uint64_t turn)
 {
@@ -223,6 +244,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			break;
 		case 1:
 			fix_name(&in);
+			break;
+		case 2:
+			resize(&in);
 			break;
 		default:
 			bend_record(&in);

@@ -34,7 +34,7 @@ static uint8_t *memory[NR_MEMORIES];
 static uint8_t genuine[INDEX_BYTES];
 static struct bytes *in;
 static uint32_t next_page;	/* that was given out */
-static uint32_t page_bytes;
+static uint32_t page_bytes[REPLY_GROUPS];
 static uint64_t epoch;
 
 /* What is written of a message. */
@@ -47,11 +47,14 @@ struct kvd_geometry reply_geometry(void)
 	struct kvd_geometry g = {
 		.size = sizeof(g),
 		.page_tokens = REPLY_TOKENS,
-		.nr_groups = 1,
+		.nr_groups = REPLY_GROUPS,
 	};
 
-	g.groups[0] = (struct kvd_group){ .nr_layers = 1, .nr_kv_heads = 1,
-					  .k_dim = 32, .v_dim = 32 };
+	for (uint32_t i = 0; i < REPLY_GROUPS; i++)
+		g.groups[i] = (struct kvd_group){ .nr_layers = 1 + i,
+						  .nr_kv_heads = 1,
+						  .k_dim = 32, .v_dim = 32,
+						  .window = 96 * i };
 	return g;
 }
 
@@ -62,9 +65,11 @@ uint32_t reply_token(uint32_t i)
 
 /* ---- memory ---- */
 
+/* Room for the larger ones, as there is but for the last. */
 static uint64_t place_of(uint32_t nr)
 {
-	return place_make(1, nr % 64 * page_bytes);
+	return nr % 64 == 63 ? place_make(1, SEGMENT_BYTES - page_bytes[0]) :
+			       place_make(1, nr % 64 * page_bytes[1]);
 }
 
 static void put_block(struct shm_index *ix, uint32_t nr, struct name *name)
@@ -80,7 +85,8 @@ static void put_block(struct shm_index *ix, uint32_t nr, struct name *name)
 	b->parent = *name;
 	*name = b->name = name_block(&key, &b->parent, &b->extra, b->tokens,
 				     REPLY_TOKENS);
-	b->page[0] = handle_make(1, nr);
+	b->page[0] = handle_make(1, 2 * nr);
+	b->page[1] = handle_make(1, 2 * nr + 1);
 	b->next = *shm_bucket(ix, name);
 	*shm_bucket(ix, name) = nr;
 	child = nr > 1 ? &shm_block_at(ix, nr - 1)->child : &ix->child;
@@ -96,7 +102,7 @@ static void make_index(void)
 		.magic = SHM_INDEX_MAGIC,
 		.version = SHM_VERSION,
 		.page_tokens = REPLY_TOKENS,
-		.nr_classes = 1,
+		.nr_classes = REPLY_GROUPS,
 		.nr_buckets = 4,
 		.nr_blocks = INDEX_BLOCKS,
 		.block_bytes = (uint32_t)shm_block_bytes(REPLY_TOKENS),
@@ -115,8 +121,10 @@ static void make_memories(void)
 	struct kvd_geometry g = reply_geometry();
 	struct page_layout l;
 
-	CHECK(page_layout_class(&l, &g, 0) == 0, "layout");
-	page_bytes = l.page_bytes;
+	for (uint32_t i = 0; i < REPLY_GROUPS; i++) {
+		CHECK(page_layout_class(&l, &g, i) == 0, "layout");
+		page_bytes[i] = l.page_bytes;
+	}
 	make_index();
 	for (int i = 0; i < NR_MEMORIES; i++) {
 		fds[i] = memfd_create("reply", MFD_CLOEXEC |
@@ -134,10 +142,10 @@ static void make_memories(void)
 
 void reply_reset(struct bytes *from)
 {
-	if (!page_bytes)
+	if (!page_bytes[0])
 		make_memories();
 	in = from;
-	next_page = REPLY_BLOCKS + 1;
+	next_page = 2 * REPLY_BLOCKS + 2;
 	epoch = 1;
 	memcpy(memory[INDEX], genuine, sizeof(genuine));
 	CHECK(!ftruncate(fds[UNSEALED], INDEX_BYTES), "size");
@@ -209,7 +217,7 @@ static size_t answer_hello(const struct wire_header *h)
 static size_t answer_open(const struct wire_header *h, struct parcel *p)
 {
 	Kvd__OpenSpaceReply m = KVD__OPEN_SPACE_REPLY__INIT;
-	Kvd__PageClass class = KVD__PAGE_CLASS__INIT, *list = &class;
+	Kvd__PageClass classes[REPLY_GROUPS], *list[REPLY_GROUPS];
 	struct kvd_geometry g = reply_geometry();
 	uint8_t key[NAME_KEY_BYTES] = { 0 };
 	uint32_t segment = 1;
@@ -217,10 +225,15 @@ static size_t answer_open(const struct wire_header *h, struct parcel *p)
 	m.space = 1;
 	m.name_key = (ProtobufCBinaryData){ sizeof(key), key };
 	m.fingerprint = kvd_geometry_fingerprint(&g);
-	class.page_bytes = page_bytes;
-	m.n_classes = 1;
-	m.classes = &list;
-	m.stock_bytes = 8ull * page_bytes;
+	for (uint32_t i = 0; i < REPLY_GROUPS; i++) {
+		kvd__page_class__init(&classes[i]);
+		classes[i].group = i;
+		classes[i].page_bytes = page_bytes[i];
+		list[i] = &classes[i];
+	}
+	m.n_classes = REPLY_GROUPS;
+	m.classes = list;
+	m.stock_bytes = 8ull * page_bytes[1];
 	m.n_segments = bytes_get(in, 1) & 1;
 	m.segments = &segment;
 	enclose(p, INDEX);
@@ -250,7 +263,8 @@ static void put_pages(size_t nr)
 {
 	for (size_t i = 0; i < nr; i++) {
 		uint64_t n = bytes_get(in, 1);
-		uint32_t page = n < 0xe0 ? next_page++ : (uint32_t)n & 15;
+		uint32_t page = n < 0xe0 ? next_page++ :
+				n < 0xf0 ? (uint32_t)n & 15 : 63;
 
 		handles[i] = handle_make(1, page);
 		places[i] = n < 0xf8 ? place_of(page) : bytes_get(in, 8);
@@ -305,7 +319,7 @@ static size_t answer_publish(const struct wire_header *h,
 			uint64_t own = q->blocks[b]->handles[i];
 			uint64_t n = bytes_get(in, 1);
 
-			handles[nr] = n < 0xc0 ? own : handle_make(1, n & 15);
+			handles[nr] = n < 0xc0 ? own : handle_make(1, n & 63);
 			places[nr] = handles[nr] ?
 					     place_of(handle_nr(handles[nr])) :
 					     0;

@@ -12,6 +12,7 @@
 #include "tests/fuzz/bytes.h"
 
 #define REPLY_TOKENS 32u	/* of a page */
+#define REPLY_GROUPS 2u		/* of one layer, and of two with a window */
 #define REPLY_BLOCKS 8u		/* in the index, of a chain */
 
 /* The geometry of the space. */

@@ -168,22 +168,36 @@ static void seq_new(void)
 	kvd_seq_new(sp, &o, &seqs[i]);
 }
 
+static int feed_layer(const struct kvd_item *item, uint32_t group,
+		      uint32_t layer)
+{
+	struct kvd_append_args a = { .size = sizeof(a), .items = item,
+				     .nr_items = 1, .k = rows, .v = rows,
+				     .group = group, .layer = layer };
+	float out[REPLY_TOKENS * DIM];
+	struct kvd_attend_args t = { .size = sizeof(t), .items = item,
+				     .nr_items = 1, .nr_q_heads = 1,
+				     .q = rows, .out = out,
+				     .group = group, .layer = layer };
+	int r = kvd_append(sp, &a);
+
+	return r ? r : kvd_attend(sp, &t);
+}
+
 /* New tokens: stored, read back, committed. */
 static void feed(struct kvd_seq *seq)
 {
 	struct kvd_item item = { seq, 1 + (uint32_t)bytes_get(&in, 1) %
 					      REPLY_TOKENS };
-	struct kvd_append_args a = { .size = sizeof(a), .items = &item,
-				     .nr_items = 1, .k = rows, .v = rows };
-	float out[REPLY_TOKENS * DIM];
-	struct kvd_attend_args t = { .size = sizeof(t), .items = &item,
-				     .nr_items = 1, .nr_q_heads = 1,
-				     .q = rows, .out = out };
 	size_t at = kvd_seq_tokens(seq);
+	int r = 0;
 
 	if (at + item.nr_tokens > MAX_TOKENS)
 		return;
-	if (kvd_append(sp, &a) == 0 && kvd_attend(sp, &t) == 0)
+	for (uint32_t g = 0; g < REPLY_GROUPS; g++)
+		for (uint32_t l = 0; !r && l <= g; l++)
+			r = feed_layer(&item, g, l);
+	if (!r)
 		kvd_commit(seq, tokens + at, item.nr_tokens, NULL);
 }
 
@@ -244,7 +258,7 @@ static void on_space(unsigned op)
 		kvd_space_info(sp, &info);
 		break;
 	case 3:
-		if (kvd_page_alloc(sp, 0, 3, pages) == 0)
+		if (kvd_page_alloc(sp, 1, 3, pages) == 0)
 			kvd_page_free(sp, pages, 3);
 		break;
 	case 4:
