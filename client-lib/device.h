@@ -98,7 +98,8 @@ struct device_ops {
 	 * map() - map one more segment, as number d->nr_segments
 	 *
 	 * Return: 0 (d->nr_segments is one more), -ENOMEM, -ENODEV for a kind
-	 * that this device does not know, -EIO. @s->fd is not consumed.
+	 * that this device does not know, -EPROTO where there are not so
+	 * many bytes, -EIO. @s->fd is not consumed.
 	 */
 	int (*map)(struct device *d, const struct device_segment *s);
 

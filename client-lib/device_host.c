@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #include "client-lib/device.h"
+#include "client-lib/shared.h"
 #include "kernels/host/host.h"
 #include "proto/wire.h"
 
@@ -98,6 +99,8 @@ static int host_map(struct device *d, const struct device_segment *s)
 
 	if (s->kind != WIRE_SEGMENT_MMAP)
 		return -ENODEV;
+	if (shared_check(s->fd, s->bytes) < 0)
+		return -EPROTO;
 	bytes = realloc(h->bytes, (d->nr_segments + 1) * sizeof(*bytes));
 	if (!bytes)
 		return -ENOMEM;

@@ -155,6 +155,14 @@ struct hold *hold_find(struct kvd *k, handle_t handle)
 	return NULL;
 }
 
+struct hold *hold_find_as(const struct kvd_space *sp, handle_t handle,
+			  uint32_t page_class)
+{
+	struct hold *h = hold_find(sp->k, handle);
+
+	return h && h->space == sp && h->page_class == page_class ? h : NULL;
+}
+
 /* Takes the object out of the table; the daemon still counts the hold. */
 static void hold_free(struct hold *h)
 {

@@ -62,6 +62,11 @@ int hold_new(struct kvd_space *sp, handle_t handle, place_t place,
 /* The object of @handle, or NULL when this connection does not hold it. */
 struct hold *hold_find(struct kvd *k, handle_t handle);
 
+/* The same as a page of that class in @sp: a page that is held as something
+ * else, whoever says otherwise, has other bytes. */
+struct hold *hold_find_as(const struct kvd_space *sp, handle_t handle,
+			  uint32_t page_class);
+
 static inline struct hold *hold_get(struct hold *h)
 {
 	h->refs++;

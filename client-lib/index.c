@@ -4,7 +4,8 @@
  *
  * A block is read between two reads of its seq word. Between them nothing is
  * believed: not the link, not the tokens. Steps are bounded by SHM_MAX_CHAIN,
- * looks at one block by MAX_LOOKS.
+ * looks at one block by MAX_LOOKS. Where things are is believed once: nothing
+ * that is written there later leads out of the mapping.
  */
 #include <errno.h>
 #include <sched.h>
@@ -12,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include "client-lib/index.h"
+#include "client-lib/shared.h"
 
 #define MAX_LOOKS 4
 #define POPULATE_READ 22 /* MADV_POPULATE_READ, Linux 5.14 */
@@ -22,6 +24,7 @@ static bool inside(uint64_t off, uint64_t nr, uint64_t each, uint64_t bytes)
 	return off <= bytes && nr <= (bytes - off) / each;
 }
 
+/* Is it an index of this geometry, all of it inside @bytes? */
 static bool index_ok(const struct shm_index *ix, uint64_t bytes,
 		     uint32_t page_tokens, uint32_t nr_classes)
 {
@@ -40,42 +43,48 @@ static bool index_ok(const struct shm_index *ix, uint64_t bytes,
  * Into the page tables, up to as many blocks as there are: lookups then fault
  * no more. What has not been written yet is not made to take memory.
  */
-static void index_populate(const struct shm_index *ix)
+static void index_populate(const struct index *x)
 {
-	uint64_t used = atomic_load_explicit(&ix->nr_used,
-					     memory_order_relaxed);
+	uint64_t used = index_used(x);
 	uint64_t end;
 
-	if (used > ix->nr_blocks)
-		used = ix->nr_blocks;
-	end = ix->blocks_off + used * ix->block_bytes;
-	madvise((void *)(uintptr_t)ix, end, POPULATE_READ);
+	if (used > x->nr_blocks)
+		used = x->nr_blocks;
+	end = (uint64_t)(x->blocks - (const char *)x->ix) +
+	      used * x->block_bytes;
+	madvise((void *)(uintptr_t)x->ix, end, POPULATE_READ);
 }
 
 int index_map(struct index *x, int fd, uint32_t page_tokens,
 	      uint32_t nr_classes)
 {
+	struct shm_index h;
 	struct stat st;
 	void *p;
 
-	if (fstat(fd, &st) < 0 ||
-	    (uint64_t)st.st_size < sizeof(struct shm_index))
+	if (shared_check(fd, sizeof(h)) < 0 || fstat(fd, &st) < 0)
 		return -EPROTO;
 	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
 		return -ENOMEM;
-	if (!index_ok(p, (uint64_t)st.st_size, page_tokens, nr_classes)) {
+	memcpy(&h, p, sizeof(h));
+	if (!index_ok(&h, (uint64_t)st.st_size, page_tokens, nr_classes)) {
 		munmap(p, (size_t)st.st_size);
 		return -EPROTO;
 	}
-	index_populate(p);
 	index_unmap(x);
 	*x = (struct index){
 		.ix = p,
 		.bytes = (size_t)st.st_size,
+		.buckets = (const void *)((const char *)p + h.buckets_off),
+		.blocks = (const char *)p + h.blocks_off,
+		.nr_buckets = h.nr_buckets,
+		.nr_blocks = h.nr_blocks,
+		.block_bytes = h.block_bytes,
 		.page_tokens = page_tokens,
 		.nr_classes = nr_classes,
 	};
+	index_populate(x);
 	return 0;
 }
 
@@ -87,6 +96,19 @@ void index_unmap(struct index *x)
 }
 
 /* ---- looks at a block ---- */
+
+static const struct shm_block *block_at(const struct index *x, uint32_t nr)
+{
+	return (const void *)(x->blocks + (uint64_t)(nr - 1) * x->block_bytes);
+}
+
+/* Number of the first block of the chain of @n. */
+static uint32_t bucket_read(const struct index *x, const struct name *n)
+{
+	return atomic_load_explicit(
+		&x->buckets[name_hash(n) & (x->nr_buckets - 1)],
+		memory_order_acquire);
+}
 
 /*
  * Reads what it wants of a block that may change under its feet: into @ctx,
@@ -118,10 +140,10 @@ static enum look block_read(const struct index *x, uint32_t nr, read_fn read,
 {
 	enum look look = LOOK_RACE;
 
-	if (nr > x->ix->nr_blocks)
+	if (nr > x->nr_blocks)
 		return LOOK_RACE;
 	for (int i = 0; i < MAX_LOOKS && look == LOOK_RACE; i++)
-		look = block_look(x, shm_block_at(x->ix, nr), read, ctx);
+		look = block_look(x, block_at(x, nr), read, ctx);
 	return look;
 }
 
@@ -166,10 +188,8 @@ uint32_t index_find(const struct index *x, const struct index_key *key,
 		    handle_t *pages)
 {
 	struct find f = { .key = key, .pages = pages };
-	uint32_t nr;
+	uint32_t nr = bucket_read(x, key->name);
 
-	nr = atomic_load_explicit(shm_bucket(x->ix, key->name),
-				  memory_order_acquire);
 	for (int step = 0; step < SHM_MAX_CHAIN && nr; step++, nr = f.next) {
 		enum look look = block_read(x, nr, find_read, &f);
 
@@ -197,10 +217,10 @@ static void block_prefetch(const struct index *x, uint32_t nr)
 {
 	const char *b;
 
-	if (!nr || nr > x->ix->nr_blocks)
+	if (!nr || nr > x->nr_blocks)
 		return;
-	b = (const char *)shm_block_at(x->ix, nr);
-	for (uint32_t i = 0; i < x->ix->block_bytes; i += 64)
+	b = (const char *)block_at(x, nr);
+	for (uint32_t i = 0; i < x->block_bytes; i += 64)
 		__builtin_prefetch(b + i);
 }
 
@@ -241,7 +261,7 @@ uint32_t index_follow(const struct index *x, uint32_t at,
 {
 	struct follow f = { .key = key, .name = name, .pages = pages };
 	const _Atomic uint32_t *child =
-		at ? &shm_block_at(x->ix, at)->child : &x->ix->child;
+		at ? &block_at(x, at)->child : &x->ix->child;
 	uint32_t nr = atomic_load_explicit(child, memory_order_acquire);
 
 	for (int step = 0; step < MAX_FOLLOW && nr; step++, nr = f.sibling) {
@@ -286,8 +306,7 @@ static uint32_t child_first(const struct index *x, const struct name *parent)
 	if (name_equal(parent, &root))
 		return atomic_load_explicit(&x->ix->child,
 					    memory_order_acquire);
-	nr = atomic_load_explicit(shm_bucket(x->ix, parent),
-				  memory_order_acquire);
+	nr = bucket_read(x, parent);
 	for (int step = 0; step < SHM_MAX_CHAIN && nr; step++, nr = f.next) {
 		enum look look = block_read(x, nr, first_read, &f);
 
@@ -365,7 +384,7 @@ uint32_t index_touched(const struct index *x)
 	uint32_t nr = atomic_load_explicit(&x->ix->nr_touched,
 					   memory_order_acquire);
 
-	return nr < x->ix->nr_blocks ? nr : x->ix->nr_blocks;
+	return nr < x->nr_blocks ? nr : x->nr_blocks;
 }
 
 static bool copy_read(const struct index *x, const struct shm_block *b,

@@ -14,9 +14,15 @@
 #include "proto/name.h"
 #include "proto/shm.h"
 
+/* What its header says is copied when it is mapped, and not read again. */
 struct index {
 	const struct shm_index *ix;	/* NULL: not mapped */
 	size_t bytes;
+	const _Atomic uint32_t *buckets; /* [nr_buckets], a power of two */
+	const char *blocks;	/* [nr_blocks], of block_bytes each */
+	uint32_t nr_buckets;
+	uint32_t nr_blocks;
+	uint32_t block_bytes;
 	uint32_t page_tokens;
 	uint32_t nr_classes;	/* pages of a block */
 };

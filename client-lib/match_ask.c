@@ -49,9 +49,11 @@ static void match_put(struct match *m, uint32_t block, uint32_t group,
 }
 
 /* Entry for @handle, unless it is held here already: then a use of that. */
-static struct hold *ask_add(struct match *m, struct ask *a, handle_t handle)
+static struct hold *ask_add(struct match *m, struct ask *a, handle_t handle,
+			    uint32_t page_class)
 {
-	struct hold *h = handle ? hold_find(m->seq->sp->k, handle) : NULL;
+	struct hold *h = handle ? hold_find_as(m->seq->sp, handle, page_class) :
+				  NULL;
 
 	a->handles[a->nr++] = h ? 0 : handle;
 	a->count += handle && !h;
@@ -65,11 +67,12 @@ static void ask_page(struct match *m, struct ask *a, uint32_t block,
 		     uint32_t g)
 {
 	struct kvd_seq *seq = m->seq;
-	handle_t h = m->pages[(size_t)block * seq->sp->nr_classes +
-			      match_class(m, block, g)];
+	uint32_t c = match_class(m, block, g);
+	handle_t h = m->pages[(size_t)block * seq->sp->nr_classes + c];
 
 	seq->tables[g].refused[block] = NULL;
-	match_put(m, block, g, ask_add(m, a, match_needs(m, block, g) ? h : 0));
+	match_put(m, block, g,
+		  ask_add(m, a, match_needs(m, block, g) ? h : 0, c));
 	seq->tables[g].nr = block + 1;
 }
 
@@ -102,7 +105,7 @@ static void match_copies(struct match *m, struct ask *a)
 				     m->pages[(size_t)last * sp->nr_classes +
 					      g] : 0;
 
-		m->seq->tables[g].opens[last] = ask_add(m, a, h);
+		m->seq->tables[g].opens[last] = ask_add(m, a, h, g);
 	}
 }
 

@@ -109,7 +109,7 @@ static struct hold *keep(struct kvd_seq *seq, uint32_t i, uint32_t c,
 	struct kvd_space *sp = seq->sp;
 	uint32_t g = geometry_class_group(&sp->opts.geometry, c);
 	struct hold **at = block_page(seq, i, c);
-	struct hold *own = *at, *kept = hold_find(sp->k, handle);
+	struct hold *own = *at, *kept = hold_find_as(sp, handle, c);
 
 	if (kept) {
 		hold_get(kept);

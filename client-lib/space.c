@@ -12,6 +12,7 @@
 #include "client-lib/hold.h"
 #include "client-lib/request.h"
 #include "client-lib/seq.h"
+#include "client-lib/shared.h"
 #include "client-lib/space.h"
 
 void space_counts(const struct kvd_space *sp, uint64_t *ret_hit,
@@ -57,6 +58,9 @@ static int stats_map(struct kvd_space *sp, int fd)
 {
 	const struct shm_stats *st;
 
+	if (shared_check(fd, sizeof(*st)) < 0)
+		return fail(sp->k, -EPROTO, "the daemon's statistics are cut "
+			    "short");
 	st = mmap(NULL, sizeof(*st), PROT_READ, MAP_SHARED, fd, 0);
 	if (st == MAP_FAILED)
 		return -ENOMEM;

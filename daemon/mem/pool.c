@@ -20,9 +20,6 @@
 #define MAX_PAGES    (4u << 20)
 #define USUAL_PAGE   (16u << 10)
 #define USUAL_SPACES 256u
-#define MAX_SPACES   65536u
-/* A place has 40 bits of offset, a slab counts granules in 32. */
-#define MAX_SEGMENT_BYTES (1ull << 40)
 
 static uint64_t clamp(uint64_t n, uint64_t min, uint64_t max)
 {
@@ -44,8 +41,9 @@ static int config_check(const struct mem_config *cfg)
 	    cfg->marks.low > cfg->marks.high ||
 	    cfg->marks.high > cfg->pool_bytes ||
 	    cfg->segment_bytes % DEV_GRANULE ||
-	    cfg->segment_bytes > MAX_SEGMENT_BYTES ||
-	    cfg->max_pages >= SLAB_END || cfg->max_spaces > MAX_SPACES ||
+	    cfg->segment_bytes > TABLE_MAX_SEGMENT_BYTES ||
+	    cfg->max_pages > TABLE_MAX_ENTRIES ||
+	    cfg->max_spaces > TABLE_MAX_SPACES ||
 	    !policy_find(cfg->policy ? cfg->policy : ""))
 		return -EINVAL;
 	return 0;

@@ -92,8 +92,11 @@ static const char *table_check(const struct table_header *h, uint64_t bytes,
 		return "the page table is of another version";
 	if (strncmp(h->device, device, sizeof(h->device)) != 0)
 		return "the pages are on another device";
-	if (h->nr_entries == UINT32_MAX || h->nr_used > h->nr_entries ||
-	    h->segment_bytes == 0 || h->segment_bytes % DEV_GRANULE ||
+	if (h->nr_entries == 0 || h->nr_entries > TABLE_MAX_ENTRIES ||
+	    h->nr_spaces == 0 || h->nr_spaces > TABLE_MAX_SPACES ||
+	    h->nr_used > h->nr_entries || h->segment_bytes == 0 ||
+	    h->segment_bytes > TABLE_MAX_SEGMENT_BYTES ||
+	    h->segment_bytes % DEV_GRANULE ||
 	    h->next_segment - 1 >= TABLE_MAX_SEGMENT_ID || h->bytes > bytes ||
 	    table_layout(&t, NULL, h->nr_entries, h->nr_spaces) != h->bytes)
 		return "the page table is broken";

@@ -30,6 +30,9 @@
 #define TABLE_NR_TENANTS  256u
 #define TABLE_NAME_BYTES  32u
 #define TABLE_MAX_SEGMENT_ID ((1u << 24) - 1) /* as a place can say */
+#define TABLE_MAX_SEGMENT_BYTES (1ull << 40)  /* and its offset */
+#define TABLE_MAX_ENTRIES (0x7fffffffu - 1)   /* as a cell can say: slab.h */
+#define TABLE_MAX_SPACES  65536u
 
 struct table_header {
 	uint64_t magic;

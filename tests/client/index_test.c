@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* index_test.c - lookups in an index made by hand, and in broken ones. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,7 +22,7 @@ static void make(void)
 {
 	uint64_t bytes = BLOCKS_OFF + NR_BLOCKS * shm_block_bytes(P);
 
-	fd = memfd_create("index", MFD_CLOEXEC);
+	fd = memfd_create("index", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	CHECK(fd >= 0 && !ftruncate(fd, (off_t)bytes), "memfd");
 	ix = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	CHECK(ix != MAP_FAILED, "mmap");
@@ -258,6 +259,27 @@ static void bad(uint32_t page_tokens, uint32_t nr_classes, const char *what)
 	      what);
 }
 
+/* Who made it could cut it: reading would then be the end of the reader. */
+static void test_seal(void)
+{
+	bad(P, 2, "a size that may change");
+	CHECK(!fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), "cannot be sealed");
+}
+
+/* What the header says once it is mapped leads nowhere. */
+static void test_header(struct index *x)
+{
+	struct shm_index was;
+	handle_t pages[2];
+
+	memcpy(&was, ix, sizeof(was));
+	ix->nr_blocks = ix->nr_buckets = ix->block_bytes = UINT32_MAX;
+	ix->blocks_off = ix->buckets_off = 1ull << 40;
+	CHECK(find(x, 9, 9, pages), "not found any more");
+	CHECK(index_touched(x) <= NR_BLOCKS, "more blocks than there were");
+	memcpy(ix, &was, sizeof(was));
+}
+
 static void test_bad(void)
 {
 	int empty = memfd_create("empty", MFD_CLOEXEC);
@@ -291,9 +313,11 @@ int main(void)
 	struct index x = { NULL };
 
 	make();
+	test_seal();
 	test_bad();
 	CHECK(!index_map(&x, fd, P, 2), "a good index");
 	test_find(&x);
+	test_header(&x);
 	test_races(&x);
 	test_runs(&x);
 	test_children(&x);

@@ -96,6 +96,8 @@ static void test_adopt(void **state)
 	refuse(&t, "host", "broken");
 	t.h->segment_bytes = 0;
 	refuse(&t, "host", "broken");
+	t.h->segment_bytes = 1ull << 53; /* granules of it are 0 in 32 bits */
+	refuse(&t, "host", "broken");
 	t.h->segment_bytes = 4 << 20;
 	t.h->bytes = 1ull << 40;
 	refuse(&t, "host", "broken");
@@ -111,6 +113,22 @@ static void test_adopt(void **state)
 	assert_int_equal(table_adopt(&other, fds[0], "host", &why), -EINVAL);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+/* Whole, but of nothing: who divides the pool by it would not live. */
+static void test_empty(void **state)
+{
+	struct table_config none[] = { config, config };
+
+	none[0].nr_entries = 0;
+	none[1].nr_spaces = 0;
+	for (int i = 0; i < 2; i++) {
+		struct table t = TABLE_NULL;
+
+		assert_int_equal(table_new(&t, &none[i]), 0);
+		refuse(&t, "host", "broken");
+		table_fini(&t);
+	}
 }
 
 static void test_records(void **state)
@@ -139,6 +157,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_adopt),
+		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_records),
 	};
 
