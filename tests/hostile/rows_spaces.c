@@ -390,7 +390,7 @@ static void forge_tenant(void)
 {
 	/* version 1, program "uid-4242", and unknown fields "uid-4242". */
 	static const uint8_t hello[] = "\x08\x01\x1a\x08uid-4242"
-				       "\x22\x08uid-4242\x2a\x08uid-4242";
+				       "\x7a\x08uid-4242\x72\x08uid-4242";
 	int fd = raw_connect(w->socket);
 	Kvd__HelloReply *reply;
 	char own[16];
