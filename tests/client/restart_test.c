@@ -182,11 +182,11 @@ static void test_lost(void)
 static void test_lost_on(const char *device)
 {
 	const char *const args[] = { "--device", device, NULL };
-	struct kvd_seq *seq, *open;
+	struct kvd_seq *seq, *open, *other;
 	struct kvd_space_opts o;
 	struct kvd_page page;
 	struct manager m;
-	struct toy t;
+	struct toy t, late;
 	size_t hit;
 	float *out;
 
@@ -204,6 +204,10 @@ static void test_lost_on(const char *device)
 	manager_kill(&m);
 	CHECK(!manager_nr_fds(&m, "kvd-table"), "a table of nothing");
 	manager_again(&m, args);
+	/* Another one's pages have the handles now that these had. */
+	toy_open(&late, m.daemon.socket, &o);
+	other = toy_match(&late, tokens + 200, 80, &hit);
+	CHECK(!toy_run(&late, other, tokens + 200, 80, 80, NULL), "another");
 	while (kvd_process(t.k))
 		usleep(1000);
 	CHECK(kvd_seq_tokens(seq) == 80, "%zu", kvd_seq_tokens(seq));
@@ -217,6 +221,8 @@ static void test_lost_on(const char *device)
 	CHECK(!toy_run(&t, seq, tokens, 80, 20, out), "%s", kvd_error(t.k));
 	same(&t, out, 0, 80, "in the new pool");
 	toy_close(&t);
+	kvd_seq_free(other);
+	toy_close(&late);
 	free(out);
 	daemon_assert_idle(&m.daemon);
 	manager_stop(&m);
