@@ -46,10 +46,23 @@ int restore_table(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 	return 0;
 }
 
+static bool fd_is_segment(const struct mem_fd *f)
+{
+	return strncmp(f->name, MEM_FD_SEGMENT, strlen(MEM_FD_SEGMENT)) == 0;
+}
+
 static bool fd_is_ours(const struct mem_fd *f)
 {
-	return strcmp(f->name, MEM_FD_TABLE) == 0 ||
-	       strncmp(f->name, MEM_FD_SEGMENT, strlen(MEM_FD_SEGMENT)) == 0;
+	return strcmp(f->name, MEM_FD_TABLE) == 0 || fd_is_segment(f);
+}
+
+size_t restore_nr_segments(const struct mem_fd *fds, size_t nr_fds)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < nr_fds; i++)
+		nr += fds[i].fd >= 0 && fd_is_segment(&fds[i]);
+	return nr;
 }
 
 /* The one that was taken over under @name, or -1. */
