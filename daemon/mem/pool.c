@@ -85,6 +85,18 @@ static void pool_keep_table(struct mem *m)
 		m->ops->keep_fd(m->ctx, MEM_FD_TABLE, m->table.fd);
 }
 
+static void pool_say_empty(const struct mem_fd *fds, size_t nr_fds,
+			   const char *why, char *note, size_t note_bytes)
+{
+	size_t nr = restore_nr_segments(fds, nr_fds);
+
+	if (nr)
+		snprintf(note, note_bytes,
+			 "starting empty: %s; segments dropped: %zu", why, nr);
+	else
+		snprintf(note, note_bytes, "starting empty: %s", why);
+}
+
 static int pool_init(struct mem *m, const struct mem_config *cfg,
 		     struct mem_fd *fds, size_t nr_fds, char *note,
 		     size_t note_bytes)
@@ -98,7 +110,7 @@ static int pool_init(struct mem *m, const struct mem_config *cfg,
 		return r;
 	restored = r == 0;
 	if (!restored) {
-		snprintf(note, note_bytes, "starting empty: %s", why);
+		pool_say_empty(fds, nr_fds, why, note, note_bytes);
 		r = pool_new_table(m, cfg);
 		if (r < 0)
 			return -ENOMEM;

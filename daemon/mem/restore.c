@@ -46,10 +46,23 @@ int restore_table(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 	return 0;
 }
 
+static bool fd_is_segment(const struct mem_fd *f)
+{
+	return strncmp(f->name, MEM_FD_SEGMENT, strlen(MEM_FD_SEGMENT)) == 0;
+}
+
 static bool fd_is_ours(const struct mem_fd *f)
 {
-	return strcmp(f->name, MEM_FD_TABLE) == 0 ||
-	       strncmp(f->name, MEM_FD_SEGMENT, strlen(MEM_FD_SEGMENT)) == 0;
+	return strcmp(f->name, MEM_FD_TABLE) == 0 || fd_is_segment(f);
+}
+
+size_t restore_nr_segments(const struct mem_fd *fds, size_t nr_fds)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < nr_fds; i++)
+		nr += fds[i].fd >= 0 && fd_is_segment(&fds[i]);
+	return nr;
 }
 
 /* The one that was taken over under @name, or -1. */
@@ -178,10 +191,10 @@ static struct mem_space *restore_space(const struct mem *m,
 	return s;
 }
 
-/* The slab of an identity, cut where it was if need be. */
-static struct slab *restore_slab(const struct mem *m,
-				 const struct identity *id,
-				 struct mem_space *s)
+/* The slab of an identity, cut where it was if need be. Return: 0, -ENOENT
+ * there cannot be one, -ENOMEM. */
+static int restore_slab(const struct mem *m, const struct identity *id,
+			struct mem_space *s, struct slab **ret)
 {
 	struct segment *seg = segment_find(m, place_segment(id->place));
 	struct size_class *sc = s->sizes[id->class];
@@ -189,11 +202,15 @@ static struct slab *restore_slab(const struct mem *m,
 
 	if (!seg || seg->tenant != s->tenant ||
 	    id->slab_slot >= seg->nr_granules)
-		return NULL;
+		return -ENOENT;
+	if (!seg->slabs[id->slab_slot] &&
+	    slab_new_at(sc, seg, id->slab_slot) == -ENOMEM)
+		return -ENOMEM;
 	slab = seg->slabs[id->slab_slot];
-	if (!slab)
-		return slab_new_at(sc, seg, id->slab_slot);
-	return slab->class == sc && slab->first == id->slab_slot ? slab : NULL;
+	if (!slab || slab->class != sc || slab->first != id->slab_slot)
+		return -ENOENT;
+	*ret = slab;
+	return 0;
 }
 
 /* The name is right, and no page of the class has it yet. */
@@ -238,21 +255,25 @@ static void restore_drop(struct restore *re, uint32_t nr)
 	re->nr_lost++;
 }
 
-/* Where the page of @id belongs, taken for it; NULL: it cannot be whole. */
-static struct slab *restore_cell(struct mem *m, const struct identity *id,
-				 struct mem_space *s, uint32_t nr,
-				 uint32_t *ret_cell)
+/* Where the page of @id belongs, taken for it. Return: 0, -ENOENT it cannot be
+ * whole, -ENOMEM. */
+static int restore_cell(struct mem *m, const struct identity *id,
+			struct mem_space *s, uint32_t nr,
+			struct slab **ret_slab, uint32_t *ret_cell)
 {
-	struct slab *slab = restore_slab(m, id, s);
 	uint64_t at;
+	int r = restore_slab(m, id, s, ret_slab);
 
-	if (!slab)
-		return NULL;
-	at = place_offset(id->place) - (uint64_t)slab->first * DEV_GRANULE;
+	if (r < 0)
+		return r;
+	at = place_offset(id->place) -
+	     (uint64_t)(*ret_slab)->first * DEV_GRANULE;
 	*ret_cell = (uint32_t)(at / id->page_bytes);
-	if (at % id->page_bytes || at / id->page_bytes >= slab->class->nr_cells)
-		return NULL;
-	return slab_get_cell(slab, *ret_cell, nr) == 0 ? slab : NULL;
+	if (at % id->page_bytes ||
+	    at / id->page_bytes >= (*ret_slab)->class->nr_cells ||
+	    slab_get_cell(*ret_slab, *ret_cell, nr) < 0)
+		return -ENOENT;
+	return 0;
 }
 
 static int restore_page(struct restore *re, uint32_t nr)
@@ -265,6 +286,7 @@ static int restore_page(struct restore *re, uint32_t nr)
 	struct slab *slab;
 	struct page *p;
 	uint32_t cell;
+	int r;
 
 	if (id.state == PAGE_FREE && !id.named) {
 		page_restore_free(m, nr);
@@ -278,8 +300,10 @@ static int restore_page(struct restore *re, uint32_t nr)
 		if (!w)
 			return -ENOMEM;
 	}
-	slab = restore_cell(m, &id, s, nr, &cell);
-	if (!slab)
+	r = restore_cell(m, &id, s, nr, &slab, &cell);
+	if (r == -ENOMEM)
+		return r;
+	if (r < 0)
 		goto drop;
 	p = page_restore(m, nr, s, slab, cell, w);
 	re->nr_pages++;

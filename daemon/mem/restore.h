@@ -28,6 +28,9 @@ int restore_table(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 int restore_pages(struct mem *m, struct mem_fd *fds, size_t nr_fds,
 		  char *note, size_t note_bytes);
 
+/* Segments among @fds. */
+size_t restore_nr_segments(const struct mem_fd *fds, size_t nr_fds);
+
 /* Tells the service manager to drop what is ours and was not used. */
 void restore_drop_unused(const struct mem *m, struct mem_fd *fds,
 			 size_t nr_fds);

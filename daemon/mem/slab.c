@@ -144,20 +144,19 @@ static void slab_count_free(struct slab *slab, int delta)
 		slab_link(slab);
 }
 
-struct slab *slab_new_at(struct size_class *sc, struct segment *seg,
-			 uint32_t first)
+int slab_new_at(struct size_class *sc, struct segment *seg, uint32_t first)
 {
 	struct slab *slab;
 
 	if (first >= seg->nr_granules ||
 	    sc->nr_granules > seg->nr_granules - first)
-		return NULL;
+		return -ENOSPC;
 	for (uint32_t i = 0; i < sc->nr_granules; i++)
 		if (seg->slabs[first + i])
-			return NULL;
+			return -ENOSPC;
 	slab = calloc(1, sizeof(*slab) + sc->nr_cells * sizeof(uint32_t));
 	if (!slab)
-		return NULL;
+		return -ENOMEM;
 	list_init(&slab->link);
 	slab->class = sc;
 	slab->segment = seg;
@@ -173,7 +172,7 @@ struct slab *slab_new_at(struct size_class *sc, struct segment *seg,
 	tally_add(&seg->m->tally, PAGE_FREE, sc->nr_cells, sc->page_bytes);
 	tally_add(&sc->tenant->tally, PAGE_FREE, sc->nr_cells, sc->page_bytes);
 	slab_count_free(slab, (int)sc->nr_cells);
-	return slab;
+	return 0;
 }
 
 static int slab_cut(struct size_class *sc)
@@ -185,8 +184,7 @@ static int slab_cut(struct size_class *sc)
 		int first = segment_find_run(seg, sc->nr_granules);
 
 		if (first >= 0)
-			return slab_new_at(sc, seg, (uint32_t)first) ? 0 :
-								      -ENOMEM;
+			return slab_new_at(sc, seg, (uint32_t)first);
 	}
 	return -ENOSPC;
 }

@@ -82,10 +82,9 @@ void tenant_trim(struct tenant *t, const struct size_class *but);
  */
 int slab_new(struct size_class *sc);
 
-/* The same at a given place of a restored segment; NULL: not free, or no
- * memory. */
-struct slab *slab_new_at(struct size_class *sc, struct segment *seg,
-			 uint32_t first);
+/* The same at a given place of a segment. Return: 0, -ENOSPC not free, or
+ * not there, -ENOMEM. */
+int slab_new_at(struct size_class *sc, struct segment *seg, uint32_t first);
 void slab_free(struct slab *slab);
 
 /* A free cell for page number @nr; the class has one. */

@@ -103,31 +103,30 @@ static const char *table_check(const struct table_header *h, uint64_t bytes,
 	return NULL;
 }
 
+/* Only what its header vouches for is mapped. */
 int table_adopt(struct table *t, int fd, const char *device,
 		const char **ret_why)
 {
-	const char *why;
+	struct table_header h;
 	struct stat st;
 	void *base;
+	int r;
 
-	if (memfd_check(fd, sizeof(struct table_header)) < 0 ||
-	    fstat(fd, &st) < 0) {
-		*ret_why = "what was kept is no page table";
+	*ret_why = "what was kept is no page table";
+	if (memfd_check(fd, sizeof(h)) < 0 || fstat(fd, &st) < 0 ||
+	    pread(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h))
 		return -EINVAL;
-	}
-	if (memfd_map(fd, (uint64_t)st.st_size, &base) < 0)
-		return -ENOMEM;
-	why = table_check(base, (uint64_t)st.st_size, device);
-	if (why) {
-		munmap(base, (size_t)st.st_size);
-		*ret_why = why;
+	*ret_why = table_check(&h, (uint64_t)st.st_size, device);
+	if (*ret_why)
 		return -EINVAL;
-	}
-	madvise(base, (size_t)st.st_size, MADV_DONTDUMP);
-	t->h = base;
-	table_layout(t, base, t->h->nr_entries, t->h->nr_spaces);
+	*ret_why = "the page table cannot be mapped";
+	r = memfd_map(fd, h.bytes, &base);
+	if (r < 0)
+		return r == -ENOMEM ? r : -EINVAL;
+	madvise(base, h.bytes, MADV_DONTDUMP);
+	table_layout(t, base, h.nr_entries, h.nr_spaces);
 	t->fd = fd;
-	t->mapped = (uint64_t)st.st_size;
+	t->mapped = h.bytes;
 	return 0;
 }
 

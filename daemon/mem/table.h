@@ -136,7 +136,7 @@ int table_new(struct table *t, const struct table_config *cfg);
 /**
  * table_adopt() - the table a predecessor left in @fd
  * @device:	must be the one it was made for
- * @ret_why:	static text when it cannot be used
+ * @ret_why:	static text, when it cannot be used
  *
  * Owns @fd on success. Return: 0, -EINVAL with *ret_why, -ENOMEM.
  */

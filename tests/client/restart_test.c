@@ -2,8 +2,11 @@
 /*
  * restart_test.c - the daemon is killed and comes back, workers live on.
  *
+ *	restart_test [DEVICE]
+ *
  * With its descriptors kept everything goes on as if nothing had been; without
- * them sequences are stale, and the connection is as good as new.
+ * them sequences are stale, and the connection is as good as new. So it is on
+ * a DEVICE whose memory goes with the daemon, where nothing can be kept.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -175,12 +178,67 @@ static void test_lost(void)
 	daemon_stop(&d);
 }
 
-int main(void)
+/* Memory that goes with the daemon: its end is told, and all is dropped. */
+static void test_lost_on(const char *device)
+{
+	const char *const args[] = { "--device", device, NULL };
+	struct kvd_seq *seq, *open, *other;
+	struct kvd_space_opts o;
+	struct kvd_page page;
+	struct manager m;
+	struct toy t, late;
+	size_t hit;
+	float *out;
+
+	toy_on_cuda(device);
+	manager_start(&m, args);
+	toy_opts(&o, 1);
+	toy_open(&t, m.daemon.socket, &o);
+	out = outputs(&t);
+	ref = outputs(&t);
+	CHECK(!kvd_seq_new(t.sp, NULL, &seq), "seq");
+	CHECK(!kvd_seq_new(t.sp, NULL, &open), "seq");
+	CHECK(!toy_run(&t, seq, tokens, 80, 80, ref), "%s", kvd_error(t.k));
+	CHECK(!toy_run(&t, open, tokens, 10, 10, NULL), "run");
+	CHECK(!kvd_page_alloc(t.sp, 0, 1, &page), "loose");
+	manager_kill(&m);
+	CHECK(!manager_nr_fds(&m, "kvd-table"), "a table of nothing");
+	manager_again(&m, args);
+	/* Another one's pages have the handles now that these had. */
+	toy_open(&late, m.daemon.socket, &o);
+	other = toy_match(&late, tokens + 200, 80, &hit);
+	CHECK(!toy_run(&late, other, tokens + 200, 80, 80, NULL), "another");
+	while (kvd_process(t.k))
+		usleep(1000);
+	CHECK(kvd_seq_tokens(seq) == 80, "%zu", kvd_seq_tokens(seq));
+	CHECK(toy_run(&t, seq, tokens + 80, 1, 1, NULL) == -ESTALE, "stale");
+	CHECK(toy_run(&t, open, tokens + 10, 1, 1, NULL) == -ESTALE, "stale");
+	CHECK(kvd_page_free(t.sp, &page, 1) == -ESTALE, "loose");
+	kvd_seq_free(seq);
+	kvd_seq_free(open);
+	seq = toy_match(&t, tokens, 80, &hit);
+	CHECK(!hit, "hit %zu in an empty pool", hit);
+	CHECK(!toy_run(&t, seq, tokens, 80, 20, out), "%s", kvd_error(t.k));
+	same(&t, out, 0, 80, "in the new pool");
+	toy_close(&t);
+	kvd_seq_free(other);
+	toy_close(&late);
+	free(out);
+	daemon_assert_idle(&m.daemon);
+	manager_stop(&m);
+}
+
+int main(int argc, char **argv)
 {
 	struct manager m;
 
 	seed = toy_seed();
 	toy_tokens(&seed, tokens, N);
+	if (argc > 1) {
+		test_lost_on(argv[1]);
+		free(ref);
+		return 0;
+	}
 	manager_start(&m, NULL);
 	test_kept(&m);
 	test_process(&m);

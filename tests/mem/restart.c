@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include "daemon/dev/device.h"
 #include "daemon/mem/table.h"
+#include "daemon/util/memfd.h"
 
 static const uint32_t groups[] = { 8, 3, 0 }; /* 128 KiB, 48 KiB */
 
@@ -20,18 +21,23 @@ static bool alive(pid_t pid, uint64_t start_time)
 	return pid == living && start_time == 1000;
 }
 
+static struct kept *kept(struct fx *f, const char *name)
+{
+	for (int i = 0; i < MAX_KEPT; i++)
+		if (strcmp(f->kept[i].name, name) == 0)
+			return &f->kept[i];
+	fail_msg("%s was not kept", name);
+	return NULL;
+}
+
 /* The table, to be meddled with; closed by table_fini(). */
 static struct table view(struct fx *f)
 {
+	int fd = fcntl(kept(f, "kvd-table")->fd, F_DUPFD_CLOEXEC, 0);
 	struct table t = TABLE_NULL;
 	const char *why;
 
-	for (int i = 0; i < MAX_KEPT; i++)
-		if (strcmp(f->kept[i].name, "kvd-table") == 0)
-			table_adopt(&t,
-				    fcntl(f->kept[i].fd, F_DUPFD_CLOEXEC, 0),
-				    dev_spec(f->dev), &why);
-	assert_true(t.fd >= 0);
+	assert_int_equal(table_adopt(&t, fd, dev_spec(f->dev), &why), 0);
 	return t;
 }
 
@@ -225,7 +231,7 @@ static void test_other_version(void **state)
 	t.h->version = 99;
 	come_back(&f);
 	assert_string_equal(f.note, "starting empty: the page table is of "
-				    "another version");
+				    "another version; segments dropped: 1");
 	assert_int_not_equal(mem_epoch(f.m), epoch);
 	assert_false(mem_in_grace(f.m));
 	assert_int_equal(nr_kept(&f), 1); /* the new table alone */
@@ -261,28 +267,73 @@ static void test_does_not_survive(void **state)
 	fx_fini(&f);
 }
 
+/* Of another's size or kind, or none; @what is there instead of @fd. */
+static int instead(int fd, int what)
+{
+	int pair[2];
+
+	switch (what) {
+	case 0: return memfd_create("unsealed", MFD_CLOEXEC);
+	case 1: return memfd_new("small", 4 * MIB - 1);
+	case 2: return memfd_reopen_readonly(fd);
+	case 3: return open("/dev/null", O_RDWR | O_CLOEXEC);
+	}
+	assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+	close(pair[1]);
+	return pair[0];
+}
+
 /* A segment that is lost takes its pages along, and no others. */
 static void test_lost_segment(void **state)
 {
-	struct mem_client *c;
-	struct mem_space *s;
+	for (int what = 0; what < 6; what++) {
+		struct mem_client *c;
+		struct mem_space *s;
+		struct kept *k;
+		struct fx f;
+		handle_t h[3];
+
+		leave(&f, h);
+		k = kept(&f, "kvd-seg-1");
+		if (what == 2 && strcmp(dev_spec(f.dev), "host") != 0)
+			what++; /* a GPU's has no such */
+		if (what < 5) {
+			int fd = instead(k->fd, what);
+
+			close(k->fd);
+			k->fd = fd;
+			assert_true(fd >= 0);
+		} else {
+			close(k->fd);
+			k->name[0] = '\0';
+		}
+		come_back(&f);
+		assert_non_null(strstr(f.note, "3 pages were lost"));
+		assert_int_equal(nr_kept(&f), 1);
+		c = fx_client(&f, 1, "t", 0);
+		s = fx_space(c, 1, groups);
+		assert_int_equal(mem_claim(c, s, h[0], 1), -ESTALE);
+		assert_int_equal(fx_lookup(s, 1, 0, 0), 0);
+		assert_int_not_equal(fx_page(&f, c, s, 0), h[0]);
+		fx_fini(&f);
+	}
+}
+
+/* Segments without the table that says what is in them. */
+static void test_lost_table(void **state)
+{
+	struct kept *k;
 	struct fx f;
 	handle_t h[3];
 
 	leave(&f, h);
-	for (int i = 0; i < MAX_KEPT; i++)
-		if (strcmp(f.kept[i].name, "kvd-seg-1") == 0) {
-			close(f.kept[i].fd);
-			f.kept[i].fd = memfd_create("other", MFD_CLOEXEC);
-		}
+	k = kept(&f, "kvd-table");
+	close(k->fd);
+	k->name[0] = '\0';
 	come_back(&f);
-	assert_non_null(strstr(f.note, "3 pages were lost"));
+	assert_string_equal(f.note, "starting empty: nothing was kept; "
+				    "segments dropped: 1");
 	assert_int_equal(nr_kept(&f), 1);
-	c = fx_client(&f, 1, "t", 0);
-	s = fx_space(c, 1, groups);
-	assert_int_equal(mem_claim(c, s, h[0], 1), -ESTALE);
-	assert_int_equal(fx_lookup(s, 1, 0, 0), 0);
-	assert_int_not_equal(fx_page(&f, c, s, 0), h[0]);
 	fx_fini(&f);
 }
 
@@ -461,6 +512,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_kept),
 		cmocka_unit_test(test_does_not_survive),
 		cmocka_unit_test(test_lost_segment),
+		cmocka_unit_test(test_lost_table),
 		cmocka_unit_test(test_broken_pages),
 		cmocka_unit_test(test_garbage),
 		cmocka_unit_test(test_twins),

@@ -2,7 +2,7 @@
 /*
  * stores.c - the daemon is killed at every store to its page table.
  *
- *	mem_stores [ROUNDS [EVERY]]
+ *	mem_stores [ROUNDS [EVERY [TEAR]]]
  *
  * A scripted run makes every kind of change there is, ROUNDS times over. After
  * each store to the table a pool is made of a copy of it and of the
@@ -11,7 +11,8 @@
  * is found holds what its name says; whoever had an open page can claim it;
  * and when all are gone and the grace time is over, nothing is held. At every
  * EVERYth stop the successor is stopped at each of its stores as well, and has
- * a successor of its own.
+ * a successor of its own. With TEAR 1 stores wider than a word are also
+ * stopped at between their words.
  */
 #include "tests/mem/fixture.h"
 
@@ -553,6 +554,45 @@ static void do_tenants(void)
 	facts_settle();
 }
 
+static bool first_lives(pid_t pid, uint64_t start_time)
+{
+	return pid == FIRST_PID;
+}
+
+/*
+ * The daemon itself comes back. One process claims an open page of its two and
+ * lives, so the other one is quarantined; another process is dead.
+ */
+static void do_restart(void)
+{
+	handle_t h[4];
+
+	for (uint32_t i = 0; i < 4; i++)
+		h[i] = open_page(i / 2, 0, 0);
+	publish(0, 0, 0, 2, 7);
+	trap_forget(0);
+	mem_free(primary.m);
+	trap_next(0);
+	assert_int_equal(fx_new(&primary), 0);
+	connect_all();
+	assert_int_equal(mem_claim(clients[0], spaces[0][0], h[0], 1), 0);
+	for (uint32_t i = 0; i < CLASSES; i++)
+		assert_int_equal(mem_claim(clients[0], spaces[0][0],
+					   facts[0][0][2][i].h, 1), 0);
+	for (uint32_t i = 1; i < 4; i++)
+		owned_remove(h[i]);
+	mem_grace_end(primary.m, first_lives);
+	while (mem_trim(primary.m))
+		;
+	assert_int_equal(fx_pages(&primary, PAGE_OPEN), 1);
+	assert_int_equal(fx_pages(&primary, PAGE_QUARANTINED), 1);
+	facts_settle();
+	release(0, h[0]);
+	let_go(0, 0, 0, 2);
+	mem_reap_writer(primary.m, FIRST_PID, 1000);
+	assert_int_equal(fx_pages(&primary, PAGE_QUARANTINED), 0);
+}
+
 static void run(void (*step)(void), const char *name)
 {
 	uint64_t before = nr_stops[0];
@@ -591,6 +631,7 @@ static void test_stores(void **state)
 		run(do_private, "private");
 		run(do_pin, "pin");
 		run(do_death, "death");
+		run(do_restart, "restart");
 		run(do_publish, "again");
 		run(do_limits, "limits");
 		run(do_reclaim, "reclaim");
@@ -603,6 +644,8 @@ static void test_stores(void **state)
 	       (unsigned long long)nr_stops[0],
 	       (unsigned long long)nr_stops[1],
 	       (unsigned long long)nr_claimed, (unsigned long long)nr_found);
+	printf("%llu stores were wider than 8 bytes\n",
+	       (unsigned long long)trap_nr_wide());
 	assert_true(nr_stops[0] > 1000 && nr_found > 0 && nr_claimed > 0);
 	mem_free(primary.m);
 	fx_forget(&primary);
@@ -630,6 +673,8 @@ int main(int argc, char **argv)
 		rounds = (unsigned)strtoul(argv[1], NULL, 0);
 	if (argc > 2)
 		every = (unsigned)strtoul(argv[2], NULL, 0);
+	if (argc > 3 && atoi(argv[3]))
+		trap_tear();
 	keys[0] = fx_kivi_key(1, kivi, 1 << 1);
 	keys[1] = fx_key(2, plain);
 	if (dev_new("host", no_wake, NULL, &primary.dev, note, sizeof(note)) ||

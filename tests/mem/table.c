@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 #include "daemon/mem/table.h"
+#include "daemon/util/memfd.h"
 
 static const struct table_config config = {
 	.nr_entries = 100,
@@ -115,6 +117,51 @@ static void test_adopt(void **state)
 	close(fds[1]);
 }
 
+/* What has the right header, and not what that speaks of. */
+static void test_other_memory(void **state)
+{
+	struct table t = TABLE_NULL, part = TABLE_NULL;
+	uint64_t bytes[] = { 1, sizeof(struct table_header) - 1,
+			     sizeof(struct table_header), 4096, 0 };
+
+	assert_int_equal(table_new(&t, &config), 0);
+	bytes[4] = t.h->bytes - 1;
+	for (int i = 0; i < 5; i++) {
+		part.fd = memfd_new("part", bytes[i]);
+		assert_true(part.fd >= 0);
+		assert_true(pwrite(part.fd, t.h, bytes[i], 0) > 0);
+		refuse(&part, "host", i < 2 ? "no page table" : "broken");
+		close(part.fd);
+	}
+	part.fd = memfd_create("unsealed", MFD_CLOEXEC);
+	assert_true(write(part.fd, t.h, t.h->bytes) > 0);
+	refuse(&part, "host", "no page table");
+	close(part.fd);
+	part.fd = memfd_reopen_readonly(t.fd);
+	refuse(&part, "host", "cannot be mapped");
+	close(part.fd);
+	part.fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	refuse(&part, "host", "no page table");
+	close(part.fd);
+	table_fini(&t);
+}
+
+/* More memory than the table needs, and than could ever be mapped. */
+static void test_larger(void **state)
+{
+	struct table t = TABLE_NULL, other = TABLE_NULL;
+	const char *why;
+	int fd = memfd_new("kvd-table", 1ull << 62);
+
+	assert_true(fd >= 0);
+	assert_int_equal(table_new(&t, &config), 0);
+	assert_int_equal(pwrite(fd, t.h, t.h->bytes, 0), t.h->bytes);
+	assert_int_equal(table_adopt(&other, fd, "host", &why), 0);
+	assert_int_equal(other.h->epoch, t.h->epoch);
+	table_fini(&other);
+	table_fini(&t);
+}
+
 /* Whole, but of nothing: who divides the pool by it would not live. */
 static void test_empty(void **state)
 {
@@ -157,6 +204,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_set),
 		cmocka_unit_test(test_adopt),
+		cmocka_unit_test(test_other_memory),
+		cmocka_unit_test(test_larger),
 		cmocka_unit_test(test_empty),
 		cmocka_unit_test(test_records),
 	};

@@ -30,6 +30,18 @@ static struct region *next;	/* gets what is mapped next */
 static struct region *stepping; /* a store to it is under way */
 static void (*on_stop)(unsigned depth);
 static pid_t thread; /* the only one that may store */
+static bool tear;
+static uint64_t nr_wide;
+
+/* Words about the address of a store, as they were. No store is wider. */
+#define WINDOW 24 /* a cache line before, that of the address, and the next */
+struct window {
+	uint64_t *at;
+	size_t nr;
+	uint64_t before[WINDOW];
+};
+
+static struct window window; /* of the store under way */
 
 static bool is_table(int fd)
 {
@@ -71,6 +83,46 @@ static struct region *region_of(const char *at)
 	return NULL;
 }
 
+static void window_open(const struct region *r, char *at)
+{
+	char *from = (char *)((uintptr_t)at & ~(uintptr_t)63) - 64;
+	size_t nr;
+
+	if (from < r->base)
+		from = r->base;
+	nr = (size_t)(r->base + r->bytes - from) / 8;
+	window.at = (uint64_t *)(void *)from;
+	window.nr = nr < WINDOW ? nr : WINDOW;
+	memcpy(window.before, from, window.nr * 8);
+}
+
+/*
+ * A store of more than one word, which need not be one to the memory: stops
+ * as if only the words below each of them had been stored.
+ */
+static void window_tear(const struct region *r)
+{
+	const struct window w = window;
+	uint64_t after[WINDOW];
+	size_t first = 0, last = w.nr;
+
+	memcpy(after, w.at, w.nr * 8);
+	while (first < w.nr && after[first] == w.before[first])
+		first++;
+	while (last > first && after[last - 1] == w.before[last - 1])
+		last--;
+	if (last - first < 2)
+		return;
+	nr_wide++;
+	for (size_t i = first + 1; tear && i < last; i++) {
+		memcpy(w.at + i, w.before + i, (last - i) * 8);
+		protect(r, PROT_READ);
+		on_stop((unsigned)(r - regions));
+		protect(r, PROT_READ | PROT_WRITE);
+		memcpy(w.at + i, after + i, (last - i) * 8);
+	}
+}
+
 static void on_fault(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -87,6 +139,7 @@ static void on_fault(int sig, siginfo_t *info, void *context)
 	}
 	stepping = r;
 	protect(r, PROT_READ | PROT_WRITE);
+	window_open(r, info->si_addr);
 	uc->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
 }
 
@@ -98,8 +151,9 @@ static void on_trap(int sig, siginfo_t *info, void *context)
 	if (!r)
 		_exit(99);
 	uc->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
-	protect(r, PROT_READ);
 	stepping = NULL;
+	window_tear(r);
+	protect(r, PROT_READ);
 	on_stop((unsigned)(r - regions));
 }
 
@@ -118,6 +172,16 @@ bool trap_init(void (*stopped)(unsigned depth))
 #else
 	return false;
 #endif
+}
+
+void trap_tear(void)
+{
+	tear = true;
+}
+
+uint64_t trap_nr_wide(void)
+{
+	return nr_wide;
 }
 
 void trap_next(unsigned depth)
