@@ -10,38 +10,34 @@
 
 #define MAX_ID ((1u << 24) - 1) /* as a place can say */
 
-static int map_grow(struct map *m, uint32_t id, uint32_t nr_segments)
+static int map_grow(struct map *m)
 {
-	if (id >= m->nr_ids) {
-		uint32_t nr = 2 * id + 16;
-		uint32_t *p = realloc(m->local, nr * sizeof(*p));
+	uint32_t room = 2 * m->nr + 16;
+	uint64_t *bytes;
+	uint32_t *ids;
 
-		if (!p)
-			return -ENOMEM;
-		for (uint32_t i = m->nr_ids; i < nr; i++)
-			p[i] = MAP_NONE;
-		m->local = p;
-		m->nr_ids = nr;
-	}
-	if (nr_segments >= m->nr_bytes) {
-		uint32_t nr = 2 * nr_segments + 16;
-		uint64_t *p = realloc(m->bytes, nr * sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		m->bytes = p;
-		m->nr_bytes = nr;
-	}
+	if (m->nr < m->room)
+		return 0;
+	ids = realloc(m->ids, room * sizeof(*ids));
+	if (!ids)
+		return -ENOMEM;
+	m->ids = ids;
+	bytes = realloc(m->bytes, room * sizeof(*bytes));
+	if (!bytes)
+		return -ENOMEM;
+	m->bytes = bytes;
+	m->room = room;
 	return 0;
 }
 
 static int map_segment(struct kvd_space *sp, uint32_t id)
 {
 	struct device *d = sp->device;
+	struct map *m = &sp->map;
 	struct device_segment s;
 	int r;
 
-	r = map_grow(&sp->map, id, d->nr_segments);
+	r = map_grow(m);
 	if (r)
 		return fail(sp->k, r, "out of memory");
 	r = request_map(sp, id, &s);
@@ -53,14 +49,20 @@ static int map_segment(struct kvd_space *sp, uint32_t id)
 	if (r)
 		return fail(sp->k, r, "cannot map segment %u of %llu bytes",
 			    id, (unsigned long long)s.bytes);
-	sp->map.local[id] = d->nr_segments - 1;
-	sp->map.bytes[d->nr_segments - 1] = s.bytes;
+	m->ids[m->nr] = id;
+	m->bytes[m->nr++] = s.bytes;
 	return 0;
 }
 
-static bool map_has(const struct map *m, uint32_t id)
+/* Where segment @id is in the bases; MAP_NONE: it is not mapped. */
+static uint32_t map_find(struct map *m, uint32_t id)
 {
-	return id < m->nr_ids && m->local[id] != MAP_NONE;
+	if (m->last < m->nr && m->ids[m->last] == id)
+		return m->last;
+	for (uint32_t i = m->nr; i-- > 0;)
+		if (m->ids[i] == id)
+			return m->last = i;
+	return MAP_NONE;
 }
 
 void map_ahead(struct kvd_space *sp, const uint32_t *ids, uint32_t nr)
@@ -68,24 +70,25 @@ void map_ahead(struct kvd_space *sp, const uint32_t *ids, uint32_t nr)
 	int r = 0;
 
 	for (uint32_t i = 0; i < nr && !r; i++)
-		if (ids[i] <= MAX_ID && !map_has(&sp->map, ids[i]))
+		if (ids[i] <= MAX_ID && map_find(&sp->map, ids[i]) == MAP_NONE)
 			r = map_segment(sp, ids[i]);
 }
 
 int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
 	      uint32_t *ret_segment)
 {
-	uint32_t id = place_segment(place), segment;
 	uint64_t end = place_offset(place) +
 		       sp->layouts[page_class].page_bytes;
+	uint32_t id = place_segment(place);
+	uint32_t segment = map_find(&sp->map, id);
 	int r;
 
-	if (!map_has(&sp->map, id)) {
+	if (segment == MAP_NONE) {
 		r = map_segment(sp, id);
 		if (r)
 			return r;
+		segment = sp->map.nr - 1;
 	}
-	segment = sp->map.local[id];
 	if (end > sp->map.bytes[segment])
 		return fail(sp->k, -EPROTO, "a page ends beyond its segment");
 	*ret_segment = segment;
@@ -94,12 +97,12 @@ int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
 
 void map_forget(struct map *m)
 {
-	for (uint32_t i = 0; i < m->nr_ids; i++)
-		m->local[i] = MAP_NONE;
+	for (uint32_t i = 0; i < m->nr; i++)
+		m->ids[i] = MAP_NONE;
 }
 
 void map_fini(struct map *m)
 {
-	free(m->local);
+	free(m->ids);
 	free(m->bytes);
 }

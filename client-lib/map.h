@@ -7,6 +7,7 @@
  * Indexes count up in the order in which segments are first seen and stay
  * what they are until the space is closed. When the pool did not survive a
  * restart its ids mean other segments: they are forgotten, the mappings stay.
+ * There are few of them; their ids, which are not used again, may be any.
  */
 #ifndef CLIENT_LIB_MAP_H
 #define CLIENT_LIB_MAP_H
@@ -17,10 +18,11 @@
 struct kvd_space;
 
 struct map {
-	uint32_t *local;	/* [nr_ids] index, MAP_NONE: not mapped */
-	uint32_t nr_ids;
-	uint64_t *bytes;	/* [nr_segments of the device] */
-	uint32_t nr_bytes;
+	uint32_t *ids;		/* [nr] the daemon's, MAP_NONE: forgotten */
+	uint64_t *bytes;	/* [nr] */
+	uint32_t nr;		/* as many as the device has */
+	uint32_t room;
+	uint32_t last;		/* that was looked for: mostly it is the next */
 };
 
 #define MAP_NONE UINT32_MAX

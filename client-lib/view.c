@@ -119,9 +119,11 @@ int kvd_page_free(struct kvd_space *sp, const struct kvd_page *pages,
 	for (size_t i = 0; i < nr; i++) {
 		struct hold *h = hold_find(sp->k, pages[i].handle);
 
-		/* The same page twice in the array is free by now. */
-		if (h && h->loose)
-			hold_put(h);
+		/* The same page twice in the array is given back by now. */
+		if (!h || !h->loose)
+			continue;
+		h->loose = false;
+		hold_put(h);
 	}
 	hold_flush_many(sp->k);
 	return 0;
