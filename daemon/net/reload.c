@@ -177,6 +177,7 @@ static void put_in_force(struct server *s, struct server_config *cfg)
 	s->cfg = *cfg;
 	memcpy(s->cfg.socket, socket, sizeof(socket));
 	mem_pin_percent(s->mem, s->cfg.pin_percent);
+	mem_space_limit(s->mem, s->cfg.max_spaces_per_tenant);
 	mem_set_marks(s->mem, &marks,
 		      !cfg->watermark_low.set && !cfg->watermark_high.set);
 	put_limits(s);

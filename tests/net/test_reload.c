@@ -253,6 +253,19 @@ static void test_clients(void **state)
 	close(b);
 }
 
+static void test_spaces(void **state)
+{
+	int fd = raw_open(m.daemon.socket);
+
+	assert_true(raw_open_space(fd, 1) >= 0);
+	takes("[kvd]\nmax-spaces-per-tenant = 1\n", NULL);
+	assert_true(raw_open_space(fd, 2) < 0);
+	takes("", NULL);
+	assert_true(raw_open_space(fd, 2) >= 0);
+	raw_bye(fd);
+	close(fd);
+}
+
 static void test_watermarks(void **state)
 {
 	const char text[] = "[kvd]\nwatermark-low = 1M\n"
@@ -415,6 +428,7 @@ int main(void)
 		cmocka_unit_test(test_tenants),
 		cmocka_unit_test(test_users_of_their_own),
 		cmocka_unit_test(test_clients),
+		cmocka_unit_test(test_spaces),
 		cmocka_unit_test(test_watermarks),
 		cmocka_unit_test(test_admin_group),
 		cmocka_unit_test(test_later),
