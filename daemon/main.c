@@ -109,7 +109,7 @@ static int serve(const struct options *options, struct config *c)
 		log_line(LOG_ERR, "%s", why);
 	} else {
 		server_on_reload(server, &reload, &rr);
-		server_run(server);
+		r = server_run(server);
 	}
 	server_free(server);
 	service_fini(&service);

@@ -319,6 +319,11 @@ void dev_progress(const struct dev *d, uint64_t *ret_jobs,
 	*ret_since_ns = atomic_load(&d->since_ns);
 }
 
+bool dev_lost(const struct dev *d)
+{
+	return atomic_load(&d->lost);
+}
+
 int dev_export(struct dev *d, const struct dev_segment *s, bool writable,
 	       struct dev_export *ret)
 {
