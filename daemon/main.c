@@ -12,6 +12,7 @@
 #include "daemon/net/log.h"
 #include "daemon/options.h"
 #include "daemon/service.h"
+#include "daemon/util/fault.h"
 
 /* A client is two descriptors here, a segment one. */
 static void raise_nofile(void)
@@ -86,6 +87,14 @@ static int serve(const struct options *options, struct config *c)
 	log_set_level(c->log_level);
 	log_init(service_journal);
 	raise_nofile();
+	r = fault_init(getenv("KVD_FAULT"), why, sizeof(why));
+	if (r < 0) {
+		log_line(LOG_ERR, "%s", why);
+		return r;
+	}
+	if (fault_on)
+		log_line(LOG_WARNING, "KVD_FAULT is set: what it names goes "
+			 "wrong on purpose");
 	r = service_init(&service);
 	if (r < 0) {
 		log_line(LOG_ERR, "%s", service.why[0] ? service.why :
@@ -100,7 +109,7 @@ static int serve(const struct options *options, struct config *c)
 		log_line(LOG_ERR, "%s", why);
 	} else {
 		server_on_reload(server, &reload, &rr);
-		server_run(server);
+		r = server_run(server);
 	}
 	server_free(server);
 	service_fini(&service);

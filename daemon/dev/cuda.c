@@ -11,7 +11,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-int cuda_errno(cu_result err)
+/*
+ * An error that stays is one that a call returns in which nothing is wrong:
+ * there is no list of codes to be kept.
+ */
+static void cuda_look(struct dev *d)
+{
+	const struct cuda *c = d->priv;
+
+	if (c->cu->cuStreamSynchronize(c->stream))
+		atomic_store(&d->lost, true);
+}
+
+int cuda_errno(struct dev *d, cu_result err)
 {
 	switch (cu_errno(err)) {
 	case 0:
@@ -19,6 +31,7 @@ int cuda_errno(cu_result err)
 	case -ENOMEM:
 		return -ENOMEM;
 	default:
+		cuda_look(d);
 		return -EIO;
 	}
 }
@@ -161,7 +174,7 @@ int cuda_zero(struct dev *d, struct dev_segment *s, uint64_t offset,
 	err = c->cu->cuMemsetD8Async(s->base + offset, 0, bytes, c->stream);
 	if (!err)
 		err = c->cu->cuStreamSynchronize(c->stream);
-	return cuda_errno(err);
+	return cuda_errno(d, err);
 }
 
 int cuda_read(struct dev *d, struct dev_segment *s, uint64_t offset, void *buf,
@@ -173,5 +186,5 @@ int cuda_read(struct dev *d, struct dev_segment *s, uint64_t offset, void *buf,
 	err = c->cu->cuMemcpyDtoHAsync(buf, s->base + offset, bytes, c->stream);
 	if (!err)
 		err = c->cu->cuStreamSynchronize(c->stream);
-	return cuda_errno(err);
+	return cuda_errno(d, err);
 }

@@ -31,8 +31,11 @@ int cuda_zero(struct dev *d, struct dev_segment *s, uint64_t offset,
 int cuda_read(struct dev *d, struct dev_segment *s, uint64_t offset, void *buf,
 	      uint64_t bytes);
 
-/* What dev_ops may return of a driver's result: 0, -ENOMEM or -EIO. */
-int cuda_errno(cu_result err);
+/*
+ * What dev_ops may return of a driver's result: 0, -ENOMEM or -EIO. After an
+ * error that stays (dev_lost()) it is -EIO for good.
+ */
+int cuda_errno(struct dev *d, cu_result err);
 
 /* An attribute of the device, 0 where the driver does not know it. */
 int cuda_attribute(const struct cuda *c, int attr);

@@ -32,13 +32,13 @@ static int ipc_segment_new(struct dev *d, uint64_t bytes,
 	/* Handles share whole 2 MiB blocks of the driver. */
 	if (bytes % DEV_GRANULE)
 		return -EIO;
-	r = cuda_errno(c->cu->cuMemAlloc(&ptr, bytes));
+	r = cuda_errno(d, c->cu->cuMemAlloc(&ptr, bytes));
 	if (r)
 		return r;
 	s.base = ptr;
 	r = cuda_zero(d, &s, 0, bytes);
 	if (!r)
-		r = cuda_errno(c->cu->cuIpcGetMemHandle(&handle, ptr));
+		r = cuda_errno(d, c->cu->cuIpcGetMemHandle(&handle, ptr));
 	if (r) {
 		ipc_segment_free(d, &s);
 		return r;

@@ -42,16 +42,16 @@ static int vmm_map(struct dev *d, cu_mem mem, uint64_t bytes, cu_ptr *ret)
 
 	err = c->cu->cuMemAddressReserve(&base, bytes, 0, 0, 0);
 	if (err)
-		return cuda_errno(err);
+		return cuda_errno(d, err);
 	err = c->cu->cuMemMap(base, bytes, 0, mem, 0);
 	if (err) {
 		c->cu->cuMemAddressFree(base, bytes);
-		return cuda_errno(err);
+		return cuda_errno(d, err);
 	}
 	err = c->cu->cuMemSetAccess(base, bytes, &access, 1);
 	if (err) {
 		vmm_unmap(c, base, bytes);
-		return cuda_errno(err);
+		return cuda_errno(d, err);
 	}
 	*ret = base;
 	return 0;
@@ -79,14 +79,15 @@ static int vmm_segment_make(struct dev *d, cu_mem mem, int fd, uint64_t bytes,
 }
 
 /* A descriptor of @mem that children do not inherit. */
-static int vmm_export(struct cuda *c, cu_mem mem, int *ret)
+static int vmm_export(struct dev *d, cu_mem mem, int *ret)
 {
+	struct cuda *c = d->priv;
 	cu_result err;
 
 	err = c->cu->cuMemExportToShareableHandle(ret, mem, CU_HANDLE_POSIX_FD,
 						  0);
 	if (err)
-		return cuda_errno(err);
+		return cuda_errno(d, err);
 	fcntl(*ret, F_SETFD, FD_CLOEXEC);
 	return 0;
 }
@@ -97,7 +98,7 @@ static int vmm_mem_segment(struct dev *d, cu_mem mem, uint64_t bytes,
 	struct dev_segment s;
 	int fd, r;
 
-	r = vmm_export(d->priv, mem, &fd);
+	r = vmm_export(d, mem, &fd);
 	if (r)
 		return r;
 	r = vmm_segment_make(d, mem, fd, bytes, &s);
@@ -121,7 +122,7 @@ static int vmm_segment_new(struct dev *d, uint64_t bytes,
 	cu_mem mem;
 	int r;
 
-	r = cuda_errno(c->cu->cuMemCreate(&mem, bytes, &prop, 0));
+	r = cuda_errno(d, c->cu->cuMemCreate(&mem, bytes, &prop, 0));
 	if (r)
 		return r;
 	r = vmm_mem_segment(d, mem, bytes, ret);
@@ -136,7 +137,7 @@ static int vmm_segment_adopt(struct dev *d, int fd, uint64_t bytes,
 	cu_mem mem;
 	int r;
 
-	r = cuda_errno(c->cu->cuMemImportFromShareableHandle(
+	r = cuda_errno(d, c->cu->cuMemImportFromShareableHandle(
 		&mem, (void *)(intptr_t)fd, CU_HANDLE_POSIX_FD));
 	if (r)
 		return r;

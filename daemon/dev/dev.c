@@ -18,6 +18,7 @@
 #include "daemon/dev/device.h"
 #include "daemon/dev/ops.h"
 #include "daemon/util/clock.h"
+#include "daemon/util/fault.h"
 #include "daemon/util/memfd.h"
 
 #define DEV_MAX_ORDINAL 255
@@ -64,6 +65,7 @@ static void dev_run(struct dev *d, struct dev_job *job)
 	d->running = true;
 	atomic_store(&d->since_ns, clock_ns());
 	pthread_mutex_unlock(&d->lock);
+	fault_at(FAULT_DEV_JOB); /* it sleeps, or ends the process */
 	job->run(d, job);
 	pthread_mutex_lock(&d->lock);
 	d->running = false;
@@ -317,11 +319,19 @@ void dev_progress(const struct dev *d, uint64_t *ret_jobs,
 	*ret_since_ns = atomic_load(&d->since_ns);
 }
 
+bool dev_lost(const struct dev *d)
+{
+	return atomic_load(&d->lost);
+}
+
 int dev_export(struct dev *d, const struct dev_segment *s, bool writable,
 	       struct dev_export *ret)
 {
 	struct dev_export e = { .kind = d->ops->export_kind, .fd = -1 };
+	int r = fault_at(FAULT_EXPORT);
 
+	if (r < 0)
+		return r;
 	switch (e.kind) {
 	case DEV_EXPORT_IPC:
 		memcpy(e.ipc_handle, s->ipc_handle, sizeof(e.ipc_handle));

@@ -111,6 +111,12 @@ void dev_drain(struct dev *d);
 void dev_progress(const struct dev *d, uint64_t *ret_jobs,
 		  uint64_t *ret_since_ns);
 
+/*
+ * Can the device do nothing more, in this process (a GPU's error that stays)?
+ * Another process may find it well, and what survives (dev_ops) unharmed.
+ */
+bool dev_lost(const struct dev *d);
+
 /**
  * dev_export() - what a client needs to map @s; the loop's thread
  * @writable:	false: a read-only fd where the device can give one (host)

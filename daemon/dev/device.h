@@ -48,6 +48,7 @@ struct dev {
 
 	_Atomic uint64_t nr_jobs;
 	_Atomic uint64_t since_ns;
+	_Atomic bool lost;
 };
 
 #endif

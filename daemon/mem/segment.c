@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "daemon/mem/tenant.h"
+#include "daemon/util/fault.h"
 
 static struct segment *segment_of(struct dev_job *job)
 {
@@ -61,7 +62,10 @@ static void segment_make_run(struct dev *d, struct dev_job *job)
 {
 	struct segment *seg = segment_of(job);
 
-	seg->err = dev_ops(d)->segment_new(d, seg->bytes, &seg->dev);
+	seg->err = fault_at(FAULT_SEGMENT);
+	if (seg->err == 0)
+		seg->err = dev_ops(d)->segment_new(d, seg->bytes,
+						   &seg->dev);
 }
 
 static void segment_keep(struct segment *seg)

@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include "daemon/net/conn.h"
+#include "daemon/util/fault.h"
 
 /* A frame that the socket did not take yet. */
 struct conn_msg {
@@ -45,7 +46,10 @@ static int send_frame(int fd, const uint8_t *buf, size_t size, const int *fds,
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	struct cmsghdr *cmsg;
 	ssize_t n;
+	int r = fault_at(FAULT_SEND);
 
+	if (r < 0)
+		return r;
 	if (nr_fds > 0) {
 		msg.msg_control = control;
 		msg.msg_controllen = CMSG_SPACE(nr_fds * sizeof(int));
@@ -244,8 +248,8 @@ static void conn_receive(struct conn *c)
 	f.size = (size_t)n;
 	f.nr_fds = take_fds(io, &msg);
 	f.fds_lost = msg.msg_flags & MSG_CTRUNC;
-	if (n == 0) /* the end, or an empty message, which is no frame */
-		conn_end(c);
+	if (n == 0 || fault_at(FAULT_REQUEST) < 0)
+		conn_end(c); /* or an empty message, which is no frame */
 	else
 		c->ops->frame(c, &f);
 	close_fds(f.fds, f.nr_fds);

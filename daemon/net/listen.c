@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "daemon/net/listen.h"
 #include "daemon/net/log.h"
+#include "daemon/util/fault.h"
 
 /* Accepted in one wake, so that a storm of them does not starve clients. */
 #define LISTEN_BURST 16
@@ -227,13 +228,24 @@ static void refuse_one(struct listener *l)
 	l->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+static int take_one(struct listener *l)
+{
+	int r = fault_at(FAULT_ACCEPT);
+
+	if (r < 0) {
+		errno = -r;
+		return -1;
+	}
+	return accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
 static void listener_on_poll(uv_poll_t *poll, int status, int events)
 {
 	struct listener *l = poll->data;
 	int i, fd;
 
 	for (i = 0; i < LISTEN_BURST; i++) {
-		fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		fd = take_one(l);
 		if (fd >= 0)
 			l->accepted(l->ctx, fd);
 		else if (errno == EMFILE || errno == ENFILE)

@@ -38,12 +38,29 @@ static void on_device(void *ctx)
 	uv_async_send(&s->wake);
 }
 
+/*
+ * A new process is what the driver wants, and all that is left to ask for. It
+ * takes over what the service manager keeps; clients wait for it meanwhile.
+ */
+static void device_is_lost(struct server *s)
+{
+	s->lost = true;
+	log_line(LOG_CRIT, "%s: lost to an error of the driver that stays; "
+		 "kvd ends, to be started again (systemd does)",
+		 dev_spec(s->dev));
+	s->ops->status(s->ctx, "device lost, to be started again");
+	uv_stop(&s->loop);
+}
+
 static void on_wake(uv_async_t *wake)
 {
 	struct server *s = wake->data;
 
-	if (s->dev)
-		dev_reap(s->dev);
+	if (!s->dev)
+		return;
+	dev_reap(s->dev);
+	if (!s->lost && dev_lost(s->dev))
+		device_is_lost(s);
 }
 
 /* ---- the tick ---- */
@@ -78,7 +95,11 @@ static void check_device(struct server *s)
 		uv_hrtime() - since > STUCK_NS;
 	if (stuck && !s->stuck)
 		log_line(LOG_ERR, "%s: a device call has not returned for %llu "
-			 "seconds", dev_spec(s->dev), STUCK_NS / 1000000000);
+			 "seconds; the watchdog is not fed until it does",
+			 dev_spec(s->dev), STUCK_NS / 1000000000);
+	if (!stuck && s->stuck)
+		log_line(LOG_NOTICE, "%s: the device call has returned",
+			 dev_spec(s->dev));
 	s->stuck = stuck;
 }
 
@@ -319,12 +340,13 @@ void server_on_reload(struct server *s, const struct server_reload *how,
 	s->reload.ctx = ctx;
 }
 
-void server_run(struct server *s)
+int server_run(struct server *s)
 {
 	log_line(LOG_INFO, "serving at %s", s->cfg.socket);
 	s->ops->ready(s->ctx);
 	turns_start(&s->turns);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
+	return s->lost ? -ENODEV : 0;
 }
 
 static void close_handle(uv_handle_t *handle, void *arg)

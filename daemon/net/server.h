@@ -110,8 +110,8 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 void server_on_reload(struct server *s, const struct server_reload *how,
 		      void *ctx);
 
-/* Serves until SIGTERM or SIGINT. */
-void server_run(struct server *s);
+/* Serves until SIGTERM or SIGINT: 0. -ENODEV: until the device was lost. */
+int server_run(struct server *s);
 
 /* NULL is fine. Pages stay in descriptors that were kept. */
 void server_free(struct server *s);

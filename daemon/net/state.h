@@ -110,6 +110,7 @@ struct server {
 	uint64_t grace_end_ms;
 	uint64_t nr_requests;
 	bool stuck;			/* the device has made no progress */
+	bool lost;			/* and will make none; the end */
 	uint64_t logged_ms;
 	uint64_t lost_logged_ms;
 	char device_note[256];

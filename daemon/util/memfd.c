@@ -10,11 +10,15 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "daemon/util/fault.h"
 
 int memfd_new(const char *name, uint64_t bytes)
 {
 	int fd, r;
 
+	r = fault_at(FAULT_MEMFD);
+	if (r < 0)
+		return r;
 	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -errno;
