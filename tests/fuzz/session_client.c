@@ -3,7 +3,7 @@
  * session_client.c - what a daemon may answer, to the library.
  *
  * The library is called as a worker would, in an order out of the input; at
- * the other end of each of its connections is reply.c. Calls of libc are
+ * the other end of each of its connections is reply.c. Some calls of libc are
  * wrapped: connecting makes a socketpair, what is sent is answered at once,
  * and where nothing has come the input decides between silence and the end.
  * Time stands still but for those who wait, so nothing sleeps.
@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -39,11 +40,11 @@ static uint64_t now_ns;
 int __wrap_connect(int fd, const struct sockaddr *a, socklen_t len);
 ssize_t __wrap_sendmsg(int fd, const struct msghdr *m, int flags);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *m, int flags);
+int __wrap_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *ts,
+		 const sigset_t *mask);
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
 int __wrap_clock_nanosleep(clockid_t id, int flags, const struct timespec *ts,
 			   struct timespec *left);
-int __wrap_ppoll(struct pollfd *fds, nfds_t nr, const struct timespec *ts,
-		 const sigset_t *mask);
 ssize_t __real_sendmsg(int fd, const struct msghdr *m, int flags);
 ssize_t __real_recvmsg(int fd, struct msghdr *m, int flags);
 
@@ -104,19 +105,15 @@ ssize_t __wrap_recvmsg(int fd, struct msghdr *m, int flags)
 	return __real_recvmsg(fd, m, flags | MSG_DONTWAIT);
 }
 
-int __wrap_ppoll(struct pollfd *fds, nfds_t nr, const struct timespec *ts,
+int __wrap_ppoll(struct pollfd *p, nfds_t nr, const struct timespec *ts,
 		 const sigset_t *mask)
 {
-	int n = poll(fds, nr, 0);
+	int n = poll(p, nr, 0);
 
-	if (n == 0) {
-		wait_for_more();
-		n = poll(fds, nr, 0);
-	}
-	if (n == 0 && ts)
-		now_ns += (uint64_t)ts->tv_sec * 1000000000 +
-			  (uint64_t)ts->tv_nsec;
-	return n;
+	if (n || p->fd != lib_fd)
+		return n;
+	wait_for_more();
+	return poll(p, nr, 0);
 }
 
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
