@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include "daemon/config.h"
 #include "daemon/dev/dev.h"
 #include "daemon/mem/mem.h"
 #include "daemon/net/log.h"
@@ -60,32 +61,24 @@ int fallocate(int fd, int mode, off_t offset, off_t len)
 
 static void init(void)
 {
-	static struct server_config cfg = {
-		.device = "host",
-		.pool_bytes = 8u << 20,
-		.segment_bytes = 2u << 20,
-		.socket_mode = 0600,
-		.socket_gid = (gid_t)-1,
-		.admin_gid = (gid_t)-1,
-		.grace_ms = 1000,
-		.hello_ms = 100000,
-		.max_wait_ms = 60000,
-		.max_clients = 8,
-		.max_clients_per_user = 8,
-		.max_waiting = 4,
-		.pin_percent = 50,
-		.pin_ttl_ms = 3600000,
-		.low_bytes = 1u << 16,
-		.high_bytes = 1u << 17,
-	};
+	static struct config c;
+	struct server_config *cfg = &c.server;
 	const char *dir = fuzz_dir();
 	char why[256];
 
 	log_set_level(LOG_CRIT);
-	snprintf(cfg.socket, sizeof(cfg.socket), "%s/kvd.sock", dir);
-	snprintf(cfg.state_dir, sizeof(cfg.state_dir), "%s/state", dir);
-	TAILQ_INIT(&cfg.tenants);
-	CHECK(server_new(&cfg, &ops, NULL, -1, NULL, 0, why, sizeof(why),
+	config_init(&c);
+	strcpy(cfg->device, "host");
+	cfg->pool_bytes = 8u << 20;
+	cfg->segment_bytes = 2u << 20;
+	cfg->hello_ms = 100000;
+	cfg->max_clients = cfg->max_clients_per_user = 8;
+	cfg->max_waiting = 4;
+	cfg->pin_percent = 50;
+	snprintf(cfg->socket, sizeof(cfg->socket), "%s/kvd.sock", dir);
+	snprintf(cfg->state_dir, sizeof(cfg->state_dir), "%s/state", dir);
+	CHECK(config_check(&c) == 0, "%s", c.why);
+	CHECK(server_new(cfg, &ops, NULL, -1, NULL, 0, why, sizeof(why),
 			 &server) == 0, "%s", why);
 	odd_fds[0] = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	odd_fds[1] = memfd_create("odd", MFD_CLOEXEC);
