@@ -30,6 +30,7 @@
 #include "tests/support/manager.h"
 #include "tests/support/raw.h"
 
+#define MANY_OPS 10000u	/* all that can happen has, by then */
 #define CLIENTS	      16
 #define ROUND	      1000u
 #define ADMIN_OPS     8u	/* of them */
@@ -303,7 +304,8 @@ static void tell(int64_t us)
 	       (unsigned long long)published, (unsigned long long)evicted,
 	       (unsigned long long)all.events, (unsigned long long)nr_restarts);
 	CHECK(sum == nr_ops, "%llu operations", (unsigned long long)sum);
-	CHECK(evicted && all.hits && all.refused && all.read && all.events,
+	CHECK(sum < MANY_OPS || (evicted && all.hits && all.refused &&
+				 all.read && all.events),
 	      "that was no storm");
 }
 
