@@ -34,6 +34,7 @@ struct opts {
 	unsigned rows;    /* query tokens of a sequence, the last of ctx */
 	unsigned shared;  /* tokens that all sequences have in common */
 	unsigned threads; /* 0: all */
+	unsigned memory;  /* MiB; 0: more than caches hold */
 	unsigned rounds;
 	bool json;
 };
@@ -90,7 +91,8 @@ static int run_init(struct run *r, const struct opts *o,
 	r->k = host_kernels();
 	r->format = *f;
 	r->seq_pages = (o->ctx + o->page_tokens - 1) / o->page_tokens;
-	err = pages_init(&r->pages, &shape, (uint64_t)r->seq_pages * o->batch);
+	err = pages_init(&r->pages, &shape, (uint64_t)r->seq_pages * o->batch,
+	                 memory_set_bytes(o->memory));
 	if (err)
 		return err;
 	err = run_alloc(r);
@@ -271,9 +273,9 @@ static int opts_check(const struct opts *o)
 }
 
 /* Memory to read that steps do not: none of it is in a cache by luck. */
-static int other_init(struct memory *m)
+static int other_init(struct memory *m, const struct opts *o)
 {
-	int err = memory_init(m, memory_cold_bytes());
+	int err = memory_init(m, memory_set_bytes(o->memory));
 
 	if (!err)
 		memset(m->base, 1, m->bytes);
@@ -285,7 +287,8 @@ static int run_all(const struct opts *o, const struct format_pair *formats,
 {
 	struct run *runs = calloc((size_t)nr, sizeof(*runs));
 	struct memory other = MEMORY_NULL;
-	int f, status = BENCH_FAILED, err = runs ? other_init(&other) : -ENOMEM;
+	int f, status = BENCH_FAILED;
+	int err = runs ? other_init(&other, o) : -ENOMEM;
 
 	for (f = 0; f < nr && !err; f++)
 		err = run_init(&runs[f], o, &formats[f]);
@@ -330,6 +333,8 @@ static int run(int argc, char **argv)
 		{ "shared", ARG_COUNT, &o.shared,
 		  "tokens that all sequences have in common" },
 		{ "threads", ARG_COUNT, &o.threads, "default: one per CPU" },
+		{ "memory", ARG_COUNT, &o.memory,
+		  "MiB of pages; default: 4 times what caches hold" },
 		{ "rounds", ARG_COUNT, &o.rounds,
 		  "of attention and of reading" },
 		{ "json", ARG_FLAG, &o.json, "one JSON object a format" },

@@ -79,3 +79,8 @@ size_t memory_cold_bytes(void)
 		sum += cache_bytes(cpu);
 	return 4 * (sum ? sum : UNKNOWN_LLC);
 }
+
+size_t memory_set_bytes(unsigned mib)
+{
+	return mib ? (size_t)mib << 20 : memory_cold_bytes();
+}

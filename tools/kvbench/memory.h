@@ -35,4 +35,7 @@ void memory_fini(struct memory *m);
  */
 size_t memory_cold_bytes(void);
 
+/* Of a working set: @mib, or that when it is 0. */
+size_t memory_set_bytes(unsigned mib);
+
 #endif

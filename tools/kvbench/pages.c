@@ -80,9 +80,9 @@ int pages_plan(struct pages *p, const struct pages_shape *shape,
 }
 
 int pages_init(struct pages *p, const struct pages_shape *shape,
-               uint64_t per_set)
+               uint64_t per_set, size_t bytes)
 {
-	size_t set_bytes, cold = memory_cold_bytes();
+	size_t set_bytes;
 	int err = layouts_init(p, shape);
 
 	if (err)
@@ -91,7 +91,7 @@ int pages_init(struct pages *p, const struct pages_shape *shape,
 		return complain(-EINVAL, "too many tokens");
 	set_bytes = (size_t)p->layout.page_bytes * per_set;
 	p->per_set = (unsigned)per_set;
-	p->nr_sets = (unsigned)((cold + set_bytes - 1) / set_bytes);
+	p->nr_sets = (unsigned)((bytes + set_bytes - 1) / set_bytes);
 	if (p->nr_sets < MIN_SETS)
 		p->nr_sets = MIN_SETS;
 	p->refs = calloc((size_t)p->nr_sets * p->per_set, sizeof(*p->refs));

@@ -2,7 +2,7 @@
 /*
  * pages.h - pages in private memory, for the kernels to work on.
  *
- * The memory holds several sets of pages, at least memory_cold_bytes() in
+ * The memory holds several sets of pages, memory_set_bytes() in
  * all. Whoever takes the sets in turn finds each of them cold. Pages lie in
  * random order, as in a pool that has been in use.
  */
@@ -54,12 +54,13 @@ int pages_plan(struct pages *p, const struct pages_shape *shape,
 /**
  * pages_init() - sets of pages of one layer
  * @per_set:	pages in a set; tables go as far as these
+ * @bytes:	of all sets, or a little more
  *
  * Return: 0 or -errno, with the reason on stderr; pages_fini() it in both
  * cases.
  */
 int pages_init(struct pages *p, const struct pages_shape *shape,
-               uint64_t per_set);
+               uint64_t per_set, size_t bytes);
 void pages_fini(struct pages *p);
 
 /* Are pages filled in 16 bits, then converted? */

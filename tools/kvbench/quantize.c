@@ -31,6 +31,7 @@ struct opts {
 	const char *device, *formats, *dtype_name;
 	unsigned kv_heads, dim, tokens, page_tokens;
 	unsigned threads; /* 0: all */
+	unsigned memory;  /* MiB; 0: more than caches hold */
 	unsigned rounds;
 	bool json;
 	uint32_t dtype; /* of rows */
@@ -147,7 +148,8 @@ static int run_init(struct run *r, const struct opts *o,
 	r->k = host_kernels();
 	r->format = *f;
 	err = pages_init(&r->pages, &shape,
-	                 (o->tokens + o->page_tokens - 1) / o->page_tokens);
+	                 (o->tokens + o->page_tokens - 1) / o->page_tokens,
+	                 memory_set_bytes(o->memory));
 	if (err)
 		return err;
 	values = pages_values(set_elements(r));
@@ -403,6 +405,8 @@ static int run(int argc, char **argv)
 		{ "tokens", ARG_COUNT, &o.tokens, "stored in a round" },
 		{ "page-tokens", ARG_COUNT, &o.page_tokens, "32, 64 or 128" },
 		{ "threads", ARG_COUNT, &o.threads, "default: one per CPU" },
+		{ "memory", ARG_COUNT, &o.memory,
+		  "MiB of pages; default: 4 times what caches hold" },
 		{ "rounds", ARG_COUNT, &o.rounds, "of storing and of copying" },
 		{ "json", ARG_FLAG, &o.json, "one JSON object a format" },
 		{ NULL }
