@@ -124,7 +124,7 @@ static int pidfd_from_pid(const struct peer *p)
 {
 	char path[64];
 	struct stat st;
-	int fd;
+	int fd, r;
 
 	if (p->pid <= 0)
 		return -EACCES;
@@ -134,8 +134,10 @@ static int pidfd_from_pid(const struct peer *p)
 	snprintf(path, sizeof(path), "/proc/%d", (int)p->pid);
 	if (stat(path, &st) == 0 && st.st_uid == p->uid)
 		return fd;
+	/* No /proc entry: hidden from us, or reaped since it was opened. */
+	r = peer_exited(fd) ? -ESRCH : -EACCES;
 	close(fd);
-	return -EACCES;
+	return r;
 }
 
 /* As the kernel says, or negative: what peer_pidfd() returns. */
