@@ -4,7 +4,7 @@
  *
  *	worker_position [FORMAT | pressure]
  *
- * The first two layers of the test model, prompts of three pages and a tail.
+ * Prompts of three pages and a tail.
  * In each format a worker leaves a prefix and another one takes it; logits are
  * the same bit for bit whatever the chunks and whoever computed the prefix.
  * With 2 and 3 bits that holds where the exact copy of the newest page is
@@ -77,8 +77,7 @@ struct ask {
 };
 
 static char dir[] = "/tmp/kvworker-test-XXXXXX";
-static const char *const files[] = { "config.json", "model.safetensors",
-				     "profile", "first", "next", "fill",
+static const char *const files[] = { "profile", "first", "next", "fill",
 				     "logits" };
 static char *valid; /* valid.txt */
 
@@ -103,33 +102,14 @@ static void write_file(const char *name, const char *a, size_t na,
 		run_fail("%s: %m", name);
 }
 
-/* The test model without its upper layers: a third of the time. */
-static void make_model(void)
-{
-	static const char field[] = "\"num_hidden_layers\": ";
-	size_t bytes;
-	char *config = run_file(TEST_MODEL "/config.json", &bytes), *at;
-
-	config[bytes] = 0;
-	at = strstr(config, field);
-	if (!at)
-		run_fail("config.json is not what it was");
-	at[sizeof(field) - 1] = '2';
-	write_file("config.json", config, bytes, "", 0);
-	free(config);
-	if (symlink(TEST_MODEL "/model.safetensors",
-		    in_dir("model.safetensors")))
-		run_fail("symlink: %m");
-}
-
 static void make_profile(void)
 {
 	char command[512];
 
 	snprintf(command, sizeof(command),
-		 KVCTL " calibrate %s --text " TEST_MODEL
-		       "/valid.txt --max-bytes 2048 -o %s >/dev/null",
-		 dir, in_dir("profile"));
+		 KVCTL " calibrate %s --text %s --max-bytes 2048 -o %s "
+		       ">/dev/null",
+		 run_model(""), run_model("/valid.txt"), in_dir("profile"));
 	if (system(command))
 		run_fail("kvctl calibrate failed");
 }
@@ -138,7 +118,7 @@ static void make_profile(void)
 static void start(struct run *r, const struct ask *a)
 {
 	const char *args[RUN_MAX_ARGS] = {
-		dir, "--prompt-file", in_dir(a->prompt), "--generate", "0",
+		run_model(""), "--prompt-file", in_dir(a->prompt), "--generate", "0",
 		"--page-tokens", "32", "--hold", "--logits", in_dir("logits"),
 		"--format", a->v->formats, "--chunk", a->chunk };
 	int n = 14;
@@ -431,7 +411,7 @@ static void test_variant(const struct variant *v, size_t text)
 /* Publishes other text, until exact copies had to go. */
 static void fill(const struct variant *v)
 {
-	const char *args[] = { dir, "--ppl", in_dir("fill"), "--page-tokens",
+	const char *args[] = { run_model(""), "--ppl", in_dir("fill"), "--page-tokens",
 			       "32", "--format", v->formats, "--profile",
 			       in_dir("profile"), NULL };
 	struct daemon_stat stat = { 0 };
@@ -496,11 +476,10 @@ int main(int argc, char **argv)
 
 	if (!mkdtemp(dir))
 		run_fail("mkdtemp: %m");
-	valid = run_file(TEST_MODEL "/valid.txt", &bytes);
+	valid = run_file(run_model("/valid.txt"), &bytes);
 	daemon_start(&d, NULL);
 	setenv("KVD_SOCKET", d.socket, 1);
 	check_complete();
-	make_model();
 	make_profile();
 	for (size_t i = 0; i < NR_VARIANTS; i++)
 		if (argc < 2 || !strcmp(argv[1], variants[i].formats))
