@@ -118,9 +118,10 @@ static void make_profile(void)
 static void start(struct run *r, const struct ask *a)
 {
 	const char *args[RUN_MAX_ARGS] = {
-		run_model(""), "--prompt-file", in_dir(a->prompt), "--generate", "0",
-		"--page-tokens", "32", "--hold", "--logits", in_dir("logits"),
-		"--format", a->v->formats, "--chunk", a->chunk };
+		run_model(""), "--prompt-file", in_dir(a->prompt),
+		"--generate", "0", "--page-tokens", "32", "--hold",
+		"--logits", in_dir("logits"), "--format", a->v->formats,
+		"--chunk", a->chunk };
 	int n = 14;
 
 	for (int i = 0; i < MAX_OPTIONS && a->v->options[i]; i++)
@@ -411,9 +412,9 @@ static void test_variant(const struct variant *v, size_t text)
 /* Publishes other text, until exact copies had to go. */
 static void fill(const struct variant *v)
 {
-	const char *args[] = { run_model(""), "--ppl", in_dir("fill"), "--page-tokens",
-			       "32", "--format", v->formats, "--profile",
-			       in_dir("profile"), NULL };
+	const char *args[] = { run_model(""), "--ppl", in_dir("fill"),
+			       "--page-tokens", "32", "--format", v->formats,
+			       "--profile", in_dir("profile"), NULL };
 	struct daemon_stat stat = { 0 };
 
 	if (!v->calibrated)
