@@ -5,8 +5,8 @@
  *
  *	worker_prefix DEVICE WINDOW SHARED
  *
- * WINDOW tokens are compared with the reference of the whole model, none where
- * WINDOW is 0; SHARED bytes of prompt are common to all workers.
+ * WINDOW tokens are compared with the reference of the whole model, SHARED
+ * bytes of prompt are common to all workers. 0: not this part.
  *
  * The position law, seen from outside: logits are the same bit for bit
  * whatever the chunks of prefill and whoever computed the prefix.
@@ -266,20 +266,20 @@ static void test_cold(void)
 	run_free(&r);
 }
 
-/* What kinds of device that differ in how memory is mapped have in common. */
-static void test_all(bool cuda)
+static void test_prefixes(const char *device)
 {
-	if (window) {
-		test_reference("f16", 2e-2);
-		test_reference("int8", 0.3);
-	}
+	test_share("int8", "64", true);
+	test_cold();
+	/* What kinds of GPU memory that differ in how it is mapped share. */
+	if (!strncmp(device, "cuda-ipc", 8))
+		return;
 	test_chunks("f16");
 	test_chunks("int8");
 	test_share("f16", "64", true);
 	test_share("bf16", "128", false);
 	test_share("int8", "32", false);
 	test_conversation();
-	if (cuda)
+	if (!strncmp(device, "cuda", 4))
 		test_share("kivi4", "64", false);
 }
 
@@ -300,10 +300,12 @@ int main(int argc, char **argv)
 	valid = run_file(run_model("/valid.txt"), &bytes);
 	daemon_start(&d, device);
 	setenv("KVD_SOCKET", d.socket, 1);
-	test_share("int8", "64", true);
-	test_cold();
-	if (strncmp(argv[1], "cuda-ipc", 8) != 0)
-		test_all(!strncmp(argv[1], "cuda", 4));
+	if (window) {
+		test_reference("f16", 2e-2);
+		test_reference("int8", 0.3);
+	}
+	if (shared)
+		test_prefixes(argv[1]);
 	daemon_assert_idle(&d);
 	daemon_stop(&d);
 	free(valid);
