@@ -41,6 +41,7 @@ struct writer *writer_get(struct tenant *t, pid_t pid, uint64_t start_time,
 	w->pid = pid;
 	w->start_time = start_time;
 	w->dead = w->late = false;
+	w->nr_pages = 0;
 	list_init(&w->pages);
 	list_add_tail(&t->m->writers, &w->link);
 	t->nr_writers++;

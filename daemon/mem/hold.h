@@ -46,6 +46,7 @@ struct writer {
 	bool late;		/* has not claimed: those OPEN, which are before
 				 * all others, are becoming QUARANTINED */
 	struct list pages;	/* QUARANTINED, or OPEN and unclaimed */
+	uint64_t nr_pages;
 };
 
 /**

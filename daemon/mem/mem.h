@@ -615,6 +615,7 @@ struct mem_stat {
 	uint64_t hits, misses;	/* tokens */
 	uint64_t published, deduplicated, evicted, nonfinite;
 	uint64_t reclaimed[MEM_RECLAIM_NR]; /* pages; evicted is their sum */
+	uint64_t released;	/* pages, by mem_writer_release() */
 	uint64_t room;		/* of the class that has the least */
 	struct mem_marks marks;	/* its */
 	uint32_t nr_spaces;

@@ -299,12 +299,22 @@ void page_wake(struct page *p)
 	page_set_state(p, PAGE_SEALED);
 }
 
+/* NULL: it waits for nobody. */
+static void page_set_writer(struct page *p, struct writer *w)
+{
+	if (p->writer)
+		p->writer->nr_pages--;
+	p->writer = w;
+	if (w)
+		w->nr_pages++;
+}
+
 void page_quarantine(struct page *p, struct writer *w)
 {
 	assert(p->state == PAGE_OPEN && p->holds == 0);
 	page_set_client(p, NULL);
 	page_set_state(p, PAGE_QUARANTINED);
-	p->writer = w;
+	page_set_writer(p, w);
 	list_move_tail(&w->pages, &p->link);
 }
 
@@ -317,7 +327,7 @@ void page_reopen(struct page *p, struct mem_client *c)
 	if (p->state == PAGE_QUARANTINED)
 		page_set_state(p, PAGE_OPEN);
 	list_del(&p->link);
-	p->writer = NULL;
+	page_set_writer(p, NULL);
 	page_set_client(p, c);
 	hold_add(c, p, 1);
 	page_write(p, PAGE_OPEN, NULL); /* it may be of another series */
@@ -333,7 +343,7 @@ static void page_let_go(struct page *p)
 	charge_fini(&p->charge);
 	slab_put(p->slab, p->cell);
 	p->slab = NULL;
-	p->writer = NULL;
+	page_set_writer(p, NULL);
 	p->block = 0;
 	p->depth = 0;
 	list_del(&p->link);
@@ -416,7 +426,7 @@ struct page *page_restore(struct mem *m, uint32_t nr, struct mem_space *s,
 	p->cell = cell;
 	charge_init(&p->charge, s->tenant, page_bytes(p));
 	page_set_state(p, w ? PAGE_OPEN : PAGE_SEALED);
-	p->writer = w;
+	page_set_writer(p, w);
 	list_add_tail(w ? &w->pages : &m->unclaimed, &p->link);
 	return p;
 }

@@ -578,12 +578,18 @@ static int verify_writers(struct verify *v)
 
 	list_for_each(i, &v->m->writers) {
 		const struct writer *w = list_entry(i, struct writer, link);
+		uint64_t nr = 0;
 
 		list_for_each(j, &w->pages) {
 			if (list_entry(j, struct page, link)->writer != w)
 				return broken(v, "a page waits for another");
-			listed++;
+			nr++;
 		}
+		if (nr != w->nr_pages)
+			return broken(v, "%llu pages wait for a writer that "
+				      "counts %llu", (unsigned long long)nr,
+				      (unsigned long long)w->nr_pages);
+		listed += nr;
 	}
 	for (uint32_t nr = 1; nr <= v->m->nr_touched; nr++)
 		waiting += v->m->pages[nr].writer != NULL;

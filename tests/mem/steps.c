@@ -7,6 +7,7 @@
  * whose longest steps are printed.
  */
 #include "tests/mem/fixture.h"
+#include "daemon/mem/quarantine.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -227,6 +228,87 @@ static void test_reap_early(void **state)
 	fx_fini(&f);
 }
 
+static void count_writer(void *ctx, const struct mem_writer *w)
+{
+	uint64_t *nr = ctx;
+
+	assert_true(w->pid == 1 && w->start_time == 1000);
+	assert_string_equal(w->tenant, "t");
+	*nr += w->pages;
+}
+
+/* Pages that wait for process 1, which has @left. */
+static void check_waiting(const struct fx *f, uint64_t left)
+{
+	uint64_t nr = 0;
+
+	mem_writers(f->m, count_writer, &nr);
+	assert_int_equal(nr, left);
+	assert_int_equal(mem_writer_pages(f->m, 1, 1000), left);
+	assert_int_equal(mem_writer_pages(f->m, 1, 999), 0);
+	assert_int_equal(mem_writer_pages(f->m, 2, 1000), 0);
+}
+
+/*
+ * What is in quarantine is released while its process lives, before all of it
+ * is there: that is free by steps, and nobody's any more. What comes after it
+ * waits, and so do the segments.
+ */
+static void test_release(void **state)
+{
+	const struct dev_segment *seg;
+	struct mem_client *c, *other;
+	struct mem_space *s;
+	struct mem_stat st;
+	uint64_t pages;
+	uint32_t id;
+	struct fx f;
+
+	fx_init(&f, 16 * MIB, 16 * MIB);
+	c = client_with(&f, 1, NR - STEP, &s);
+	assert_int_equal(mem_segments(s, &id, 1), 1);
+	assert_int_equal(mem_segment_get(s, id, &seg), 0);
+	assert_int_equal(mem_writer_release(f.m, 1, 1000, &pages), 0);
+	assert_int_equal(pages, 0);
+	mem_client_free(c, MEM_END_UNKNOWN);
+	check_waiting(&f, NR - STEP);
+	assert_int_equal(mem_writer_release(f.m, 1, 999, &pages), 0);
+	assert_int_equal(pages, 0);
+	assert_int_equal(mem_writer_release(f.m, 1, 1000, &pages), 0);
+	assert_int_equal(pages, NR - STEP);
+	check_waiting(&f, 0);
+	fx_verify(&f);
+	assert_int_equal(mem_writer_release(f.m, 1, 1000, &pages), 0);
+	assert_int_equal(pages, 0);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, tiny);
+	assert_int_equal(mem_claim(c, s, h[0], 1), -ESTALE);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 10, h), 0);
+	mem_client_free(c, MEM_END_UNKNOWN);
+	check_waiting(&f, 10);
+	while (mem_trim(f.m))
+		fx_verify(&f);
+	assert_int_equal(held(&f), 0);
+	assert_int_equal(fx_pages(&f, PAGE_QUARANTINED), 10);
+	f.works = 0;
+	assert_int_equal(mem_writer_release(f.m, 1, 1000, &pages), 0);
+	assert_int_equal(pages, 10);
+	assert_int_equal(f.works, 1);
+	while (mem_trim(f.m))
+		fx_verify(&f);
+	mem_stat(f.m, &st);
+	assert_int_equal(st.released, NR - STEP + 10);
+	assert_int_equal(st.pages.of[PAGE_QUARANTINED], 0);
+
+	other = fx_client(&f, 2, "u", 0);
+	s = fx_space(other, 1, tiny);
+	assert_int_equal(fx_alloc(&f, other, s, 0, 1, h), -ENOSPC);
+	mem_reap_writer(f.m, 1, 1000);
+	assert_int_equal(fx_alloc(&f, other, s, 0, 1, h), 0);
+	mem_client_free(other, MEM_END_DEAD);
+	fx_fini(&f);
+}
+
 /* The daemon goes while it is at it: nothing is lost, nothing stays. */
 static void test_restart(void **state)
 {
@@ -384,6 +466,7 @@ int main(void)
 		cmocka_unit_test(test_meanwhile),
 		cmocka_unit_test(test_claim),
 		cmocka_unit_test(test_reap_early),
+		cmocka_unit_test(test_release),
 		cmocka_unit_test(test_restart),
 		cmocka_unit_test(test_grace),
 		cmocka_unit_test(test_time),
