@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * restore.c - the pool, with what a predecessor left in it.
+ * restore.c - device and pool, with what a predecessor left.
  *
  * mem knows its own descriptors by name, and drops those that it cannot use
- * from the service manager; here they are only closed.
+ * from the service manager; here they are only closed. What auto has chosen is
+ * kept beside them, as text in a memfd.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "daemon/dev/dev.h"
 #include "daemon/mem/mem.h"
 #include "daemon/net/dispatch/dispatch.h"
 #include "daemon/net/log.h"
 #include "daemon/net/restore.h"
 #include "daemon/net/state.h"
+#include "daemon/util/memfd.h"
+
+#define FD_DEVICE "kvd-device"
 
 /* ---- callbacks of mem ---- */
 
@@ -57,6 +62,86 @@ static const struct mem_ops restore_mem_ops = {
 	.changed = events_on_change,
 	.work = on_work,
 };
+
+/* ---- the device ---- */
+
+/* The wake-up comes on the device's thread. */
+static void on_device(void *ctx)
+{
+	struct server *s = ctx;
+
+	uv_async_send(&s->wake);
+}
+
+static int open_device(struct server *s, const char *spec)
+{
+	return dev_new(spec, on_device, s, &s->dev, s->device_note,
+		       sizeof(s->device_note));
+}
+
+/* What auto has chosen, or empty. The descriptor is used up. */
+static void take_choice(struct server_fd *fds, size_t nr_fds,
+			char spec[SERVER_DEVICE_BYTES])
+{
+	ssize_t n;
+	size_t i;
+
+	spec[0] = '\0';
+	for (i = 0; i < nr_fds; i++) {
+		if (fds[i].fd < 0 || strcmp(fds[i].name, FD_DEVICE) != 0)
+			continue;
+		n = pread(fds[i].fd, spec, SERVER_DEVICE_BYTES - 1, 0);
+		spec[n < 0 ? 0 : n] = '\0';
+		close(fds[i].fd);
+		fds[i].fd = -1;
+	}
+}
+
+static void keep_choice(struct server *s)
+{
+	const char *spec = dev_spec(s->dev);
+	int fd = memfd_new(FD_DEVICE, strlen(spec));
+
+	if (fd >= 0 && pwrite(fd, spec, strlen(spec), 0) > 0)
+		on_keep_fd(s, FD_DEVICE, fd);
+	else
+		log_line(LOG_WARNING, "that it is %s could not be noted: after "
+			 "a restart auto may choose another device", spec);
+	if (fd >= 0)
+		close(fd);
+}
+
+int restore_device(struct server *s, struct server_fd *fds, size_t nr_fds,
+		   char *why, size_t why_bytes)
+{
+	bool is_auto = strcmp(s->cfg.device, "auto") == 0;
+	char chosen[SERVER_DEVICE_BYTES];
+	int r = -EINVAL;
+
+	take_choice(fds, nr_fds, chosen);
+	if (chosen[0] && !is_auto)
+		on_drop_fd(s, FD_DEVICE);
+	if (chosen[0] && is_auto)
+		r = open_device(s, chosen);
+	if (r == -EINVAL) { /* none, or of a version to come */
+		chosen[0] = '\0';
+		r = open_device(s, s->cfg.device);
+	}
+	if (r < 0) {
+		snprintf(why, why_bytes, "device %s: %s%s",
+			 chosen[0] ? chosen : s->cfg.device,
+			 s->device_note[0] ? s->device_note : strerror(-r),
+			 chosen[0] ? "; auto has chosen it before, and clients "
+				     "wait for it: `systemctl stop` of the "
+				     "socket has another chosen" : "");
+		return r;
+	}
+	log_line(LOG_INFO, "device %s: %s%s", dev_spec(s->dev), s->device_note,
+		 chosen[0] ? "; as auto has chosen before" : "");
+	if (is_auto && !chosen[0])
+		keep_choice(s);
+	return 0;
+}
 
 /* ---- the pool ---- */
 

@@ -29,14 +29,7 @@
 /* A device job that runs for longer than this is not health. */
 #define STUCK_NS (10ULL * 1000 * 1000 * 1000)
 
-/* ---- the device's thread ---- */
-
-static void on_device(void *ctx)
-{
-	struct server *s = ctx;
-
-	uv_async_send(&s->wake);
-}
+/* ---- the device ---- */
 
 /*
  * A new process is what the driver wants, and all that is left to ask for. It
@@ -240,21 +233,6 @@ static int init_loop(struct server *s)
 	return 0;
 }
 
-static int open_device(struct server *s, char *why, size_t why_bytes)
-{
-	int r;
-
-	r = dev_new(s->cfg.device, on_device, s, &s->dev, s->device_note,
-		    sizeof(s->device_note));
-	if (r < 0) {
-		snprintf(why, why_bytes, "device %s: %s", s->cfg.device,
-			 s->device_note[0] ? s->device_note : strerror(-r));
-		return r;
-	}
-	log_line(LOG_INFO, "device %s: %s", dev_spec(s->dev), s->device_note);
-	return 0;
-}
-
 static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 		    struct server_fd *fds, size_t nr_fds, char *why,
 		    size_t why_bytes)
@@ -272,7 +250,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 		return r;
 	s->tenants.sync = on_sync;
 	s->tenants.ctx = s;
-	r = open_device(s, why, why_bytes);
+	r = restore_device(s, fds, nr_fds, why, why_bytes);
 	if (r < 0)
 		return r;
 	r = restore_pool(s, fds, nr_fds, why, why_bytes);

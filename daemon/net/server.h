@@ -23,8 +23,10 @@ struct server_part {
 	bool set;		/* by whoever configures it, not by default */
 };
 
+#define SERVER_DEVICE_BYTES 32
+
 struct server_config {
-	char device[32];	/* dev_new()'s spec */
+	char device[SERVER_DEVICE_BYTES]; /* dev_new()'s spec */
 	uint64_t pool_bytes;
 	uint64_t segment_bytes;	/* 0: chosen */
 	char socket[256];
