@@ -127,12 +127,13 @@ static void cuda_describe(struct dev *d)
 		snprintf(name, sizeof(name), "a GPU");
 	if (c->cu->cuDriverGetVersion(&version))
 		version = 0;
+	d->mps = cuda_attribute(c, CU_ATTR_MPS);
 	snprintf(d->why, sizeof(d->why),
 		 "%s, compute capability %d.%d, driver for CUDA %d.%d%s", name,
 		 cuda_attribute(c, CU_ATTR_CC_MAJOR),
 		 cuda_attribute(c, CU_ATTR_CC_MINOR), version / 1000,
 		 version % 1000 / 10,
-		 cuda_attribute(c, CU_ATTR_MPS) ? ", under MPS" : "");
+		 d->mps ? ", under MPS" : "");
 }
 
 int cuda_open(struct dev *d)

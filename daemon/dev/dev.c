@@ -324,6 +324,11 @@ bool dev_lost(const struct dev *d)
 	return atomic_load(&d->lost);
 }
 
+bool dev_under_mps(const struct dev *d)
+{
+	return d->mps;
+}
+
 int dev_export(struct dev *d, const struct dev_segment *s, bool writable,
 	       struct dev_export *ret)
 {

@@ -117,6 +117,12 @@ void dev_progress(const struct dev *d, uint64_t *ret_jobs,
  */
 bool dev_lost(const struct dev *d);
 
+/*
+ * Does an MPS server run this process's work on the GPU, and so probably that
+ * of others? Their death then does not say that their work has ended.
+ */
+bool dev_under_mps(const struct dev *d);
+
 /**
  * dev_export() - what a client needs to map @s; the loop's thread
  * @writable:	false: a read-only fd where the device can give one (host)

@@ -31,6 +31,7 @@ struct dev {
 	/* The device's file's own. */
 	void *priv;
 	char why[160];		/* what open() found */
+	bool mps;		/* and whether under MPS */
 
 	/* dev.c's own. */
 	void (*wake)(void *ctx);

@@ -94,8 +94,9 @@ static void client_log_gone(struct client *c, bool ended)
 		    "%" PRIu64 " pages, %" PRIu64 " of them open%s", c->id,
 		    (int)c->peer.pid, c->program, c->tenant->name,
 		    st.held_pages, st.open_pages,
-		    ended || !st.open_pages ? "" : ": quarantined, until its "
-					    "process has ended");
+		    ended || !st.open_pages ? "" :
+		    c->proc->mps ? ": quarantined, until MPS does not list it" :
+				   ": quarantined, until its process has ended");
 }
 
 /* How much is known of the end of one that has gone without a bye. */

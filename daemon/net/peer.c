@@ -76,6 +76,22 @@ int peer_start_time(pid_t pid, uint64_t *ret)
 	return 0;
 }
 
+pid_t peer_inner_pid(pid_t pid)
+{
+	char path[64], buf[4096], *line, *end;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	n = read_proc(path, buf, sizeof(buf));
+	line = n < 0 ? NULL : strstr(buf, "\nNSpid:");
+	end = line ? strchr(line + 1, '\n') : NULL;
+	if (!end)
+		return pid;
+	*end = '\0'; /* one for each namespace, the innermost last */
+	line = strrchr(line + 1, '\t');
+	return line && atoi(line) > 0 ? atoi(line) : pid;
+}
+
 bool peer_exited(int pidfd)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };

@@ -49,6 +49,9 @@ int peer_start_time(pid_t pid, uint64_t *ret);
  * -ESRCH, -EMFILE. */
 int peer_open(pid_t pid, uint64_t start);
 
+/* The pid of @pid in its own PID namespace; @pid where that cannot be told. */
+pid_t peer_inner_pid(pid_t pid);
+
 /* Has the process of a pidfd exited? */
 bool peer_exited(int pidfd);
 

@@ -264,7 +264,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 			 strerror(-r));
 		return r;
 	}
-	procs_init(&s->procs, &s->loop, s->mem);
+	procs_init(&s->procs, &s->loop, s->mem, dev_under_mps(s->dev));
 	start_grace(s);
 	uv_timer_start(&s->tick, on_tick, 0, s->ops->tick_ms);
 	return listener_start(&s->listener, &s->loop, client_on_accept, s);
@@ -346,6 +346,7 @@ void server_free(struct server *s)
 	uv_walk(&s->loop, close_handle, NULL);
 	uv_run(&s->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&s->loop);
+	mps_fini(&s->procs.mps);
 	users_fini(s);
 	tenants_fini(&s->tenants);
 	arena_fini(&s->arena);

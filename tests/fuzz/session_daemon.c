@@ -120,7 +120,7 @@ static void start_anew(uint64_t policy)
 	CHECK(restore_pool(server, NULL, 0, why, sizeof(why)) == 0 &&
 	      limits_init(server) == 0, "%s", why);
 	mem_pin_percent(server->mem, server->cfg.pin_percent);
-	procs_init(&server->procs, &server->loop, server->mem);
+	procs_init(&server->procs, &server->loop, server->mem, false);
 }
 
 static void verify(void)
