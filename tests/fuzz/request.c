@@ -6,6 +6,7 @@
  * 0xff takes eight bytes more and means them.
  */
 #include <string.h>
+#include <unistd.h>
 #include "kvd/geometry.h"
 #include "proto/kvd.pb-c.h"
 #include "proto/wire.h"
@@ -358,8 +359,15 @@ static size_t make_other(unsigned type, struct request_state *s,
 		m.loop_reset = bytes_get(in, 1) & 1;
 		return put(type, s, buf, &m.base);
 	}
+	if (type == WIRE_QUARANTINE_RELEASE) {
+		BEGIN(QUARANTINE_RELEASE_REQUEST, QuarantineReleaseRequest);
+		m.pid = bytes_get(in, 1) & 1 ? (uint32_t)getpid() : 0;
+		m.all = bytes_get(in, 1) & 1;
+		m.force = bytes_get(in, 1) & 1;
+		return put(type, s, buf, &m.base);
+	}
 	if (type == WIRE_CLIENTS || type == WIRE_SPACES ||
-	    type == WIRE_TENANTS) { /* all alike */
+	    type == WIRE_TENANTS || type == WIRE_QUARANTINE) { /* all alike */
 		BEGIN(SPACES_REQUEST, SpacesRequest);
 		m.skip = (uint32_t)number(in, 4);
 		return put(type, s, buf, &m.base);

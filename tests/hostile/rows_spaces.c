@@ -316,6 +316,20 @@ static void walk(void)
 	want(raw_call(fd, WIRE_STAT, &req.base, NULL, NULL, NULL), -EACCES);
 }
 
+static void release_all(void)
+{
+	Kvd__QuarantineReleaseRequest req =
+		KVD__QUARANTINE_RELEASE_REQUEST__INIT;
+	int fd = raw_open(w->socket);
+
+	req.all = 1;
+	for (int force = 0; force < 2; force++) {
+		req.force = force;
+		want(raw_call(fd, WIRE_QUARANTINE_RELEASE, &req.base, NULL,
+			      NULL, NULL), -EACCES);
+	}
+}
+
 static void list_clients(int fd)
 {
 	Kvd__ClientsRequest req = KVD__CLIENTS_REQUEST__INIT;
@@ -435,6 +449,8 @@ const struct row rows_spaces[] = {
 	  reclaim_others },
 	{ "admin: walk", "to have kvd walk its structure, forget its turns",
 	  walk },
+	{ "admin: quarantine", "to release what dead writers have left",
+	  release_all },
 	{ "admin: lists", "to be shown others' clients, spaces, tenants, pins, "
 	  "classes", list_all },
 	{ 0 }

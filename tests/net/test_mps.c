@@ -231,6 +231,14 @@ static bool is_logged(const struct daemon *of, const char *text)
 	return strstr(log, text);
 }
 
+static void wait_logged(const struct daemon *of, const char *text)
+{
+	int64_t end = now_ms() + DAEMON_DEADLINE_MS;
+
+	for (; !is_logged(of, text); usleep(5000))
+		CHECK(now_ms() < end, "kvd does not say: %s", text);
+}
+
 /* ---- tests ---- */
 
 /* As long as it is listed, and no longer. */
@@ -317,8 +325,7 @@ static void test_silent(void **state)
 		else
 			unlink(file(MPS_CONTROL));
 		end_worker(pid);
-		while (!is_logged(&d, ways[i].log))
-			usleep(5000);
+		wait_logged(&d, ways[i].log);
 		assert_int_equal(quarantined(d.socket), NR_PAGES);
 		unlink(file("how"));
 		put("self", "");
@@ -345,8 +352,7 @@ static void test_hangs(void **state)
 	pid = start_worker(d.socket, 0);
 	assert_true(now_ms() - t < 2500);
 	end_worker(pid);
-	while (!is_logged(&d, "no answer in time"))
-		usleep(5000);
+	wait_logged(&d, "no answer in time");
 	assert_int_equal(quarantined(d.socket), 2 * NR_PAGES);
 	wait_asked(1);
 	t = now_ms();
@@ -422,6 +428,61 @@ static void test_restart(void **state)
 	manager_stop(&m);
 }
 
+/* The only one that is listed, and what it waits for. */
+static void check_wait(int fd, pid_t pid, Kvd__QuarantineStat__Wait wait)
+{
+	Kvd__QuarantineRequest req = KVD__QUARANTINE_REQUEST__INIT;
+	Kvd__QuarantineReply *r;
+
+	assert_int_equal(raw_call(fd, WIRE_QUARANTINE, &req.base,
+				  &kvd__quarantine_reply__descriptor, &r,
+				  NULL), 0);
+	assert_int_equal(r->n_writers, 1);
+	assert_int_equal(r->writers[0]->pid, pid);
+	assert_int_equal(r->writers[0]->pages, NR_PAGES);
+	assert_int_equal(r->writers[0]->wait, wait);
+	kvd__quarantine_reply__free_unpacked(r, NULL);
+}
+
+static int release(int fd, pid_t pid)
+{
+	Kvd__QuarantineReleaseRequest req =
+		KVD__QUARANTINE_RELEASE_REQUEST__INIT;
+
+	req.pid = (uint32_t)pid;
+	return raw_call(fd, WIRE_QUARANTINE_RELEASE, &req.base, NULL, NULL,
+			NULL);
+}
+
+/* Who has ended is released without force, whatever MPS says or does not. */
+static void test_release(void **state)
+{
+	int fd, silent;
+	pid_t pid;
+
+	for (silent = 0; silent < 2; silent++) {
+		fresh(NULL);
+		daemon_start(&d, args);
+		fd = raw_open(d.socket);
+		pid = start_worker(d.socket, 0);
+		put_clients("clients.77", pid, 1);
+		if (silent)
+			put("how", "exit 1\n");
+		assert_int_equal(release(fd, pid), -ENOENT);
+		end_worker(pid);
+		wait_asked(3);
+		check_wait(fd, pid, silent ?
+			   KVD__QUARANTINE_STAT__WAIT__MPS_SILENT :
+			   KVD__QUARANTINE_STAT__WAIT__MPS);
+		assert_int_equal(release(fd, pid), 0);
+		assert_int_equal(release(fd, pid), -ENOENT);
+		raw_bye(fd);
+		close(fd);
+		daemon_assert_idle(&d);
+		daemon_stop(&d);
+	}
+}
+
 /* Not under MPS nobody is asked. */
 static void test_without(void **state)
 {
@@ -449,6 +510,7 @@ int main(void)
 		cmocka_unit_test_setup(test_asked_before, fresh),
 		cmocka_unit_test_setup(test_namespace, fresh),
 		cmocka_unit_test_setup(test_restart, fresh),
+		cmocka_unit_test_setup(test_release, fresh),
 		cmocka_unit_test_setup(test_without, fresh),
 	};
 

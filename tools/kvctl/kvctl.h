@@ -47,6 +47,7 @@ extern const struct command command_events;
 extern const struct command command_pin;
 extern const struct command command_unpin;
 extern const struct command command_pins;
+extern const struct command command_quarantine;
 extern const struct command command_plan;
 
 /* A line: free room and watermarks of a status or a pool. */

@@ -31,6 +31,7 @@ static const struct command *const commands[] = {
 	&command_pin,
 	&command_unpin,
 	&command_pins,
+	&command_quarantine,
 	&command_plan,
 };
 

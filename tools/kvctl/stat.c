@@ -46,7 +46,7 @@ static json_t *pool_to_json(const Kvd__PoolStat *p)
 		json_array_append_new(classes, class_to_json(p->classes[i]));
 	return json_pack(
 		"{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:o, s:o, s:o}",
+		"s:I, s:o, s:o, s:I, s:o}",
 		"device", p->device, "pages", json_counts(p->pages), "bytes",
 		json_counts(p->bytes), "segments", (json_int_t)p->segments,
 		"hits", (json_int_t)p->hits, "misses", (json_int_t)p->misses,
@@ -55,7 +55,8 @@ static json_t *pool_to_json(const Kvd__PoolStat *p)
 		"nonfinite", (json_int_t)p->nonfinite, "room",
 		(json_int_t)p->room, "watermarks",
 		json_marks(p->mark_min, p->mark_low, p->mark_high),
-		"reclaimed", reclaimed_to_json(p), "classes", classes);
+		"reclaimed", reclaimed_to_json(p), "quarantine_released",
+		(json_int_t)p->quarantine_released, "classes", classes);
 }
 
 /* In microseconds. */
@@ -174,6 +175,9 @@ static void print_reclaimed(const json_t *pool)
 	       (long long)json_count(r, "direct"),
 	       (long long)json_count(r, "demand"),
 	       (long long)json_count(r, "limits"));
+	if (json_count(pool, "quarantine_released"))
+		printf("pages released    %lld from quarantine, by hand\n",
+		       (long long)json_count(pool, "quarantine_released"));
 	printf("free room         ");
 	print_room(pool);
 }

@@ -51,6 +51,11 @@ static const struct request_row rows[WIRE_NR_TYPES] = {
 	[WIRE_PIN] = { &kvd__pin_request__descriptor, do_pin },
 	[WIRE_UNPIN] = { &kvd__unpin_request__descriptor, do_unpin },
 	[WIRE_PINS] = { &kvd__pins_request__descriptor, do_pins },
+	[WIRE_QUARANTINE] = { &kvd__quarantine_request__descriptor,
+			      do_quarantine },
+	[WIRE_QUARANTINE_RELEASE] = {
+		&kvd__quarantine_release_request__descriptor,
+		do_quarantine_release },
 };
 
 const struct request_row *request_row(unsigned type)

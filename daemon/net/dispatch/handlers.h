@@ -59,6 +59,12 @@ int do_pin(struct client *c, const struct request *req, struct reply *r);
 int do_unpin(struct client *c, const struct request *req, struct reply *r);
 int do_pins(struct client *c, const struct request *req, struct reply *r);
 
+/* quarantine.c */
+int do_quarantine(struct client *c, const struct request *req,
+		  struct reply *r);
+int do_quarantine_release(struct client *c, const struct request *req,
+			  struct reply *r);
+
 /* Space @id, if there is one and @c may see it; else NULL with @r saying that
  * there is none. (demand.c) */
 struct mem_space *find_space(const struct client *c, uint32_t id,

@@ -164,6 +164,7 @@ static int put_pool(const struct client *c, Kvd__PoolStat *pool,
 	pool->reclaimed_direct = st.reclaimed[MEM_RECLAIM_DIRECT];
 	pool->reclaimed_demand = st.reclaimed[MEM_RECLAIM_DEMAND];
 	pool->reclaimed_limits = st.reclaimed[MEM_RECLAIM_LIMITS];
+	pool->quarantine_released = st.released;
 	return put_classes(c, pool, arena);
 }
 
