@@ -49,6 +49,7 @@ struct device {
 	const struct device_ops *ops;
 	bool writable;			/* segments can be written */
 	bool at_once;			/* calls are done when they return */
+	bool mps;			/* an MPS server runs its kernels */
 	uint32_t nr_segments;
 	uint32_t room;			/* of the arrays */
 	const void **read_only;		/* [nr_segments] addresses */

@@ -55,12 +55,14 @@ static int cuda_start(struct device_cuda *c, const char *spec)
 {
 	char why[160];
 	cu_context ctx;
-	int r;
+	int mps, r;
 
 	c->cu = cuda_driver(why, sizeof(why));
 	if (!c->cu || c->cu->cuCtxGetCurrent(&ctx) || !ctx ||
 	    c->cu->cuCtxGetDevice(&c->gpu) || !gpu_matches(c, spec))
 		return -ENODEV;
+	c->d.mps = !c->cu->cuDeviceGetAttribute(&mps, CU_ATTR_MPS, c->gpu) &&
+		   mps;
 	r = cuda_result(c->cu->cuStreamCreateWithPriority(
 		&c->stream, CU_STREAM_OWN_ORDER, 0));
 	if (r) {

@@ -151,9 +151,9 @@ static int get_grant(struct kvd *k, struct call *c, struct space_grant *ret)
 	return 0;
 }
 
-int request_open_space(struct kvd *k, const struct kvd_space_opts *opts,
-		       struct space_grant *ret)
+int request_open_space(struct kvd_space *sp, struct space_grant *ret)
 {
+	const struct kvd_space_opts *opts = &sp->opts;
 	Kvd__OpenSpaceRequest m = KVD__OPEN_SPACE_REQUEST__INIT;
 	Kvd__Group groups[KVD_MAX_GROUPS], *list[KVD_MAX_GROUPS];
 	Kvd__Geometry geometry;
@@ -171,9 +171,10 @@ int request_open_space(struct kvd *k, const struct kvd_space_opts *opts,
 	m.tp_rank = opts->tp_rank;
 	m.tp_size = opts->tp_size ? opts->tp_size : 1;
 	m.read_only = opts->read_only;
-	r = call(k, &c);
+	m.mps = sp->device->mps;
+	r = call(sp->k, &c);
 	if (!r)
-		r = get_grant(k, &c, ret);
+		r = get_grant(sp->k, &c, ret);
 	call_end(&c);
 	return r;
 }

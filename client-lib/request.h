@@ -41,8 +41,7 @@ struct space_grant {
 	int stats_fd;
 };
 
-int request_open_space(struct kvd *k, const struct kvd_space_opts *opts,
-		       struct space_grant *ret);
+int request_open_space(struct kvd_space *sp, struct space_grant *ret);
 int request_close_space(struct kvd_space *sp);
 
 /* One segment. s->fd is the caller's on success (-1: none). */

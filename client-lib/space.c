@@ -75,7 +75,7 @@ static int space_attach(struct kvd_space *sp, struct space_grant *g)
 {
 	int r;
 
-	r = request_open_space(sp->k, &sp->opts, g);
+	r = request_open_space(sp, g);
 	if (r)
 		return r;
 	sp->id = g->id;
@@ -183,6 +183,21 @@ static void space_free(struct kvd_space *sp)
 	free(sp);
 }
 
+/* Before the daemon opens the space, which it tells of it. */
+static int space_device(struct kvd_space *sp)
+{
+	struct kvd *k = sp->k;
+	int r;
+
+	if (sp->device)
+		return 0;
+	r = device_open(k->device, !sp->opts.read_only, &sp->device);
+	if (r)
+		fail(k, r, "cannot reach device %s from this process",
+		     k->device);
+	return r;
+}
+
 static int space_connect(struct kvd_space *sp, struct space_grant *g)
 {
 	struct kvd *k = sp->k;
@@ -191,6 +206,8 @@ static int space_connect(struct kvd_space *sp, struct space_grant *g)
 
 	do {
 		r = conn_ready(k, k->timeout_ms);
+		if (!r)
+			r = space_device(sp);
 		if (!r)
 			r = space_attach(sp, g);
 	} while (conn_retry(k, r, end_ns));
@@ -230,12 +247,6 @@ int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 	r = unique_check(sp);
 	if (r)
 		goto err_close;
-	r = device_open(k->device, !opts->read_only, &sp->device);
-	if (r) {
-		fail(k, r, "cannot reach device %s from this process",
-		     k->device);
-		goto err_close;
-	}
 	r = stock_init(sp);
 	if (r) {
 		fail(k, r, "out of memory");

@@ -82,10 +82,47 @@ static int set_attr(posix_spawnattr_t *attr)
 						      POSIX_SPAWN_SETSIGDEF);
 }
 
+#define PIPE_DIR     "CUDA_MPS_PIPE_DIRECTORY="
+#define PIPE_DIR_KVD "KVD_MPS_PIPE_DIRECTORY"
+
+/* Ours, but that kvd itself may not be under the MPS that it asks. free() it.
+ * @dir is part of it. */
+static char **child_environ(char *dir, size_t dir_bytes)
+{
+	const char *own = getenv(PIPE_DIR_KVD);
+	size_t i, nr = 0;
+	char **env;
+
+	while (environ[nr])
+		nr++;
+	env = calloc(nr + 2, sizeof(*env));
+	if (!env)
+		return NULL;
+	for (i = nr = 0; environ[i]; i++)
+		if (!own || strncmp(environ[i], PIPE_DIR, strlen(PIPE_DIR)))
+			env[nr++] = environ[i];
+	snprintf(dir, dir_bytes, PIPE_DIR "%s", own ? own : "");
+	if (own)
+		env[nr] = dir;
+	return env;
+}
+
+static int spawn_with(const posix_spawn_file_actions_t *files,
+		      const posix_spawnattr_t *attr, pid_t *ret)
+{
+	char *const argv[] = { (char *)(uintptr_t)MPS_CONTROL, NULL };
+	char dir[4096], **env = child_environ(dir, sizeof(dir));
+	int err = ENOMEM;
+
+	if (env)
+		err = posix_spawnp(ret, MPS_CONTROL, files, attr, argv, env);
+	free(env);
+	return err;
+}
+
 /* In a process group of its own. Return: 0 or a negative errno. */
 static int spawn(int in, int out, pid_t *ret)
 {
-	char *const argv[] = { (char *)(uintptr_t)MPS_CONTROL, NULL };
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
 	int err;
@@ -105,8 +142,7 @@ static int spawn(int in, int out, pid_t *ret)
 	if (!err)
 		err = set_attr(&attr);
 	if (!err)
-		err = posix_spawnp(ret, MPS_CONTROL, &files, &attr, argv,
-				   environ);
+		err = spawn_with(&files, &attr, ret);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&files);
 	return -err;

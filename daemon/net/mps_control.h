@@ -4,9 +4,10 @@
  *
  * An MPS server runs the kernels of all its clients, so that one's death does
  * not end them. nvidia-cuda-mps-control is asked for the pids of all servers'
- * clients; where it finds its daemon is CUDA_MPS_PIPE_DIRECTORY's to say. A
- * program is run for each command, and may take its time: on a thread that may
- * be blocked. Plain system calls.
+ * clients; where it finds its daemon is CUDA_MPS_PIPE_DIRECTORY's to say, or
+ * KVD_MPS_PIPE_DIRECTORY's where kvd itself is not to be under it. A program is
+ * run for each command, and may take its time: on a thread that may be blocked.
+ * Plain system calls.
  */
 #ifndef DAEMON_NET_MPS_CONTROL_H
 #define DAEMON_NET_MPS_CONTROL_H

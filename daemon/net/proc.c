@@ -34,6 +34,12 @@ static void proc_free(struct proc *p)
 
 /* ---- MPS ---- */
 
+/* Where MPS need not be one that lists us, it has to have listed it before. */
+static bool proc_can_be_unlisted(const struct proc *p)
+{
+	return p->pid > 0 && (p->procs->under_mps || p->was_listed);
+}
+
 static bool procs_ask(void *ctx)
 {
 	struct procs *ps = ctx;
@@ -41,7 +47,8 @@ static bool procs_ask(void *ctx)
 	struct proc *p;
 
 	LIST_FOREACH(p, &ps->list, link) {
-		p->asked = p->awaits_mps && p->pid > 0;
+		p->asked_ended = p->awaits_mps && proc_can_be_unlisted(p);
+		p->asked = p->asked_ended || (p->look && !p->exited);
 		any |= p->asked;
 	}
 	return any;
@@ -70,7 +77,8 @@ static void proc_answer(struct proc *p, const struct mps_control *list,
 	p->listed = mps_control_lists(list, p->pid) ||
 		    mps_control_lists(list, p->inner_pid);
 	p->was_listed |= p->listed;
-	if (!p->listed && (lists_us || p->was_listed))
+	p->look = false;
+	if (p->asked_ended && !p->listed && (lists_us || p->was_listed))
 		proc_is_unlisted(p);
 }
 
@@ -93,11 +101,13 @@ static void procs_answer(void *ctx, const struct mps_control *list,
 	bool lists_us = list && mps_control_lists(list, getpid());
 	struct proc *p, *next;
 
-	if (list && !lists_us)
+	if (list && (lists_us || !ps->under_mps))
+		why = NULL;
+	else if (list)
 		why = MPS_CONTROL " does not list kvd itself: it is another "
 		      "one's (CUDA_MPS_PIPE_DIRECTORY), or in another PID "
 		      "namespace";
-	procs_note_silent(ps, list && lists_us ? NULL : why);
+	procs_note_silent(ps, why);
 	for (p = LIST_FIRST(&ps->list); list && p; p = next) {
 		next = LIST_NEXT(p, link);
 		if (p->asked)
@@ -240,6 +250,18 @@ int proc_get(struct procs *ps, struct user *u, unsigned max, int pidfd,
 	return 0;
 }
 
+void proc_says_mps(struct proc *p)
+{
+	if (p->mps)
+		return;
+	p->mps = true;
+	if (p->pid <= 0)
+		return;
+	p->inner_pid = peer_inner_pid(p->pid);
+	p->look = true;
+	mps_want(&p->procs->mps);
+}
+
 bool proc_quiesced(const struct proc *p)
 {
 	return p->nr_conns == 1 && !p->unseen && !p->mps &&
@@ -282,8 +304,9 @@ static enum proc_wait proc_waits_for(const struct proc *p)
 		return PROC_WAIT_LIVES;
 	if (!p->awaits_mps)
 		return PROC_WAIT_SETTLING;
-	return p->pid > 0 && (p->listed || !p->procs->mps_silent) ?
-		       PROC_WAIT_MPS : PROC_WAIT_MPS_SILENT;
+	if (p->listed || (proc_can_be_unlisted(p) && !p->procs->mps_silent))
+		return PROC_WAIT_MPS;
+	return PROC_WAIT_MPS_SILENT;
 }
 
 void procs_look(const struct procs *ps, pid_t pid, uint64_t start_time,

@@ -15,8 +15,10 @@
  * There, pages of a process that has ended stay in quarantine until MPS, asked
  * since, does not list it. That counts only from an MPS that is known to list
  * processes as we know them: it lists this daemon, or has listed that process
- * before. One in a PID namespace below ours may be listed by its number there;
- * one whose pid is not ours to see is never found not to be listed.
+ * while it lived. One in a PID namespace below ours may be listed by its number
+ * there; one whose pid is not ours to see is never found not to be listed. All
+ * are under MPS where this daemon is; else those that say so, of which it is
+ * not known any more after a restart.
  */
 #ifndef DAEMON_NET_PROC_H
 #define DAEMON_NET_PROC_H
@@ -50,8 +52,10 @@ struct proc {
 	bool quarantined;	/* left what waits for its end in mem */
 	uint64_t left_ms;	/* when it first did; uv_now() */
 	bool mps;		/* its kernels may be a server's */
+	bool look;		/* does MPS list it, while it lives? */
 	bool awaits_mps;	/* all else says that it has ended */
-	bool asked;		/* before the question that is out */
+	bool asked;		/* the question that is out is about it */
+	bool asked_ended;	/* and has been put since */
 	bool listed;		/* in the last answer about it */
 	bool was_listed;	/* in one of them */
 	bool unlisted;		/* not any more: its kernels have ended */
@@ -97,6 +101,9 @@ void procs_fini(struct procs *ps);
  */
 int proc_get(struct procs *ps, struct user *u, unsigned max, int pidfd,
 	     pid_t pid, uint64_t start_time, struct proc **ret);
+
+/* It says that an MPS server runs its kernels; this daemon's own may not be. */
+void proc_says_mps(struct proc *p);
 
 /* Has all work of @p ended, apart from one connection that has hung up? */
 bool proc_quiesced(const struct proc *p);

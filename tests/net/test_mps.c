@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
+#include "tests/client/toy.h"
 #include "tests/support/check.h"
 #include "tests/support/daemon.h"
 #include "tests/support/manager.h"
@@ -429,7 +430,8 @@ static void test_restart(void **state)
 }
 
 /* The only one that is listed, and what it waits for. */
-static void check_wait(int fd, pid_t pid, Kvd__QuarantineStat__Wait wait)
+static void check_wait(int fd, pid_t pid, uint64_t pages,
+		       Kvd__QuarantineStat__Wait wait)
 {
 	Kvd__QuarantineRequest req = KVD__QUARANTINE_REQUEST__INIT;
 	Kvd__QuarantineReply *r;
@@ -439,7 +441,7 @@ static void check_wait(int fd, pid_t pid, Kvd__QuarantineStat__Wait wait)
 				  NULL), 0);
 	assert_int_equal(r->n_writers, 1);
 	assert_int_equal(r->writers[0]->pid, pid);
-	assert_int_equal(r->writers[0]->pages, NR_PAGES);
+	assert_int_equal(r->writers[0]->pages, pages);
 	assert_int_equal(r->writers[0]->wait, wait);
 	kvd__quarantine_reply__free_unpacked(r, NULL);
 }
@@ -471,7 +473,7 @@ static void test_release(void **state)
 		assert_int_equal(release(fd, pid), -ENOENT);
 		end_worker(pid);
 		wait_asked(3);
-		check_wait(fd, pid, silent ?
+		check_wait(fd, pid, NR_PAGES, silent ?
 			   KVD__QUARANTINE_STAT__WAIT__MPS_SILENT :
 			   KVD__QUARANTINE_STAT__WAIT__MPS);
 		assert_int_equal(release(fd, pid), 0);
@@ -481,6 +483,127 @@ static void test_release(void **state)
 		daemon_assert_idle(&d);
 		daemon_stop(&d);
 	}
+}
+
+/* ---- a worker under MPS, of a kvd that is not ---- */
+
+/* By the library, which says so. */
+static void work_lib(int ready)
+{
+	struct kvd_page pages[NR_PAGES];
+	struct kvd_space_opts o;
+	struct toy t;
+
+	setenv("FAKECUDA_MPS", "1", 1);
+	toy_on_cuda("cuda-vmm:0");
+	toy_opts(&o, 1);
+	toy_open(&t, d.socket, &o);
+	CHECK(!kvd_page_alloc(t.sp, 0, NR_PAGES, pages), "%s", kvd_error(t.k));
+	CHECK(write(ready, "r", 1) == 1, "pipe");
+	pause();
+}
+
+/*
+ * It lives until MPS was asked once, and was listed if @listed. Return: what
+ * is in quarantine once it has ended.
+ */
+static uint64_t says_mps(bool listed, pid_t *ret)
+{
+	struct daemon_stat st;
+	int ready[2];
+	char byte;
+
+	put("how", "while [ -e hold ]; do sleep .01; done\n");
+	put("hold", "");
+	CHECK(pipe(ready) == 0, "pipe");
+	*ret = fork();
+	if (*ret == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		work_lib(ready[1]);
+	}
+	close(ready[1]);
+	CHECK(read(ready[0], &byte, 1) == 1, "worker");
+	close(ready[0]);
+	wait_asked(nr_asked() ? 0 : 1);
+	if (listed)
+		put_clients("clients.77", *ret, 1);
+	daemon_stat(d.socket, &st);
+	assert_true(st.open >= NR_PAGES);
+	end_worker(*ret);
+	unlink(file("hold"));
+	wait_quarantined(d.socket, st.open);
+	return st.open;
+}
+
+static void start_apart(void)
+{
+	setenv("FAKECUDA_MPS", "0", 1);
+	daemon_start(&d, args);
+	setenv("FAKECUDA_MPS", "1", 1);
+	unlink(file("self"));
+}
+
+/* It was listed while it lived: when it is not any more, it has ended. */
+static void test_says_so(void **state)
+{
+	uint64_t nr;
+	pid_t pid;
+
+	start_apart();
+	nr = says_mps(true, &pid);
+	wait_asked(3);
+	assert_int_equal(quarantined(d.socket), nr);
+	put("clients.77", "");
+	daemon_assert_idle(&d);
+	daemon_stop(&d);
+}
+
+/* It never was, so that it is not now says nothing; nobody asks for ever. */
+static void test_says_so_in_vain(void **state)
+{
+	uint64_t nr;
+	unsigned asked;
+	pid_t pid;
+	int fd;
+
+	start_apart();
+	nr = says_mps(false, &pid);
+	fd = raw_open(d.socket);
+	usleep(300000);
+	asked = nr_asked();
+	usleep(700000);
+	assert_int_equal(nr_asked(), asked);
+	check_wait(fd, pid, nr, KVD__QUARANTINE_STAT__WAIT__MPS_SILENT);
+	assert_int_equal(release(fd, pid), 0);
+	raw_bye(fd);
+	close(fd);
+	daemon_assert_idle(&d);
+	daemon_stop(&d);
+}
+
+/* The MPS to be asked need not be that which kvd itself is under. */
+static void test_directory(void **state)
+{
+	pid_t pid;
+
+	setenv("CUDA_MPS_PIPE_DIRECTORY", "/nowhere", 1);
+	/* As it was given: a shell shows one of each. */
+	put("how", "tr '\\0' '\\n' </proc/$$/environ |"
+		   "sed -n s/^CUDA_MPS_PIPE_DIRECTORY=//p >>dirs\n");
+	for (int i = 0; i < 2; i++) {
+		daemon_start(&d, args);
+		pid = start_worker(d.socket, 0);
+		end_worker(pid);
+		daemon_assert_idle(&d);
+		daemon_stop(&d);
+		assert_int_equal(system("cd $KVD_TEST_MPS && [ \"$(sort -u "
+					"dirs)\" = \"${KVD_MPS_PIPE_DIRECTORY-"
+					"/nowhere}\" ]"), 0);
+		unlink(file("dirs"));
+		setenv("KVD_MPS_PIPE_DIRECTORY", "/run/mps of workers", 1);
+	}
+	unsetenv("CUDA_MPS_PIPE_DIRECTORY");
+	unsetenv("KVD_MPS_PIPE_DIRECTORY");
 }
 
 /* Not under MPS nobody is asked. */
@@ -511,6 +634,9 @@ int main(void)
 		cmocka_unit_test_setup(test_namespace, fresh),
 		cmocka_unit_test_setup(test_restart, fresh),
 		cmocka_unit_test_setup(test_release, fresh),
+		cmocka_unit_test_setup(test_says_so, fresh),
+		cmocka_unit_test_setup(test_says_so_in_vain, fresh),
+		cmocka_unit_test_setup(test_directory, fresh),
 		cmocka_unit_test_setup(test_without, fresh),
 	};
 

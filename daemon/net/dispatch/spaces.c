@@ -223,6 +223,8 @@ int do_open_space(struct client *c, const struct request *req,
 		return reply_fail(r, err, "too many spaces: close some");
 	if (err < 0)
 		return err;
+	if (m->mps)
+		proc_says_mps(c->proc);
 	err = put_space(c, space, r);
 	if (err == 0)
 		err = note_space(c, space, key.geometry.page_tokens,
