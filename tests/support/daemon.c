@@ -203,6 +203,7 @@ void daemon_stop(struct daemon *d)
 
 void daemon_kill(struct daemon *d)
 {
+	CHECK(d->pid > 0, "it is dead already"); /* 0 is all of us */
 	kill(d->pid, SIGKILL);
 	daemon_wait_exit(d);
 }
