@@ -334,7 +334,7 @@ static bool procs_watch_new(struct procs *ps, pid_t pid, uint64_t start_time,
 	if (pid == 0) /* not ours to see: never provably gone */
 		return true;
 	pidfd = peer_open(pid, start_time);
-	if (pidfd == -ESRCH && !ps->under_mps)
+	if (pidfd == -ESRCH && !ps->under_mps && !ps->were_mps)
 		return false;
 	if (pidfd < 0 && pidfd != -ESRCH)
 		return true;
@@ -343,10 +343,12 @@ static bool procs_watch_new(struct procs *ps, pid_t pid, uint64_t start_time,
 			close(pidfd);
 		return true;
 	}
-	if (pidfd >= 0)
-		return true;
-	(*ret)->exited = true;
-	(*ret)->exited_ms = uv_now(ps->loop);
+	if (pidfd < 0) {
+		(*ret)->exited = true;
+		(*ret)->exited_ms = uv_now(ps->loop);
+	}
+	if (ps->were_mps)
+		proc_says_mps(*ret);
 	return true;
 }
 

@@ -17,8 +17,8 @@
  * processes as we know them: it lists this daemon, or has listed that process
  * while it lived. One in a PID namespace below ours may be listed by its number
  * there; one whose pid is not ours to see is never found not to be listed. All
- * are under MPS where this daemon is; else those that say so, of which it is
- * not known any more after a restart.
+ * are under MPS where this daemon is; else those that say so, and after a
+ * restart those that have not come back if any had.
  */
 #ifndef DAEMON_NET_PROC_H
 #define DAEMON_NET_PROC_H
@@ -82,6 +82,8 @@ struct procs {
 	struct mem *mem;
 	LIST_HEAD(proc_list, proc) list;
 	bool under_mps;		/* this daemon, and so probably all */
+	bool were_mps;		/* some were: those that a predecessor has left
+				 * are taken to be */
 	bool mps_silent;	/* could not tell, the last time */
 	uint64_t mps_logged_ms;
 	struct mps mps;

@@ -3,8 +3,8 @@
  * restore.c - device and pool, with what a predecessor left.
  *
  * mem knows its own descriptors by name, and drops those that it cannot use
- * from the service manager; here they are only closed. What auto has chosen is
- * kept beside them, as text in a memfd.
+ * from the service manager; here they are only closed. Notes are kept beside
+ * them, a word of text in a memfd each.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -19,7 +19,9 @@
 #include "daemon/net/state.h"
 #include "daemon/util/memfd.h"
 
-#define FD_DEVICE "kvd-device"
+/* Notes. */
+#define FD_DEVICE "kvd-device"	/* what auto has chosen */
+#define FD_MPS	  "kvd-mps"	/* workers were under MPS */
 
 /* ---- callbacks of mem ---- */
 
@@ -63,6 +65,49 @@ static const struct mem_ops restore_mem_ops = {
 	.work = on_work,
 };
 
+/* ---- notes ---- */
+
+#define NOTE_BYTES SERVER_DEVICE_BYTES
+
+/* What a predecessor has noted under @name, or empty. It is used up. */
+static void take_note(struct server_fd *fds, size_t nr_fds, const char *name,
+		      char text[NOTE_BYTES])
+{
+	ssize_t n;
+	size_t i;
+
+	text[0] = '\0';
+	for (i = 0; i < nr_fds; i++) {
+		if (fds[i].fd < 0 || strcmp(fds[i].name, name) != 0)
+			continue;
+		n = pread(fds[i].fd, text, NOTE_BYTES - 1, 0);
+		text[n < 0 ? 0 : n] = '\0';
+		close(fds[i].fd);
+		fds[i].fd = -1;
+	}
+}
+
+static void keep_note(struct server *s, const char *name, const char *text)
+{
+	int fd = memfd_new(name, strlen(text));
+
+	if (fd >= 0 && pwrite(fd, text, strlen(text), 0) > 0)
+		on_keep_fd(s, name, fd);
+	else
+		log_line(LOG_WARNING, "%s=%s is not noted for a successor: %s",
+			 name, text, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+}
+
+void restore_note_mps(struct server *s)
+{
+	if (s->procs.were_mps)
+		return;
+	s->procs.were_mps = true;
+	keep_note(s, FD_MPS, "yes");
+}
+
 /* ---- the device ---- */
 
 /* The wake-up comes on the device's thread. */
@@ -79,46 +124,14 @@ static int open_device(struct server *s, const char *spec)
 		       sizeof(s->device_note));
 }
 
-/* What auto has chosen, or empty. The descriptor is used up. */
-static void take_choice(struct server_fd *fds, size_t nr_fds,
-			char spec[SERVER_DEVICE_BYTES])
-{
-	ssize_t n;
-	size_t i;
-
-	spec[0] = '\0';
-	for (i = 0; i < nr_fds; i++) {
-		if (fds[i].fd < 0 || strcmp(fds[i].name, FD_DEVICE) != 0)
-			continue;
-		n = pread(fds[i].fd, spec, SERVER_DEVICE_BYTES - 1, 0);
-		spec[n < 0 ? 0 : n] = '\0';
-		close(fds[i].fd);
-		fds[i].fd = -1;
-	}
-}
-
-static void keep_choice(struct server *s)
-{
-	const char *spec = dev_spec(s->dev);
-	int fd = memfd_new(FD_DEVICE, strlen(spec));
-
-	if (fd >= 0 && pwrite(fd, spec, strlen(spec), 0) > 0)
-		on_keep_fd(s, FD_DEVICE, fd);
-	else
-		log_line(LOG_WARNING, "that it is %s could not be noted: after "
-			 "a restart auto may choose another device", spec);
-	if (fd >= 0)
-		close(fd);
-}
-
 int restore_device(struct server *s, struct server_fd *fds, size_t nr_fds,
 		   char *why, size_t why_bytes)
 {
 	bool is_auto = strcmp(s->cfg.device, "auto") == 0;
-	char chosen[SERVER_DEVICE_BYTES];
+	char chosen[NOTE_BYTES];
 	int r = -EINVAL;
 
-	take_choice(fds, nr_fds, chosen);
+	take_note(fds, nr_fds, FD_DEVICE, chosen);
 	if (chosen[0] && !is_auto)
 		on_drop_fd(s, FD_DEVICE);
 	if (chosen[0] && is_auto)
@@ -139,7 +152,7 @@ int restore_device(struct server *s, struct server_fd *fds, size_t nr_fds,
 	log_line(LOG_INFO, "device %s: %s%s", dev_spec(s->dev), s->device_note,
 		 chosen[0] ? "; as auto has chosen before" : "");
 	if (is_auto && !chosen[0])
-		keep_choice(s);
+		keep_note(s, FD_DEVICE, dev_spec(s->dev));
 	return 0;
 }
 
@@ -200,9 +213,11 @@ static void log_restored(const struct server *s, const char *note)
 int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 		 char *why, size_t why_bytes)
 {
-	char note[256] = "";
+	char note[256] = "", mps[NOTE_BYTES];
 	int r;
 
+	take_note(fds, nr_fds, FD_MPS, mps);
+	s->procs.were_mps = mps[0];
 	r = new_mem(s, fds, nr_fds, note, sizeof(note));
 	if (r < 0) {
 		snprintf(why, why_bytes, "pool of %llu bytes: %s%s%s",

@@ -32,4 +32,8 @@ int restore_device(struct server *s, struct server_fd *fds, size_t nr_fds,
 int restore_pool(struct server *s, struct server_fd *fds, size_t nr_fds,
 		 char *why, size_t why_bytes);
 
+/* A worker says that it is under MPS. A successor is told, as the worker may be
+ * dead by then. */
+void restore_note_mps(struct server *s);
+
 #endif

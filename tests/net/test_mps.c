@@ -429,11 +429,11 @@ static void test_restart(void **state)
 	manager_stop(&m);
 }
 
-/* The only one that is listed, and what it waits for. */
-static void check_wait(int fd, pid_t pid, uint64_t pages,
-		       Kvd__QuarantineStat__Wait wait)
+/* The only one that is listed. Return: what it waits for. */
+static Kvd__QuarantineStat__Wait waits_for(int fd, pid_t pid, uint64_t pages)
 {
 	Kvd__QuarantineRequest req = KVD__QUARANTINE_REQUEST__INIT;
+	Kvd__QuarantineStat__Wait wait;
 	Kvd__QuarantineReply *r;
 
 	assert_int_equal(raw_call(fd, WIRE_QUARANTINE, &req.base,
@@ -442,8 +442,15 @@ static void check_wait(int fd, pid_t pid, uint64_t pages,
 	assert_int_equal(r->n_writers, 1);
 	assert_int_equal(r->writers[0]->pid, pid);
 	assert_int_equal(r->writers[0]->pages, pages);
-	assert_int_equal(r->writers[0]->wait, wait);
+	wait = r->writers[0]->wait;
 	kvd__quarantine_reply__free_unpacked(r, NULL);
+	return wait;
+}
+
+static void check_wait(int fd, pid_t pid, uint64_t pages,
+		       Kvd__QuarantineStat__Wait wait)
+{
+	assert_int_equal(waits_for(fd, pid, pages), wait);
 }
 
 static int release(int fd, pid_t pid)
@@ -503,36 +510,47 @@ static void work_lib(int ready)
 	pause();
 }
 
-/*
- * It lives until MPS was asked once, and was listed if @listed. Return: what
- * is in quarantine once it has ended.
- */
-static uint64_t says_mps(bool listed, pid_t *ret)
+/* @ret_nr: pages that it has, stock included. */
+static pid_t start_lib_worker(uint64_t *ret_nr)
 {
 	struct daemon_stat st;
 	int ready[2];
 	char byte;
+	pid_t pid;
 
-	put("how", "while [ -e hold ]; do sleep .01; done\n");
-	put("hold", "");
 	CHECK(pipe(ready) == 0, "pipe");
-	*ret = fork();
-	if (*ret == 0) {
+	pid = fork();
+	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		work_lib(ready[1]);
 	}
 	close(ready[1]);
 	CHECK(read(ready[0], &byte, 1) == 1, "worker");
 	close(ready[0]);
+	daemon_stat(d.socket, &st);
+	assert_true(st.open >= NR_PAGES);
+	*ret_nr = st.open;
+	return pid;
+}
+
+/*
+ * It lives until MPS was asked once, and was listed if @listed. Return: what
+ * is in quarantine once it has ended.
+ */
+static uint64_t says_mps(bool listed, pid_t *ret)
+{
+	uint64_t nr;
+
+	put("how", "while [ -e hold ]; do sleep .01; done\n");
+	put("hold", "");
+	*ret = start_lib_worker(&nr);
 	wait_asked(nr_asked() ? 0 : 1);
 	if (listed)
 		put_clients("clients.77", *ret, 1);
-	daemon_stat(d.socket, &st);
-	assert_true(st.open >= NR_PAGES);
 	end_worker(*ret);
 	unlink(file("hold"));
-	wait_quarantined(d.socket, st.open);
-	return st.open;
+	wait_quarantined(d.socket, nr);
+	return nr;
 }
 
 static void start_apart(void)
@@ -579,6 +597,42 @@ static void test_says_so_in_vain(void **state)
 	close(fd);
 	daemon_assert_idle(&d);
 	daemon_stop(&d);
+}
+
+/* It dies while kvd is away, which only knows that some were under MPS. */
+static void test_says_so_and_dies(void **state)
+{
+	struct manager m;
+	uint64_t nr;
+	pid_t pid;
+	int fd;
+
+	setenv("FAKECUDA_MPS", "0", 1);
+	manager_start(&m, args);
+	d = m.daemon;
+	pid = start_lib_worker(&nr);
+	for (int i = 0; i < 2; i++) { /* its successor knows, too */
+		manager_kill(&m);
+		if (i == 0)
+			end_worker(pid);
+		manager_again(&m, args);
+		d = m.daemon;
+		wait_quarantined(d.socket, nr);
+		fd = raw_open(d.socket);
+		while (waits_for(fd, pid, nr) ==
+		       KVD__QUARANTINE_STAT__WAIT__SETTLING)
+			usleep(20000);
+		check_wait(fd, pid, nr,
+			   KVD__QUARANTINE_STAT__WAIT__MPS_SILENT);
+		if (i == 0)
+			close(fd);
+	}
+	setenv("FAKECUDA_MPS", "1", 1);
+	assert_int_equal(release(fd, pid), 0);
+	raw_bye(fd);
+	close(fd);
+	daemon_assert_idle(&m.daemon);
+	manager_stop(&m);
 }
 
 /* The MPS to be asked need not be that which kvd itself is under. */
@@ -636,6 +690,7 @@ int main(void)
 		cmocka_unit_test_setup(test_release, fresh),
 		cmocka_unit_test_setup(test_says_so, fresh),
 		cmocka_unit_test_setup(test_says_so_in_vain, fresh),
+		cmocka_unit_test_setup(test_says_so_and_dies, fresh),
 		cmocka_unit_test_setup(test_directory, fresh),
 		cmocka_unit_test_setup(test_without, fresh),
 	};

@@ -10,6 +10,7 @@
 #include "daemon/dev/dev.h"
 #include "daemon/mem/mem.h"
 #include "daemon/net/dispatch/handlers.h"
+#include "daemon/net/restore.h"
 #include "daemon/net/state.h"
 #include "proto/kvd.pb-c.h"
 
@@ -223,8 +224,10 @@ int do_open_space(struct client *c, const struct request *req,
 		return reply_fail(r, err, "too many spaces: close some");
 	if (err < 0)
 		return err;
-	if (m->mps)
+	if (m->mps) {
 		proc_says_mps(c->proc);
+		restore_note_mps(c->server);
+	}
 	err = put_space(c, space, r);
 	if (err == 0)
 		err = note_space(c, space, key.geometry.page_tokens,
