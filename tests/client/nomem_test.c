@@ -153,7 +153,7 @@ static void process(void)
 
 /* ---- results ---- */
 
-enum { PROMPT, OTHER, CUT, NR_STREAMS };
+enum { PROMPT, OTHER, CUT, FILLED, NR_STREAMS };
 
 static uint32_t tokens[NR_STREAMS][N];
 static float want[NR_STREAMS][LAYERS][N][OUT_FLOATS];
@@ -368,22 +368,37 @@ static void run_batch(struct kvd_seq *a, struct kvd_seq *b)
 	armed = false;
 }
 
+/* K and V as a kernel of our own would write them: many pages in one go. */
+static void run_filled(struct kvd_seq *seq)
+{
+	struct kvd_record record = { .size = sizeof(record) };
+	struct kvd_bases bases = { .size = sizeof(bases) };
+	struct kvd_page pages[6];
+	size_t nr;
+
+	TRY(kvd_seq_reserve(seq, N - 1));
+	TRY(kvd_space_bases(toy.sp, &bases));
+	TRY(kvd_space_record(toy.sp, 0, &record));
+	TRY(kvd_seq_pages(seq, 0, pages, 6, &nr));
+	for (size_t i = 0; i < nr; i++)
+		memset((char *)bases.writable[pages[i].segment] +
+			       pages[i].offset, 0x3c, record.page_bytes);
+	TRY_OR(kvd_commit(seq, tokens[FILLED], N - 1, NULL), -ENOTCONN);
+	feed(seq, FILLED, 1);
+	TRY(kvd_truncate(seq, 1, NULL));
+}
+
 /* Pages by themselves, and what there is to be asked of everything. */
 static void run_views(struct kvd_seq *seq)
 {
 	struct kvd_space_info info = { .size = sizeof(info) };
-	struct kvd_bases bases = { .size = sizeof(bases) };
 	struct kvd_seq_info seq_info = { .size = sizeof(seq_info) };
 	struct kvd_page pages[80];
 	size_t nr;
 
 	TRY(kvd_page_alloc(toy.sp, 0, 80, pages));
 	TRY(kvd_page_free(toy.sp, pages, 80));
-	TRY(kvd_seq_reserve(seq, 2 * P));
-	TRY_OR(kvd_commit(seq, tokens[PROMPT], P + 1, NULL), -ENOTCONN);
-	TRY(kvd_truncate(seq, 1, NULL));
 	TRY(kvd_space_info(toy.sp, &info));
-	TRY(kvd_space_bases(toy.sp, &bases));
 	TRY(kvd_seq_info(seq, &seq_info));
 	TRY(kvd_seq_pages(seq, 0, pages, 80, &nr));
 	TRY(kvd_ping(toy.k));
@@ -429,6 +444,7 @@ static void script(void)
 	TRY(kvd_truncate(c, P + 3, NULL));
 	feed_upto(c, CUT, 2 * P + 2);
 	d = seq_new(1);
+	run_filled(d);
 	run_views(d);
 	shutdown(kvd_fd(toy.k), SHUT_RDWR);
 	away = true;
