@@ -10,6 +10,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -108,12 +109,19 @@ static unsigned frame_fds(struct msghdr *m, int fds[WIRE_MAX_FDS])
 	return nr;
 }
 
+/* What comes with the bytes in k->frame. */
+struct frame {
+	struct wire_header h;
+	int fds[WIRE_MAX_FDS];
+	unsigned nr_fds;
+	bool cut;	/* there were more, which this process had no room for */
+};
+
 /*
  * Receives a frame into k->frame. Return: 0; -EAGAIN when there is none (with
  * MSG_DONTWAIT) or none came in time; else the connection is gone.
  */
-static int frame_receive(struct kvd *k, int flags, struct wire_header *h,
-			 int fds[WIRE_MAX_FDS], unsigned *nr_fds)
+static int frame_receive(struct kvd *k, int flags, struct frame *f)
 {
 	union control u;
 	struct iovec iov = { k->frame, sizeof(k->frame) };
@@ -131,15 +139,46 @@ static int frame_receive(struct kvd *k, int flags, struct wire_header *h,
 		return -errno;
 	if (n <= 0)
 		return frame_lost(k, -ENOTCONN, "the daemon went away");
-	*nr_fds = frame_fds(&m, fds);
-	r = m.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ?
+	f->nr_fds = frame_fds(&m, f->fds);
+	f->cut = m.msg_flags & MSG_CTRUNC;
+	r = m.msg_flags & MSG_TRUNC ?
 		    -EPROTO :
-		    wire_get(k->frame, (size_t)n, *nr_fds, 1, h);
+		    wire_get(k->frame, (size_t)n, f->nr_fds, 1, &f->h);
 	if (!r)
 		return 0;
-	close_fds(fds, *nr_fds);
-	*nr_fds = 0;
+	close_fds(f->fds, f->nr_fds);
 	return frame_lost(k, -EPROTO, "not a frame of this protocol");
+}
+
+/* ---- messages ---- */
+
+/* protobuf-c says NULL of bytes that make no sense, and when memory is short:
+ * these tell us which. */
+static void *message_alloc(void *nomem, size_t size)
+{
+	void *p = malloc(size);
+
+	if (!p)
+		*(bool *)nomem = true;
+	return p;
+}
+
+static void message_free(void *nomem, void *p)
+{
+	free(p);
+}
+
+/* What is in k->frame, as @want. Return: 0, -ENOMEM, -EPROTO. */
+static int message_read(struct kvd *k, const struct wire_header *h,
+			const ProtobufCMessageDescriptor *want,
+			ProtobufCMessage **ret)
+{
+	bool nomem = false;
+	ProtobufCAllocator a = { message_alloc, message_free, &nomem };
+
+	*ret = protobuf_c_message_unpack(want, &a, h->length,
+					 k->frame + WIRE_HEADER_BYTES);
+	return *ret ? 0 : nomem ? -ENOMEM : -EPROTO;
 }
 
 /* ---- events ---- */
@@ -209,15 +248,53 @@ static bool event_take(struct kvd *k, Kvd__Event *e, size_t bytes)
 	}
 }
 
-static void event_note(struct kvd *k, const struct wire_header *h)
+/* Room for an event that is small: recalls and levels are. */
+struct spare {
+	_Alignas(16) char bytes[256];
+	size_t used;
+};
+
+static void *spare_alloc(void *spare, size_t size)
 {
-	Kvd__Event *e = kvd__event__unpack(NULL, h->length,
+	struct spare *s = spare;
+	void *p = s->bytes + s->used;
+
+	size = (size + 15) / 16 * 16;
+	if (size > sizeof(s->bytes) - s->used)
+		return NULL;
+	s->used += size;
+	return p;
+}
+
+static void spare_free(void *spare, void *p)
+{
+}
+
+/* There is no memory: others wait for what is recalled all the same. */
+static void event_note_small(struct kvd *k, const struct wire_header *h)
+{
+	struct spare s = { .used = 0 };
+	ProtobufCAllocator a = { spare_alloc, spare_free, &s };
+	Kvd__Event *e = kvd__event__unpack(&a, h->length,
 					   k->frame + WIRE_HEADER_BYTES);
 
-	if (!e)
+	if (e && e->kind != KVD__EVENT__KIND__BLOCKS)
+		event_take(k, e, 0);
+	else
 		events_missed(k);
-	else if (!event_take(k, e, h->length))
-		kvd__event__free_unpacked(e, NULL);
+}
+
+static void event_note(struct kvd *k, const struct wire_header *h)
+{
+	ProtobufCMessage *m;
+	int r = message_read(k, h, &kvd__event__descriptor, &m);
+
+	if (r == -ENOMEM)
+		event_note_small(k, h);
+	else if (r)
+		events_missed(k);
+	else if (!event_take(k, (Kvd__Event *)m, h->length))
+		protobuf_c_message_free_unpacked(m, NULL);
 }
 
 /* ---- replies ---- */
@@ -238,18 +315,19 @@ static int set_timeout(struct kvd *k, uint32_t ms)
 /* The daemon's refusal as errno value and text. */
 static int call_refused(struct kvd *k, const struct wire_header *h)
 {
-	Kvd__ErrorReply *e = kvd__error_reply__unpack(
-		NULL, h->length, k->frame + WIRE_HEADER_BYTES);
 	int err = -(int)h->status;
+	const Kvd__ErrorReply *e;
+	ProtobufCMessage *m;
 
-	if (!e)
+	if (message_read(k, h, &kvd__error_reply__descriptor, &m))
 		return fail(k, err, "%s refused", wire_type_name(h->type));
+	e = (const Kvd__ErrorReply *)m;
 	if (e->need_bytes)
 		fail(k, err, "%s (%llu bytes would have to be released)",
 		     e->text, (unsigned long long)e->need_bytes);
 	else
 		fail(k, err, "%s", e->text);
-	kvd__error_reply__free_unpacked(e, NULL);
+	protobuf_c_message_free_unpacked(m, NULL);
 	return err;
 }
 
@@ -270,44 +348,45 @@ static void call_forget(struct call *c)
 }
 
 /* A reply has come, to whichever call. Return: 0, or the connection is lost. */
-static int call_take(struct kvd *k, const struct wire_header *h,
-		     const int *fds, unsigned nr_fds)
+static int call_take(struct kvd *k, const struct frame *f)
 {
-	struct call *c = call_find(k, h);
+	struct call *c = call_find(k, &f->h);
 
 	if (!c) {
-		close_fds(fds, nr_fds);
+		close_fds(f->fds, f->nr_fds);
 		return frame_lost(k, -EPROTO, "a reply nobody awaits");
 	}
 	call_forget(c);
-	memcpy(c->fds, fds, nr_fds * sizeof(*fds));
-	c->nr_fds = nr_fds;
-	if (h->status) {
-		c->err = call_refused(k, h);
+	memcpy(c->fds, f->fds, f->nr_fds * sizeof(*f->fds));
+	c->nr_fds = f->nr_fds;
+	if (f->h.status) {
+		c->err = call_refused(k, &f->h);
 		return 0;
 	}
-	c->reply = protobuf_c_message_unpack(c->want, NULL, h->length,
-					     k->frame + WIRE_HEADER_BYTES);
-	if (!c->reply)
-		c->err = frame_lost(k, -EPROTO, "a reply that cannot be read");
-	return c->err;
+	/* What it grants nobody knows then: the next connection claims it. */
+	c->err = message_read(k, &f->h, c->want, &c->reply);
+	if (c->err)
+		return frame_lost(k, c->err, c->err == -ENOMEM ?
+				  "out of memory for a reply" :
+				  "a reply that cannot be read");
+	if (f->cut)
+		c->err = fail_fds(k, wire_type_name(c->type));
+	return 0;
 }
 
 /* One frame: an event is noted, a reply taken. */
 static int call_next(struct kvd *k)
 {
-	int fds[WIRE_MAX_FDS];
-	struct wire_header h;
-	unsigned nr_fds;
+	struct frame f;
 	int r;
 
-	r = frame_receive(k, 0, &h, fds, &nr_fds);
+	r = frame_receive(k, 0, &f);
 	if (r)
 		return r;
-	if (h.id || h.type != WIRE_EVENT)
-		return call_take(k, &h, fds, nr_fds);
-	close_fds(fds, nr_fds);
-	event_note(k, &h);
+	if (f.h.id || f.h.type != WIRE_EVENT)
+		return call_take(k, &f);
+	close_fds(f.fds, f.nr_fds);
+	event_note(k, &f.h);
 	return 0;
 }
 
@@ -398,21 +477,19 @@ void call_end(struct call *c)
 
 int call_events(struct kvd *k)
 {
-	int fds[WIRE_MAX_FDS];
-	struct wire_header h;
-	unsigned nr_fds;
+	struct frame f;
 	int r = 0;
 
 	if (k->fd < 0)
 		return -ENOTCONN;
 	while (!events_full(k)) {
-		r = frame_receive(k, MSG_DONTWAIT, &h, fds, &nr_fds);
+		r = frame_receive(k, MSG_DONTWAIT, &f);
 		if (r)
 			break;
-		close_fds(fds, nr_fds);
-		if (h.id || h.type != WIRE_EVENT)
+		close_fds(f.fds, f.nr_fds);
+		if (f.h.id || f.h.type != WIRE_EVENT)
 			return frame_lost(k, -EPROTO, "a reply nobody awaits");
-		event_note(k, &h);
+		event_note(k, &f.h);
 	}
 	return !r || r == -EAGAIN || r == -EINTR ? 0 : -ENOTCONN;
 }

@@ -58,7 +58,9 @@ struct call {
  *
  * Return: 0; the daemon's refusal, a negative errno value; -ENOTCONN;
  * -ETIMEDOUT; -EPROTO; -EMSGSIZE when @c->request does not fit a frame;
- * -ENOMEM. kvd_error() has the text.
+ * -ENOMEM, and the connection is closed, when there is none for the reply;
+ * -EMFILE when this process has no room for descriptors that came with it: the
+ * reply is there. kvd_error() has the text.
  */
 int call(struct kvd *k, struct call *c);
 

@@ -89,6 +89,8 @@ static int connect_error(struct kvd *k, int err)
 {
 	if (err == EACCES || err == EPERM)
 		return fail(k, -EACCES, "%s: %s", k->socket, strerror(err));
+	if (err == EMFILE || err == ENFILE)
+		return fail_fds(k, k->socket);
 	return fail(k, -ENOTCONN, "%s: no daemon there: %s", k->socket,
 		    strerror(err));
 }

@@ -144,7 +144,8 @@ struct device_ops {
 	void (*expect)(struct device *d, struct device_place at,
 		       uint64_t bytes);
 
-	/* Copy bytes of one page to another, in stream order. 0 or -EIO. */
+	/* Copy bytes of one page to another, in stream order. 0, -ENOMEM, or
+	 * -EIO. */
 	int (*copy)(struct device *d, struct device_place dst,
 		    struct device_place src, uint64_t bytes,
 		    kvd_stream stream);
@@ -153,7 +154,7 @@ struct device_ops {
 	 * event_record() - mark the end of what @stream has been given so far
 	 * @ret:	the event, or NULL when all of it is done already
 	 *
-	 * Return: 0, -ENOMEM, -EIO.
+	 * Waits for it where there is no memory for an event. Return: 0, -EIO.
 	 */
 	int (*event_record)(struct device *d, kvd_stream stream,
 			    struct device_event **ret);

@@ -521,8 +521,9 @@ static int cuda_copy(struct device *d, struct device_place dst,
 	struct stage_slot *slot;
 	int r, end;
 
-	if (!stages(c, stream) || stage_begin(&c->stage, 0, &slot))
-		return -EIO;
+	r = stages(c, stream) ? stage_begin(&c->stage, 0, &slot) : -EIO;
+	if (r)
+		return r;
 	r = cuda_result(c->cu->cuMemcpyDtoDAsync(
 		c->segments[dst.segment].rw + dst.offset,
 		c->segments[src.segment].ro + src.offset, bytes, stream));
@@ -532,6 +533,17 @@ static int cuda_copy(struct device *d, struct device_place dst,
 
 /* ---- events ---- */
 
+/* No memory for an event: what it would stand for is waited for here. */
+static int stream_wait(struct device_cuda *c, kvd_stream stream,
+		       struct device_event **ret)
+{
+	int r = c->cu->cuStreamSynchronize(stream) ? -EIO : 0;
+
+	stage_reap(&c->stage, c->stage.serial);
+	*ret = NULL;
+	return r;
+}
+
 static int cuda_event_record(struct device *d, kvd_stream stream,
 			     struct device_event **ret)
 {
@@ -540,12 +552,12 @@ static int cuda_event_record(struct device *d, kvd_stream stream,
 	int r;
 
 	if (!e)
-		return -ENOMEM;
+		return stream_wait(c, stream, ret);
 	e->serial = c->stage.serial;
 	r = cuda_result(c->cu->cuEventCreate(&e->event, CU_EVENT_NO_TIMING));
 	if (r) {
 		free(e);
-		return r;
+		return r == -ENOMEM ? stream_wait(c, stream, ret) : r;
 	}
 	if (c->cu->cuEventRecord(e->event, stream)) {
 		c->cu->cuEventDestroy(e->event);

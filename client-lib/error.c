@@ -17,6 +17,12 @@ int fail(struct kvd *k, int err, const char *fmt, ...)
 	return err;
 }
 
+int fail_fds(struct kvd *k, const char *what)
+{
+	return fail(k, -EMFILE, "%s: this process is out of file descriptors: "
+		    "close some, or raise RLIMIT_NOFILE (ulimit -n)", what);
+}
+
 int fail_size(struct kvd *k, const void *arg, size_t known)
 {
 	return fail_size_since(k, arg, known, known);

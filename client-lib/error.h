@@ -15,6 +15,9 @@ struct kvd;
 int fail(struct kvd *k, int err, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* The same of -EMFILE: @what cannot be done. */
+int fail_fds(struct kvd *k, const char *what);
+
 /**
  * fail_size() - is the size that a caller's struct begins with one we know?
  * @arg:	the struct; its first member is a uint32_t size

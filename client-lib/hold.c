@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "client-lib/conn.h"
+#include "client-lib/error.h"
 #include "client-lib/hold.h"
 #include "client-lib/map.h"
 #include "client-lib/request.h"
@@ -74,14 +75,9 @@ static int holds_spare(struct holds *t)
 	return 0;
 }
 
-/* Room for one more object and for the release of any. */
+/* Room for one more object. */
 static int holds_ready(struct holds *t)
 {
-	if (!t->released) {
-		t->released = calloc(WIRE_MAX_PAGES, sizeof(*t->released));
-		if (!t->released)
-			return -ENOMEM;
-	}
 	if (t->nr >= t->nr_buckets && holds_grow(t, t->nr + 1))
 		return -ENOMEM;
 	return t->spare ? 0 : holds_spare(t);
@@ -107,7 +103,6 @@ void holds_fini(struct holds *t)
 		free(c);
 	}
 	free(t->buckets);
-	free(t->released);
 }
 
 int hold_new(struct kvd_space *sp, handle_t handle, place_t place,
@@ -122,7 +117,7 @@ int hold_new(struct kvd_space *sp, handle_t handle, place_t place,
 	if (r)
 		return r;
 	if (holds_ready(t))
-		return -ENOMEM;
+		return fail(sp->k, -ENOMEM, "out of memory");
 	h = t->spare;
 	t->spare = h->next;
 	t->nr_spare--;
@@ -184,8 +179,8 @@ void hold_drop(struct kvd *k, handle_t handle)
 
 	if (t->nr_released == WIRE_MAX_PAGES)
 		hold_flush(k);
-	/* With no room it is not lost: closing gives it back. */
-	if (t->nr_released < WIRE_MAX_PAGES && !holds_ready(t))
+	/* With no room it is not lost: the next connection claims it not. */
+	if (t->nr_released < WIRE_MAX_PAGES)
 		t->released[t->nr_released++] = handle;
 }
 

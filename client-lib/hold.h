@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "proto/shm.h"
+#include "proto/wire.h"
 
 struct kvd;
 struct kvd_space;
@@ -40,7 +41,8 @@ struct holds {
 	struct hold *spare;
 	uint32_t nr_spare;
 	struct hold_chunk *chunks;
-	handle_t *released;	/* [WIRE_MAX_PAGES] to be sent */
+	handle_t released[WIRE_MAX_PAGES]; /* to be sent: what comes back needs
+					    * no memory */
 	uint32_t nr_released;
 };
 

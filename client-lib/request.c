@@ -52,6 +52,8 @@ int request_hello_begin(struct kvd *k, struct call *c)
 	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	int r;
 
+	if (pidfd < 0 && (errno == EMFILE || errno == ENFILE))
+		return fail_fds(k, "hello");
 	*c = (struct call){
 		.type = WIRE_HELLO,
 		.request = &m.base,
@@ -151,6 +153,23 @@ static int get_grant(struct kvd *k, struct call *c, struct space_grant *ret)
 	return 0;
 }
 
+/* The reply has no fields: any empty message reads it. */
+static int close_space(struct kvd *k, uint32_t id)
+{
+	Kvd__CloseSpaceRequest m = KVD__CLOSE_SPACE_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_CLOSE_SPACE,
+		.request = &m.base,
+		.want = &kvd__ping_reply__descriptor,
+	};
+	int r;
+
+	m.space = id;
+	r = call(k, &c);
+	call_end(&c);
+	return r;
+}
+
 int request_open_space(struct kvd_space *sp, struct space_grant *ret)
 {
 	const struct kvd_space_opts *opts = &sp->opts;
@@ -175,25 +194,16 @@ int request_open_space(struct kvd_space *sp, struct space_grant *ret)
 	r = call(sp->k, &c);
 	if (!r)
 		r = get_grant(sp->k, &c, ret);
+	else if (c.reply) /* it is open, but descriptors were lost */
+		close_space(sp->k,
+			    ((const Kvd__OpenSpaceReply *)c.reply)->space);
 	call_end(&c);
 	return r;
 }
 
-/* The reply has no fields: any empty message reads it. */
 int request_close_space(struct kvd_space *sp)
 {
-	Kvd__CloseSpaceRequest m = KVD__CLOSE_SPACE_REQUEST__INIT;
-	struct call c = {
-		.type = WIRE_CLOSE_SPACE,
-		.request = &m.base,
-		.want = &kvd__ping_reply__descriptor,
-	};
-	int r;
-
-	m.space = sp->id;
-	r = call(sp->k, &c);
-	call_end(&c);
-	return r;
+	return close_space(sp->k, sp->id);
 }
 
 static int get_segment(struct kvd *k, struct call *c, uint32_t id,

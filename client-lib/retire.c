@@ -45,8 +45,8 @@ static void retire_now(struct hold *const *holds, uint32_t nr,
 
 /*
  * Puts it off. false: there is nothing to wait for, or no memory to. Without
- * memory what a step to come may use is not given back at all, but with the
- * space.
+ * memory pages that a step to come may use are not given back at all, but with
+ * the space; a flag it sets has a use of its own.
  */
 static bool retire_later(struct kvd_space *sp, const struct retire *what,
 			 kvd_stream stream)
@@ -58,7 +58,7 @@ static bool retire_later(struct kvd_space *sp, const struct retire *what,
 
 	if (ops->event_record(sp->device, stream, &e)) {
 		ops->sync(sp->device);
-		return false;
+		e = NULL;
 	}
 	if (!e && !step)
 		return false;
@@ -66,6 +66,8 @@ static bool retire_later(struct kvd_space *sp, const struct retire *what,
 	if (!t) {
 		ops->event_wait(sp->device, e);
 		ops->event_free(sp->device, e);
+		if (step)
+			flag_put(what->flag);
 		return step;
 	}
 	t->event = e;

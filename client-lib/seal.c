@@ -132,11 +132,11 @@ static int seal_add(struct seal *s, struct kvd_seq *seq, uint32_t block)
 	return s->nr == SEAL_PAGES ? seal_run(s) : 0;
 }
 
-/* Blocks of @seq in one layer: those from @from on that end at @end or less. */
+/* Blocks of @seq: those from @from on that end at @end or less. */
 static int seal_blocks(struct seal *s, struct kvd_seq *seq, uint32_t from,
 		       uint32_t end)
 {
-	struct table *t = &seq->tables[s->group];
+	const struct table *t = &seq->tables[s->group];
 	uint32_t p = space_page_tokens(s->sp);
 	int r = 0;
 
@@ -144,9 +144,16 @@ static int seal_blocks(struct seal *s, struct kvd_seq *seq, uint32_t from,
 		if (space_seals(s->sp, s->group, i) && t->opens[i] &&
 		    t->holds[i])
 			r = seal_add(s, seq, i);
-	for (uint32_t l = s->layer; l < s->layer + s->nr_layers; l++)
-		t->sealed[l] = end / p * p;
 	return r;
+}
+
+/* All of that has been quantized. */
+static void seal_done(const struct seal *s, struct kvd_seq *seq, uint32_t end)
+{
+	struct table *t = &seq->tables[s->group];
+
+	for (uint32_t l = s->layer; l < s->layer + s->nr_layers; l++)
+		t->sealed[l] = end - end % space_page_tokens(s->sp);
 }
 
 static bool seals(const struct kvd_space *sp, uint32_t group)
@@ -174,7 +181,13 @@ int seal_append(struct kvd_space *sp, const struct batch_args *args,
 		r = seal_blocks(&s, seq, seq->nr_tokens,
 				seq->nr_tokens + args->items[i].nr_tokens);
 	}
-	return r ? r : seal_run(&s);
+	if (!r)
+		r = seal_run(&s);
+	for (size_t i = 0; !r && i < args->nr_items; i++)
+		seal_done(&s, args->items[i].seq,
+			  args->items[i].seq->nr_tokens +
+				  args->items[i].nr_tokens);
+	return r;
 }
 
 int seal_list(const struct kvd_item *it, uint32_t group,
@@ -231,6 +244,8 @@ int seal_upto(struct kvd_seq *seq, uint32_t tokens, kvd_stream stream)
 			r = seal_blocks(&s, seq, seq->nr_tokens, end);
 			if (!r)
 				r = seal_run(&s);
+			if (!r)
+				seal_done(&s, seq, end);
 		}
 	}
 	return r;

@@ -296,6 +296,8 @@ void kvd_space_close(struct kvd_space *sp)
 	sp->device->ops->sync(sp->device);
 	stock_fini(sp);
 	holds_release(k, sp);
+	if (k->holds.nr_released) /* it may have gone since */
+		conn_last(k);
 	hold_flush(k);
 	space_report(sp);
 	if (k->fd >= 0)

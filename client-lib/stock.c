@@ -5,6 +5,7 @@
 #include <string.h>
 #include "client-lib/clock.h"
 #include "client-lib/conn.h"
+#include "client-lib/error.h"
 #include "client-lib/hold.h"
 #include "client-lib/request.h"
 #include "client-lib/space.h"
@@ -144,10 +145,10 @@ static int stock_ask(struct kvd_space *sp, uint32_t page_class, uint32_t need,
 	if (nr > WIRE_MAX_PAGES)
 		nr = WIRE_MAX_PAGES;
 	r = hold_flush(sp->k);
-	if (!r)
-		r = stock_grow(s, s->nr + nr);
 	if (r)
 		return r;
+	if (stock_grow(s, s->nr + nr))
+		return fail(sp->k, -ENOMEM, "out of memory");
 	r = request_alloc(sp, page_class, nr, nr > need ? 0 : stock_wait_ms(sp),
 			  handles, places);
 	if ((is_full(r) || r == -EINVAL) && nr > need) { /* need may fit */

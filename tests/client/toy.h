@@ -48,6 +48,9 @@ void toy_opts_two_groups(struct kvd_space_opts *o, uint8_t model,
 /* A calibration profile for the first group; kvd_profile_free() it. */
 struct kvd_profile *toy_profile(const struct kvd_geometry *g);
 
+/* The same to a file of its own: @path ends with XXXXXX, as for mkstemp(). */
+void toy_profile_write(const struct kvd_geometry *g, char *path);
+
 /* Connects and opens; what goes wrong aborts. */
 void toy_open(struct toy *t, const char *socket,
 	      const struct kvd_space_opts *o);

@@ -10,13 +10,11 @@
 #include "tests/client/toy.h"
 #include "tests/support/check.h"
 
-struct kvd_profile *toy_profile(const struct kvd_geometry *g)
+void toy_profile_write(const struct kvd_geometry *g, char *path)
 {
 	struct profile_shape shape = { g->groups[0].nr_layers,
 				       g->groups[0].nr_kv_heads,
 				       g->groups[0].k_dim, g->groups[0].v_dim };
-	char path[] = "/tmp/kvd-toy-XXXXXX", why[160] = "";
-	struct kvd_profile *ret = NULL;
 	struct profile p;
 	uint8_t *bytes;
 	size_t nr;
@@ -40,9 +38,17 @@ struct kvd_profile *toy_profile(const struct kvd_geometry *g)
 	fd = mkstemp(path);
 	CHECK(fd >= 0 && write(fd, bytes, nr) == (ssize_t)nr && !close(fd),
 	      "%s", path);
-	CHECK(!kvd_profile_load(path, &ret, why, sizeof(why)), "%s", why);
-	unlink(path);
 	free(bytes);
 	profile_fini(&p);
+}
+
+struct kvd_profile *toy_profile(const struct kvd_geometry *g)
+{
+	char path[] = "/tmp/kvd-toy-XXXXXX", why[160] = "";
+	struct kvd_profile *ret = NULL;
+
+	toy_profile_write(g, path);
+	CHECK(!kvd_profile_load(path, &ret, why, sizeof(why)), "%s", why);
+	unlink(path);
 	return ret;
 }

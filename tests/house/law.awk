@@ -2,7 +2,7 @@
 #
 # law.awk - the part of law that reads sources, for any POSIX awk.
 #
-# In: rooms, guests and files as law has them. Out: violations, and on
+# In: rooms, guests, wall and files as law has them. Out: violations, and on
 # descriptor 3 the includes as "file FROM TO" and "room FROM TO".
 
 BEGIN {
@@ -14,6 +14,7 @@ BEGIN {
 		exists[list[i]] = 1
 	learn(rooms, room_may)
 	learn(guests, guest_may)
+	learn(wall, wall_may)
 }
 
 function learn(text, table,	i, n, lines, words)
@@ -104,6 +105,18 @@ function check_calls(line)
 		say(FNR, room " has no clock of its own")
 }
 
+# The time of day jumps when it is set: deadlines and intervals that are made of
+# it come never, or at once. What waits by that clock unasked is meant too.
+function check_clock(line)
+{
+	if (room !~ /^(daemon|client-lib)(\/|$)/ || (FILENAME in wall_may))
+		return
+	if (line ~ /CLOCK_(REALTIME|TAI)|TIME_UTC|gettimeofday\(/ ||
+	    line ~ /(^|[^a-z_>.])(time|ftime)\(/ ||
+	    line ~ /(pthread_cond|pthread_mutex|sem|cnd|mtx)_timed(wait|lock)\(/)
+		say(FNR, room " may not tell the time of day: it jumps")
+}
+
 # How the file that has just ended began.
 function check_head(	base)
 {
@@ -150,7 +163,7 @@ columns($0) > MAX_COLUMN { say(FNR, "wider than " MAX_COLUMN) }
 	check_include($0 ~ /include[ \t]*"/, name)
 }
 
-{ check_calls($0) }
+{ check_calls($0); check_clock($0) }
 
 /^[ \t]*#[ \t]*if/ && FILENAME ~ /\.c$/ && room != "" {
 	say(FNR, "#if in a .c file: the build picks one of two files")

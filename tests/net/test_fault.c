@@ -9,8 +9,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "tests/support/daemon.h"
@@ -197,6 +199,20 @@ static unsigned fed(struct manager *m, const char *status, bool *ret_said)
 	return nr;
 }
 
+/* What an operator's script goes by. */
+static int kvctl_status(const struct daemon *d)
+{
+	char command[512];
+	int status;
+
+	snprintf(command, sizeof(command),
+		 "%s status --socket %s >/dev/null 2>&1",
+		 daemon_program("kvctl", KVD_KVCTL), d->socket);
+	status = system(command);
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
 /* Health is progress: said, not fed, and who needs no device is served. */
 static void test_stuck(void **state)
 {
@@ -222,8 +238,10 @@ static void test_stuck(void **state)
 	assert_int_equal(raw_match(fd, (uint32_t)space, NULL, 0), 0);
 	assert_int_equal(raw_ping(fd), 0);
 	assert_true(has_state(fd, "degraded"));
+	assert_int_equal(kvctl_status(&m.daemon), 3);
 	assert_int_equal(fed(&m, "", &said), before);
 	wait_state(fd, "ready");
+	assert_int_equal(kvctl_status(&m.daemon), 0);
 	sleep_ms(100);
 	assert_true(fed(&m, "stuck", &said) > before);
 	assert_false(said);

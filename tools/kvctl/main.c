@@ -2,17 +2,19 @@
 /*
  * main.c - kvctl: what the daemon holds, for whom.
  *
- * Exit status: 0; 1 no daemon, or it refused; 2 bad usage.
+ * Exit status: as usage() says.
  */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include "tools/kvctl/calibrate.h"
+#include "tools/kvctl/json.h"
 #include "tools/kvctl/kvctl.h"
 
-#define FAILED 1
-#define USAGE  2
+#define FAILED   1
+#define USAGE    2
+#define DEGRADED 3
 
 static const struct command *const commands[] = {
 	&command_top,
@@ -51,7 +53,11 @@ static int usage(FILE *out, int status)
 	             "  --socket   of the daemon (KVD_SOCKET)\n"
 	             "  --verify   stat: also walk the whole structure\n"
 	             "  --loop-reset   stat: forget the longest turn of the loop,\n"
-	             "             but since start\n");
+	             "             but since start\n"
+	             "\n"
+	             "Exit status: 0; 1 no daemon, or it refused, or what it holds does "
+	             "not add up;\n"
+	             "2 bad usage; 3 status: it is degraded.\n");
 	return status;
 }
 
@@ -124,10 +130,25 @@ int kvctl_connect(const char *socket, struct kvd **ret)
 	return err ? report_no_daemon(socket, err) : 0;
 }
 
+/* What of the answer is bad news, as a line on stderr. Return: exit status. */
+static int judge(const json_t *answer)
+{
+	if (json_is_string(json_object_get(answer, "verify_error"))) {
+		fprintf(stderr, "kvctl: the pool does not add up\n");
+		return FAILED;
+	}
+	if (strcmp(json_text(answer, "state"), "degraded") == 0) {
+		fprintf(stderr, "kvctl: kvd is degraded: a call of the device "
+		                "does not return, see its log\n");
+		return DEGRADED;
+	}
+	return 0;
+}
+
 static int show(const struct command *c, const struct options *o, struct kvd *k)
 {
 	json_t *answer = NULL;
-	int status = 0, err = c->ask(k, o, &answer);
+	int status, err = c->ask(k, o, &answer);
 
 	if (err) {
 		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
@@ -144,10 +165,7 @@ static int show(const struct command *c, const struct options *o, struct kvd *k)
 	} else {
 		c->print(answer);
 	}
-	if (json_is_string(json_object_get(answer, "verify_error"))) {
-		fprintf(stderr, "kvctl: the pool does not add up\n");
-		status = FAILED;
-	}
+	status = judge(answer);
 	json_decref(answer);
 	return status;
 }

@@ -62,7 +62,9 @@
  * kvd_error() has a sentence about the last failure of a connection.
  *
  *	-EINVAL		an argument is out of range
- *	-ENOMEM		this process is out of memory
+ *	-ENOMEM		this process is out of memory: see below
+ *	-EMFILE		it is out of file descriptors: a connection, a space or
+ *			a segment of pages could not be had. All else goes on
  *	-ENOSPC		the pool is full and nothing can be reclaimed
  *	-EDQUOT		the tenant's limit is reached
  *	-ENOENT		there is nothing of that kind to be pinned, or unpinned
@@ -76,6 +78,20 @@
  *	-ENODEV		this process cannot map the pool's device
  *	-EOPNOTSUPP	the kernels of the pool's device lack this format
  *	-EIO		a device call failed
+ *
+ * Out of memory. A call that finds none does without, or returns -ENOMEM: what
+ * it is about is then as it was, and the call may be made again. append may
+ * have stored a part, and attend have written a part of out: make them again
+ * before anything that relies on it. Where there is none for an answer of the
+ * daemon the connection is given up; the next call that needs one makes it anew
+ * and claims what is held, and unpin may then say -ENOENT, for it was done.
+ * kvd_process() says -ENOTCONN meanwhile. Events that could not be kept are told
+ * as lost. What frees and closes needs no memory: at worst it waits for the
+ * device, and pages are kept until the space is closed; where a connection
+ * breaks as that is done, and cannot be made anew, kvd keeps open pages until
+ * the process ends. One thing is not ours:
+ * OpenMP ends the process where it finds no memory for its threads, which it
+ * takes with the first append or attend on a host pool.
  *
  * Structs that the caller fills begin with their size: set it to sizeof; a
  * library that is newer than the program then knows what is missing. Unnamed
@@ -124,7 +140,7 @@ struct kvd_connect_opts {
  * last thing the kernel closes when the process dies, and the daemon can
  * reuse its pages at once.
  *
- * Return: 0, -ENOTCONN, -EPROTO, -EACCES, -ENOMEM, -ETIMEDOUT.
+ * Return: 0, -ENOTCONN, -EPROTO, -EACCES, -ENOMEM, -EMFILE, -ETIMEDOUT.
  */
 int kvd_connect(const struct kvd_connect_opts *opts, struct kvd **ret);
 
@@ -212,7 +228,7 @@ struct kvd_space_opts {
  * twice connects twice.
  *
  * Return: 0; -EINVAL with kvd_error() naming the field, or that the space is
- * already open; -ENOSPC; -ENODEV; -EOPNOTSUPP.
+ * already open; -ENOSPC; -ENODEV; -EOPNOTSUPP; -ENOMEM; -EMFILE.
  */
 int kvd_space_open(struct kvd *k, const struct kvd_space_opts *opts,
 		   struct kvd_space **ret);
@@ -329,7 +345,8 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
  * the sequence next has to be on, or come after. With NULL there the copy is
  * done when the call returns.
  *
- * Return: 0 also for a miss; -EINVAL, -ENOTCONN, -ESTALE, -ENOMEM, -EIO.
+ * Return: 0 also for a miss; -EINVAL, -ENOTCONN, -ESTALE, -ENOMEM, -EMFILE,
+ * -EIO.
  */
 int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		  size_t *ret_hit);
@@ -398,7 +415,7 @@ struct kvd_append_args {
  * With a batch it does nothing but record kernels, and can be captured.
  *
  * Return: 0, -EINVAL, -EACCES (read-only), -ENOSPC, -EDQUOT, -ESTALE,
- * -ENOTCONN, -ENOMEM, -EIO.
+ * -ENOTCONN, -ENOMEM, -EMFILE, -EIO.
  */
 int kvd_append(struct kvd_space *sp, const struct kvd_append_args *args);
 
@@ -537,7 +554,7 @@ int kvd_commit(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
  *
  * Return: 0; -EINVAL when @n is more than there are, or so far back that
  * pages it would see have left a group's window; -ENOSPC, -EDQUOT, -ENOTCONN,
- * -ESTALE. Nothing has changed when it fails.
+ * -ENOMEM, -EMFILE, -ESTALE. Nothing has changed when it fails.
  */
 int kvd_truncate(struct kvd_seq *seq, size_t n, kvd_stream stream);
 
@@ -545,7 +562,7 @@ int kvd_truncate(struct kvd_seq *seq, size_t n, kvd_stream stream);
  * kvd_fork() - a second sequence with the same committed tokens
  *
  * Shares every full page, copies the open one. Its options are those of @seq.
- * Return: 0, -ENOMEM, -ENOSPC, -EDQUOT, -ENOTCONN, -ESTALE.
+ * Return: 0, -ENOMEM, -EMFILE, -ENOSPC, -EDQUOT, -ENOTCONN, -ESTALE.
  */
 int kvd_fork(struct kvd_seq *seq, kvd_stream stream, struct kvd_seq **ret);
 
