@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "client-lib/request.h"
+#include "client-lib/space.h"
 #include "tests/client/toy.h"
 #include "tests/support/check.h"
 #include "tests/support/daemon.h"
@@ -293,6 +295,7 @@ static void give_up_space(struct toy *t, struct kvd_seq *seq)
 static void test_given_up(void (*give_up)(struct toy *, struct kvd_seq *),
 			  size_t taken)
 {
+	uint64_t late = flights().late;
 	struct kvd_seq *sa, *sb;
 	size_t hit, coming;
 	struct toy a, b;
@@ -309,7 +312,9 @@ static void test_given_up(void (*give_up)(struct toy *, struct kvd_seq *),
 		r = kvd_seq_match_next(sb, &hit, &coming);
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	} while (r == -EAGAIN);
-	CHECK(!r && hit == taken, "%d, %zu found", r, hit);
+	CHECK(!r && hit == taken && flights().late == late,
+	      "%d, %zu found, %u late", r, hit,
+	      (unsigned)(flights().late - late));
 	check_rest(&b, sb);
 	toy_close(&a);
 	toy_close(&b);
@@ -383,7 +388,10 @@ static void test_not_announced(void)
 	struct kvd_seq_opts o = { .size = sizeof(o), .no_publish = 1 };
 	struct kvd_space_opts ro = opts;
 	uint64_t before = flights().announced;
+	static const struct name name = { { 1 } };
+	struct flight_ask ask = { .names = &name, .nr = 1, .announce = true };
 	struct kvd_seq *sa, *sb;
+	struct flight_told told;
 	size_t hit, coming;
 	struct toy a, b;
 
@@ -395,6 +403,7 @@ static void test_not_announced(void)
 	CHECK(!kvd_seq_match_begin(sa, tokens, N - 1, LONG, &hit, &coming) &&
 	      !hit, "%s", kvd_error(a.k));
 	sb = begin(&b, LONG, 0, 0, 0);
+	CHECK(request_flight(b.sp, &ask, &told) == -EACCES, "it may");
 	CHECK(flights().announced == before, "announced");
 	kvd_seq_free(sa);
 	kvd_seq_free(sb);

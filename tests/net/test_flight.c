@@ -285,7 +285,9 @@ static void test_between(void **state)
 	assert_int_equal(ask(fd[0], space, 4, 3, 0), WIRE_FLIGHT_OURS);
 	assert_int_equal(ask(fd[1], space, 0, NR, 0), WIRE_FLIGHT_OURS);
 	assert_int_equal(told.blocks, 4);
-	/* A place where the name is not. */
+	/* One that is alike in what it is found by; a place where it is not. */
+	names[4].b[NAME_BYTES - 1] ^= 1;
+	assert_int_equal(ask(fd[1], space, 4, 1, 0), WIRE_FLIGHT_OURS);
 	assert_int_equal(ask(fd[1], space, 8, 1, 0), WIRE_FLIGHT_OURS);
 	end_all(fd, 2);
 }
