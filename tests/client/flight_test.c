@@ -226,6 +226,7 @@ static void test_taken(void)
 	run(&a, sa, 5 * P);
 	kvd_seq_free(sa);
 	toy_close(&a);
+	kvd_process(b.k); /* what it gives back, it gives back now */
 	reclaim();
 	next(&b, sb, 0, 3 * P, 0);
 	sc = begin(&c, LONG, -EAGAIN, 3 * P, FULL - 3 * P);
@@ -359,6 +360,12 @@ static void test_declined(void)
 	toy_open(&b, d.socket, &opts);
 	sa = begin(&a, LONG, 0, 0, 0);
 	sb = begin(&b, LONG, -EAGAIN, 0, FULL);
+	sc = begin(&b, LONG, -EAGAIN, 0, FULL);
+	wait_waiting(2);
+	CHECK(!kvd_seq_match(sc, tokens, N - 1, &hit) && !hit, "%zu found",
+	      hit);
+	wait_waiting(1);
+	kvd_seq_free(sc);
 	sc = begin(&b, LONG, -EAGAIN, 0, FULL);
 	wait_waiting(2);
 	kvd_seq_free(sc);
