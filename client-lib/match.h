@@ -67,8 +67,7 @@ static inline handle_t match_page(const struct match *m, uint32_t i,
 /* May @n tokens be matched? Return: 0; -EINVAL, -ESTALE with a text. */
 int match_check(struct kvd_seq *seq, const uint32_t *tokens, size_t n);
 
-/* Drops what the sequence has without tokens; takes all memory that is needed.
- * match_free() in any case. 0 or -ENOMEM. */
+/* Takes all memory that is needed. match_free() in any case. 0 or -ENOMEM. */
 int match_init(struct match *m, struct kvd_seq *seq, const uint32_t *tokens,
 	       size_t n);
 void match_free(struct match *m);
@@ -77,8 +76,9 @@ void match_free(struct match *m);
  * match_find() - the longest prefix that can be had now
  * @end_ns:	until then it is tried again where a daemon went away
  *
- * Its pages are in the tables, nothing else is the sequence's yet. Return: 0
- * also for a miss; as kvd_seq_match().
+ * What the sequence has without tokens is dropped. Pages found are in its
+ * tables, nothing else is the sequence's yet. Return: 0 also for a miss; as
+ * kvd_seq_match().
  */
 int match_find(struct match *m, uint64_t end_ns);
 

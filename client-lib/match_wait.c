@@ -34,7 +34,6 @@ struct match_wait {
 	bool late;		/* and its time is */
 	bool again;		/* it is not the first */
 	uint32_t coming;	/* blocks, when it was last asked */
-	uint32_t nr_named;	/* blocks whose names are known */
 	uint32_t most;		/* blocks that were found */
 	uint32_t nr_tries;	/* since that was more */
 	struct hold **kept;	/* of blocks found, while none are in the
@@ -79,18 +78,17 @@ static void wait_unkeep(struct match_wait *w)
 
 /* ---- asking ---- */
 
-/* Names of all blocks that are wanted. Those found have theirs. */
-static void wait_name(struct match_wait *w)
+/* Names of the @nr blocks after those found, which have theirs. */
+static void wait_name(struct match_wait *w, uint32_t nr)
 {
 	struct kvd_seq *seq = w->m.seq;
-	uint32_t p = space_page_tokens(seq->sp), i = w->m.nr_found;
+	uint32_t p = space_page_tokens(seq->sp);
 
-	for (i = i > w->nr_named ? i : w->nr_named; i < w->m.nr_max; i++)
+	for (uint32_t i = w->m.nr_found; nr; i++, nr--)
 		seq->names[i] = name_block(&seq->sp->key,
 					   i ? &seq->names[i - 1] : &root,
 					   &seq->extra,
 					   w->m.tokens + (size_t)i * p, p);
-	w->nr_named = w->m.nr_max;
 }
 
 static uint32_t wait_left_ms(const struct match_wait *w)
@@ -119,7 +117,7 @@ static int wait_ask(struct match_wait *w, struct flight_told *told)
 	*told = (struct flight_told){ .state = WIRE_FLIGHT_NONE };
 	if (!ask.wait_ms && !ask.announce)
 		return 0;
-	wait_name(w);
+	wait_name(w, ask.nr);
 	return request_flight(seq->sp, &ask, told);
 }
 

@@ -229,19 +229,6 @@ static int match_try(struct match *m)
 	return 0;
 }
 
-int match_find(struct match *m, uint64_t end_ns)
-{
-	struct kvd *k = m->seq->sp->k;
-	int r;
-
-	do {
-		r = k->fd < 0 ? conn_ready(k, k->timeout_ms) : 0;
-		if (!r)
-			r = match_try(m);
-	} while (conn_retry(k, r, end_ns));
-	return r;
-}
-
 /*
  * The sequence has its first @n tokens, which are in pages it holds: those of
  * whole blocks are there already.
@@ -356,6 +343,21 @@ static void match_clear(struct kvd_seq *seq)
 		seq_forget(seq, 0);
 }
 
+int match_find(struct match *m, uint64_t end_ns)
+{
+	struct kvd *k = m->seq->sp->k;
+	int r;
+
+	fixed_leave(m->seq);
+	match_clear(m->seq);
+	do {
+		r = k->fd < 0 ? conn_ready(k, k->timeout_ms) : 0;
+		if (!r)
+			r = match_try(m);
+	} while (conn_retry(k, r, end_ns));
+	return r;
+}
+
 /* Everything that memory is needed for, before the first lookup. */
 static int match_room(struct match *m)
 {
@@ -379,8 +381,6 @@ int match_init(struct match *m, struct kvd_seq *seq, const uint32_t *tokens,
 			     .tokens = tokens,
 			     .nr_tokens = (uint32_t)n };
 	m->nr_max = m->nr_tokens / space_page_tokens(seq->sp);
-	fixed_leave(seq);
-	match_clear(seq);
 	return match_room(m) ? fail(seq->sp->k, -ENOMEM, "out of memory") : 0;
 }
 

@@ -252,6 +252,8 @@ static void test_longer(void)
 	CHECK(!kvd_seq_match_begin(sa, tokens, 4 * P + 9, 0, &hit, &coming),
 	      "%s", kvd_error(a.k));
 	sb = begin(&b, LONG, -EAGAIN, 0, 4 * P);
+	/* Pages without tokens are not in the way. */
+	CHECK(!kvd_seq_reserve(sb, 5 * P), "%s", kvd_error(b.k));
 	run(&a, sa, 4 * P + 9);
 	next(&b, sb, 0, 4 * P, 0);
 	kvd_seq_free(sa);
