@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#include "client-lib/conn.h"
 #include "client-lib/request.h"
 #include "client-lib/space.h"
 #include "tests/client/toy.h"
@@ -260,6 +261,9 @@ static void test_longer(void)
 	sa = begin(&a, LONG, -EAGAIN, 4 * P, FULL - 4 * P);
 	check_rest(&b, sb);
 	next(&a, sa, 0, FULL, 0);
+	kvd_seq_free(sb);
+	CHECK(b.k->holds.nr == b.sp->stocks[0].nr, "%u pages are held",
+	      b.k->holds.nr - b.sp->stocks[0].nr);
 	toy_close(&a);
 	toy_close(&b);
 	daemon_assert_idle(&d);
