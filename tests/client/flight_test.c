@@ -6,6 +6,8 @@
  * What is computed over them is byte for byte what it is alone, in each kind of
  * geometry; what has been taken stays, whatever becomes of who computes; and
  * however that ends, the other goes on.
+ *
+ *	flight_test [DEVICE]
  */
 #include <errno.h>
 #include <poll.h>
@@ -128,6 +130,7 @@ static void run(struct toy *t, struct kvd_seq *seq, size_t upto)
 
 	CHECK(!toy_run(t, seq, tokens + from, upto - from, P, NULL), "%s",
 	      kvd_error(t->k));
+	kvd_process(t->k); /* what the device has done is published */
 }
 
 /* What attention returns with no page shared. */
@@ -550,14 +553,23 @@ static void test_refused(void)
 	d = other;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	const char *const args[] = { "--set", "announce-timeout=60s", NULL };
+	const char *device = argc > 1 ? argv[1] : "host";
+	const char *const args[] = { "--set", "announce-timeout=60s",
+				     "--device", device, NULL };
 
+	if (argc > 1)
+		toy_on_cuda(device);
 	seed = toy_seed();
 	daemon_start(&d, args);
 	toy_opts(&opts, 1);
 	test_as_it_comes();
+	if (argc > 1) { /* what the device has to do with it */
+		test_taken();
+		daemon_stop(&d);
+		return 0;
+	}
 	test_geometries();
 	test_taken();
 	test_longer();
