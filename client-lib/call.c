@@ -18,6 +18,7 @@
 #include "client-lib/call.h"
 #include "client-lib/clock.h"
 #include "client-lib/error.h"
+#include "client-lib/flight.h"
 #include "proto/kvd.pb-c.h"
 
 static void close_fds(const int *fds, unsigned nr)
@@ -243,6 +244,10 @@ static bool event_take(struct kvd *k, Kvd__Event *e, size_t bytes)
 	case KVD__EVENT__KIND__BLOCKS:
 		return e->blocks && blocks_ok(e->blocks) &&
 		       events_keep(k, e, bytes);
+	case KVD__EVENT__KIND__FLIGHT:
+		if (e->flight)
+			match_wait_told(k, e->flight->wait, e->flight->late);
+		return false;
 	default: /* of a newer daemon */
 		return false;
 	}
@@ -492,4 +497,24 @@ int call_events(struct kvd *k)
 		event_note(k, &f.h);
 	}
 	return !r || r == -EAGAIN || r == -EINTR ? 0 : -ENOTCONN;
+}
+
+int call_event_wait(struct kvd *k, const bool *told, uint64_t end_ns)
+{
+	uint64_t now_ns = clock_ns();
+	int r = k->fd < 0 ? -ENOTCONN : 0;
+
+	while (!r && !*told && now_ns < end_ns) {
+		uint64_t ms = (end_ns - now_ns) / NSEC_PER_MSEC + 1;
+
+		r = set_timeout(k, ms < UINT32_MAX ? (uint32_t)ms : UINT32_MAX);
+		if (!r)
+			r = call_next(k);
+		if (r == -EAGAIN || r == -EINTR)
+			r = 0;
+		if (!r)
+			conn_serve(k);
+		now_ns = clock_ns();
+	}
+	return r;
 }

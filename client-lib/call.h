@@ -93,4 +93,11 @@ void call_end(struct call *c);
  */
 int call_events(struct kvd *k);
 
+/**
+ * call_event_wait() - serve events until one has set @told, or till @end_ns
+ *
+ * Return: 0, also when it is not set; -ENOTCONN and the like, as call().
+ */
+int call_event_wait(struct kvd *k, const bool *told, uint64_t end_ns);
+
 #endif

@@ -27,6 +27,7 @@
 #include "client-lib/clock.h"
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
+#include "client-lib/flight.h"
 #include "client-lib/request.h"
 #include "client-lib/space.h"
 #include "client-lib/stock.h"
@@ -66,6 +67,7 @@ void conn_lost(struct kvd *k)
 		close(k->hello_fd);
 	k->fd = k->hello_fd = -1;
 	calls_lost(k);
+	flights_lost(k);
 	call_end(k->hello);
 	k->rcvtimeo_ms = 0;
 	k->recalled = false;
@@ -302,6 +304,8 @@ static int conn_new(const struct kvd_connect_opts *o, struct kvd **ret)
 		k->series = k->jitter;
 	LIST_INIT(&k->spaces);
 	LIST_INIT(&k->calls);
+	LIST_INIT(&k->flights);
+	LIST_INIT(&k->waits);
 	events_init(k);
 	k->socket = strdup(o->socket ? o->socket : kvd_default_socket());
 	k->program = strdup(name);

@@ -27,6 +27,8 @@
 
 LIST_HEAD(space_list, kvd_space);
 LIST_HEAD(call_list, call);
+LIST_HEAD(flight_list, kvd_seq);
+LIST_HEAD(match_wait_list, match_wait);
 
 struct kvd {
 	int fd;			/* -1: not connected */
@@ -48,6 +50,8 @@ struct kvd {
 	struct space_list spaces;
 	struct holds holds;
 	struct events events;
+	struct flight_list flights; /* sequences that have announced blocks */
+	struct match_wait_list waits; /* matches that go on */
 	char device[32];
 	char error[512];
 	char *socket;

@@ -62,6 +62,34 @@ static inline handle_t match_page(const struct match *m, uint32_t i,
 			space_class(sp, group, i)];
 }
 
+/* ---- a match as a whole: seq_match.c ---- */
+
+/* May @n tokens be matched? Return: 0; -EINVAL, -ESTALE with a text. */
+int match_check(struct kvd_seq *seq, const uint32_t *tokens, size_t n);
+
+/* Takes all memory that is needed. match_free() in any case. 0 or -ENOMEM. */
+int match_init(struct match *m, struct kvd_seq *seq, const uint32_t *tokens,
+	       size_t n);
+void match_free(struct match *m);
+
+/**
+ * match_find() - the longest prefix that can be had now
+ * @end_ns:	until then it is tried again where a daemon went away
+ *
+ * What the sequence has without tokens is dropped. Pages found are in its
+ * tables, nothing else is the sequence's yet. Return: 0 also for a miss; as
+ * kvd_seq_match().
+ */
+int match_find(struct match *m, uint64_t end_ns);
+
+/* What was found is not taken: the tables are empty again. */
+void match_undo(struct match *m);
+
+/* What was found is the sequence's. As kvd_seq_match(). */
+int match_done(struct match *m, size_t *ret_hit);
+
+/* ---- what of it is asked of the daemon: match_ask.c ---- */
+
 /* Nothing is asked for. */
 void match_start(struct match *m);
 

@@ -426,6 +426,7 @@ int request_publish(struct kvd_space *sp, struct publish *p)
 	m.private_ = p->private;
 	m.priority = (Kvd__Priority)p->priority;
 	m.nonfinite = p->nonfinite;
+	m.flight = p->flight;
 	r = call(sp->k, &c);
 	reply = (const Kvd__PublishReply *)c.reply;
 	if (!r && (reply->n_handles != nr || reply->n_places != nr))
@@ -436,6 +437,58 @@ int request_publish(struct kvd_space *sp, struct publish *p)
 	}
 	call_end(&c);
 	return r;
+}
+
+static int request_plain(struct kvd *k, unsigned type,
+			 const ProtobufCMessage *request,
+			 const ProtobufCMessageDescriptor *want)
+{
+	struct call c = { .type = type, .request = request, .want = want };
+	int r = call(k, &c);
+
+	call_end(&c);
+	return r;
+}
+
+int request_flight(struct kvd_space *sp, const struct flight_ask *ask,
+		   struct flight_told *ret)
+{
+	Kvd__FlightRequest m = KVD__FLIGHT_REQUEST__INIT;
+	struct call c = {
+		.type = WIRE_FLIGHT,
+		.request = &m.base,
+		.want = &kvd__flight_reply__descriptor,
+	};
+	const Kvd__FlightReply *reply;
+	int r;
+
+	m.space = sp->id;
+	m.depth = ask->depth;
+	m.names.data = (uint8_t *)ask->names;
+	m.names.len = (size_t)ask->nr * NAME_BYTES;
+	m.wait_ms = ask->wait_ms;
+	m.announce = ask->announce;
+	m.again = ask->again;
+	r = call(sp->k, &c);
+	reply = (const Kvd__FlightReply *)c.reply;
+	if (!r && reply->blocks > ask->nr)
+		r = bad_reply(sp->k, "number of blocks");
+	if (!r)
+		*ret = (struct flight_told){ reply->state, reply->flight,
+					     reply->blocks,
+					     ask->wait_ms ? c.id : 0 };
+	call_end(&c);
+	return r;
+}
+
+int request_flight_end(struct kvd *k, uint64_t flight, uint32_t wait)
+{
+	Kvd__FlightRequest m = KVD__FLIGHT_REQUEST__INIT;
+
+	m.end = flight;
+	m.leave = wait;
+	return request_plain(k, WIRE_FLIGHT, &m.base,
+			     &kvd__flight_reply__descriptor);
 }
 
 int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
@@ -525,17 +578,6 @@ int request_unpin(struct kvd_space *sp, const struct name *name)
 	m.name.data = (uint8_t *)name->b;
 	m.name.len = NAME_BYTES;
 	r = call(sp->k, &c);
-	call_end(&c);
-	return r;
-}
-
-static int request_plain(struct kvd *k, unsigned type,
-			 const ProtobufCMessage *request,
-			 const ProtobufCMessageDescriptor *want)
-{
-	struct call c = { .type = type, .request = request, .want = want };
-	int r = call(k, &c);
-
 	call_end(&c);
 	return r;
 }

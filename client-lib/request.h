@@ -90,6 +90,7 @@ struct publish {
 	bool private;
 	uint32_t priority;	/* enum kvd_priority */
 	uint32_t nonfinite;
+	uint64_t flight;	/* announcement they are of; 0: none */
 	uint32_t nr_blocks;
 	const struct publish_block *blocks;
 	handle_t *handles;	/* [nr_blocks][nr_classes]; in: the pages, out:
@@ -99,6 +100,30 @@ struct publish {
 
 /* At most PUBLISH_MAX_BLOCKS blocks. */
 int request_publish(struct kvd_space *sp, struct publish *p);
+
+/* Of blocks that are not in the index, from one on. */
+struct flight_ask {
+	const struct name *names;
+	uint32_t nr;		/* at most WIRE_MAX_NAMES */
+	uint32_t depth;		/* of the first */
+	uint32_t wait_ms;	/* while somebody computes it; 0: no event is
+				 * wanted */
+	bool announce;		/* where nobody does, this connection will */
+	bool again;		/* it has waited for some before */
+};
+
+struct flight_told {
+	uint32_t state;		/* enum wire_flight */
+	uint64_t flight;	/* OURS: its number */
+	uint32_t blocks;	/* OURS, COMING: how many */
+	uint32_t wait;		/* what the event is about; 0: none is wanted */
+};
+
+int request_flight(struct kvd_space *sp, const struct flight_ask *ask,
+		   struct flight_told *ret);
+
+/* This announcement, or this wait, has ended; 0: none. */
+int request_flight_end(struct kvd *k, uint64_t flight, uint32_t wait);
 
 /* One hold each of at most WIRE_MAX_PAGES. */
 int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,

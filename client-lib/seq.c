@@ -8,6 +8,7 @@
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
 #include "client-lib/fixed.h"
+#include "client-lib/flight.h"
 #include "client-lib/seq.h"
 #include "client-lib/stock.h"
 
@@ -87,6 +88,7 @@ int kvd_seq_new(struct kvd_space *sp, const struct kvd_seq_opts *opts,
 static void seq_end(struct kvd_seq *seq)
 {
 	seq_unwait(seq);
+	flight_end(seq);
 	for (uint32_t g = 0; g < space_nr_groups(seq->sp); g++)
 		table_cut(seq, &seq->tables[g], 0);
 	retire(seq->sp, &(struct retire){ .flag = seq->flag,
@@ -145,6 +147,7 @@ void kvd_seq_free(struct kvd_seq *seq)
 		return;
 	sp = seq->sp;
 	fixed_leave(seq);
+	match_wait_end(seq);
 	if (!seq_owes(seq) || !seq_park(seq))
 		seq_end(seq);
 	hold_flush(sp->k);

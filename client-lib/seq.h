@@ -81,6 +81,10 @@ struct kvd_seq {
 	uint32_t batch_item;	/* and where */
 	bool pinned;		/* the block of this name: */
 	struct name pin;
+	LIST_ENTRY(kvd_seq) of_flights; /* kvd.flights, while flight is set */
+	uint64_t flight;	/* its announcement, of blocks that end */
+	uint32_t flight_end;	/* before this one; 0: none */
+	struct match_wait *wait; /* a match that goes on, or NULL */
 	kvd_stream match_stream; /* in which a match copies */
 	uint32_t nr_copied;	/* tokens that it copied */
 

@@ -12,6 +12,7 @@
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
 #include "client-lib/fixed.h"
+#include "client-lib/flight.h"
 #include "client-lib/seq.h"
 #include "client-lib/stock.h"
 
@@ -222,6 +223,8 @@ int kvd_truncate(struct kvd_seq *seq, size_t tokens, kvd_stream stream)
 	if (r)
 		return r;
 	fixed_leave(seq);
+	if (n < seq->nr_tokens)
+		flight_end(seq);
 	if (!sp->opts.read_only)
 		return seq_cut(seq, n, stream);
 	seq->stream = stream;

@@ -18,6 +18,7 @@
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
 #include "client-lib/fixed.h"
+#include "client-lib/flight.h"
 #include "client-lib/match.h"
 #include "client-lib/seq.h"
 
@@ -180,7 +181,7 @@ static void match_aim(struct match *m, uint32_t nr)
 		m->tail = tail_find(m, false);
 }
 
-static void match_undo(struct match *m)
+static void match_drop(struct match *m)
 {
 	for (uint32_t g = 0; g < space_nr_groups(m->seq->sp); g++)
 		table_cut(m->seq, &m->seq->tables[g], 0);
@@ -196,7 +197,12 @@ static void match_count(struct match *m, int sign)
 	sp->misses_due += sign * (m->nr_tokens - hit);
 }
 
-/* The longest prefix that can be had now; its pages are in the tables. */
+void match_undo(struct match *m)
+{
+	match_count(m, -1);
+	match_drop(m);
+}
+
 static int match_try(struct match *m)
 {
 	uint32_t got = 0;
@@ -211,7 +217,6 @@ static int match_try(struct match *m)
 		r = match_take(m, &got);
 		if (!r && got == match_blocks(m))
 			return 0;
-		match_count(m, -1);
 		match_undo(m);
 		match_start(m);
 		if (r)
@@ -244,7 +249,7 @@ static void match_line(struct match *m, uint32_t n)
 }
 
 /* The sequence has the whole blocks. */
-static void match_done(struct match *m)
+static void match_take_whole(struct match *m)
 {
 	struct kvd_seq *seq = m->seq;
 
@@ -297,7 +302,20 @@ static int match_tail(struct match *m)
 	return seq_usable(seq);
 }
 
-static int match_check(struct kvd_seq *seq, const uint32_t *tokens, size_t n)
+int match_done(struct match *m, size_t *ret_hit)
+{
+	int r;
+
+	match_take_whole(m);
+	r = match_tail(m);
+	if (!r)
+		*ret_hit = m->seq->nr_tokens;
+	return r;
+}
+
+/* ---- from the beginning ---- */
+
+int match_check(struct kvd_seq *seq, const uint32_t *tokens, size_t n)
 {
 	struct kvd *k = seq->sp->k;
 	int r = seq_usable(seq);
@@ -325,6 +343,21 @@ static void match_clear(struct kvd_seq *seq)
 		seq_forget(seq, 0);
 }
 
+int match_find(struct match *m, uint64_t end_ns)
+{
+	struct kvd *k = m->seq->sp->k;
+	int r;
+
+	fixed_leave(m->seq);
+	match_clear(m->seq);
+	do {
+		r = k->fd < 0 ? conn_ready(k, k->timeout_ms) : 0;
+		if (!r)
+			r = match_try(m);
+	} while (conn_retry(k, r, end_ns));
+	return r;
+}
+
 /* Everything that memory is needed for, before the first lookup. */
 static int match_room(struct match *m)
 {
@@ -341,38 +374,41 @@ static int match_room(struct match *m)
 	return m->pages ? 0 : -ENOMEM;
 }
 
+int match_init(struct match *m, struct kvd_seq *seq, const uint32_t *tokens,
+	       size_t n)
+{
+	*m = (struct match){ .seq = seq,
+			     .tokens = tokens,
+			     .nr_tokens = (uint32_t)n };
+	m->nr_max = m->nr_tokens / space_page_tokens(seq->sp);
+	return match_room(m) ? fail(seq->sp->k, -ENOMEM, "out of memory") : 0;
+}
+
+void match_free(struct match *m)
+{
+	free(m->pages);
+	m->pages = NULL;
+}
+
 int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		  size_t *ret_hit)
 {
-	struct kvd *k = seq->sp->k;
-	uint64_t end_ns = conn_deadline_ns(k);
+	uint64_t end_ns = conn_deadline_ns(seq->sp->k);
 	struct asks asks;
-	struct match m = { .seq = seq, .tokens = tokens, .asks = &asks };
+	struct match m;
 	int r;
 
 	r = match_check(seq, tokens, n);
 	if (r)
 		return r;
-	fixed_leave(seq);
-	match_clear(seq);
-	m.nr_tokens = (uint32_t)n;
-	m.nr_max = m.nr_tokens / space_page_tokens(seq->sp);
-	if (match_room(&m)) {
-		r = fail(k, -ENOMEM, "out of memory");
-		goto out;
-	}
-	do {
-		r = k->fd < 0 ? conn_ready(k, k->timeout_ms) : 0;
-		if (!r)
-			r = match_try(&m);
-	} while (conn_retry(k, r, end_ns));
-	if (!r) {
-		match_done(&m);
-		r = match_tail(&m);
-	}
+	match_wait_end(seq);
+	flight_end(seq);
+	r = match_init(&m, seq, tokens, n);
+	m.asks = &asks;
 	if (!r)
-		*ret_hit = seq->nr_tokens;
-out:
-	free(m.pages);
+		r = match_find(&m, end_ns);
+	if (!r)
+		r = match_done(&m, ret_hit);
+	match_free(&m);
 	return r;
 }

@@ -12,6 +12,7 @@
 #include "client-lib/conn.h"
 #include "client-lib/error.h"
 #include "client-lib/fixed.h"
+#include "client-lib/flight.h"
 #include "client-lib/request.h"
 #include "client-lib/seq.h"
 
@@ -79,6 +80,7 @@ static void refuse(struct kvd_seq *seq, uint32_t upto)
 	if (!seq->poisoned)
 		seq->poison_block = seq->nr_settled;
 	seq->poisoned = true;
+	flight_end(seq);
 	sp->nonfinite_due += (upto - seq->nr_settled) * space_nr_groups(sp);
 	names_make(seq, seq->nr_settled, upto - seq->nr_settled);
 	seq->nr_settled = upto;
@@ -174,6 +176,7 @@ static int publish_some(struct kvd_seq *seq, uint32_t nr, bool private)
 		.private = private,
 		.priority = seq->priority,
 		.nonfinite = sp->nonfinite_due,
+		.flight = seq->flight,
 		.nr_blocks = nr,
 		.blocks = blocks,
 		.handles = handles,
@@ -199,6 +202,7 @@ static int publish_some(struct kvd_seq *seq, uint32_t nr, bool private)
 	sp->nonfinite_due = 0;
 	publish_done(seq, &p);
 	seq->nr_settled += nr;
+	flight_settled(seq, private);
 	return 0;
 }
 
@@ -253,6 +257,7 @@ static int publish(struct kvd_seq *seq, uint32_t upto)
 		maybe_sealed(seq, nr);
 		if (k->fd < 0)
 			return -ENOTCONN;
+		flight_end(seq);
 		seq->stale |= r == -ESTALE;
 		if (seq->stale)
 			return r;

@@ -80,6 +80,9 @@ static const struct config_key keys[] = {
 	    "a number from 1 to 1000000"),
 	KEY("max-subscriptions-per-user", server.max_subscriptions_per_user,
 	    value_count, "a number from 1 to 1000000"),
+	KEY("max-announced-per-user", server.max_announced_per_user,
+	    value_count, "a number from 1 to 1000000"),
+	KEY("announce-timeout", server.announce_ms, value_time, TIME_WORDS),
 	KEY("max-fds-per-user", server.max_fds_per_user, value_count,
 	    "a number from 1 to 1000000"),
 	KEY("max-spaces-per-tenant", server.max_spaces_per_tenant,
@@ -386,6 +389,8 @@ void config_init(struct config *c)
 	s->max_waiting = 64;
 	s->max_waiting_per_user = 4096;
 	s->max_subscriptions_per_user = 256;
+	s->max_announced_per_user = 65536;
+	s->announce_ms = 5000;
 	s->max_fds_per_user = 8192;
 	s->max_spaces_per_tenant = 64;
 	s->pin_percent = 25;

@@ -39,6 +39,7 @@ static const struct wire_rule wire_rules[WIRE_NR_TYPES] = {
 	[WIRE_DROP] = { "drop", 0, 0 },
 	[WIRE_INDEX] = { "index", 0, 0 },
 	[WIRE_SUBSCRIBE] = { "subscribe", 0, 0 },
+	[WIRE_FLIGHT] = { "flight", 0, 0 },
 	[WIRE_QUARANTINE] = { "quarantine", 0, 0 },
 	[WIRE_QUARANTINE_RELEASE] = { "quarantine-release", 0, 0 },
 	[WIRE_PIN] = { "pin", 0, 0 },

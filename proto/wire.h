@@ -17,6 +17,7 @@
 #define WIRE_MAX_FRAME 65536u	/* header included */
 #define WIRE_MAX_FDS 16u	/* in one frame */
 #define WIRE_MAX_PAGES 512u	/* in one request */
+#define WIRE_MAX_NAMES 2048u	/* of blocks, in one request */
 #define WIRE_MAX_OPEN_SEGMENTS 64u /* that opening a space tells of */
 #define WIRE_FEATURES 0ULL	/* feature bits of this build */
 
@@ -47,8 +48,9 @@ enum wire_type {
 	WIRE_UNPIN = 24,
 	WIRE_PINS = 25,
 	WIRE_SUBSCRIBE = 26,
-	WIRE_QUARANTINE = 27,
-	WIRE_QUARANTINE_RELEASE = 28,
+	WIRE_FLIGHT = 27,
+	WIRE_QUARANTINE = 28,
+	WIRE_QUARANTINE_RELEASE = 29,
 	WIRE_NR_TYPES
 };
 
@@ -68,6 +70,14 @@ enum wire_level {
 enum wire_block_kind {
 	WIRE_BLOCK_STORED = 0,
 	WIRE_BLOCK_REMOVED = 1
+};
+
+/* What FlightReply says of the first of the blocks that were asked for. */
+enum wire_flight {
+	WIRE_FLIGHT_NONE = 0,	/* nobody has announced it */
+	WIRE_FLIGHT_OURS = 1,	/* the asker has, now */
+	WIRE_FLIGHT_COMING = 2,	/* another sequence has */
+	WIRE_FLIGHT_HERE = 3	/* it is in the index */
 };
 
 enum wire_segment_kind {

@@ -46,6 +46,7 @@ void client_release(struct client *c, enum mem_end end)
 	waiters_cancel(c);
 	throttle_cancel(c);
 	events_forget(c);
+	flights_forget(c);
 	client_spaces_free(c);
 	mem_client_free(c->mem, end);
 	c->mem = NULL;
@@ -197,6 +198,8 @@ void client_on_accept(void *ctx, int fd)
 	LIST_INIT(&c->waiters);
 	LIST_INIT(&c->throttled);
 	LIST_INIT(&c->events.subscriptions);
+	TAILQ_INIT(&c->flights);
+	LIST_INIT(&c->flight_waits);
 	TAILQ_INSERT_TAIL(&s->greeting, c, link);
 	s->nr_clients++;
 	c->user->nr_clients++;
@@ -237,6 +240,7 @@ void clients_abandon(struct server *s)
 			waiters_cancel(c);
 			throttle_cancel(c);
 			events_forget(c);
+			flights_forget(c);
 			client_spaces_free(c);
 			conn_close(&c->conn);
 		}

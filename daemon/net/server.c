@@ -230,6 +230,7 @@ static int init_loop(struct server *s)
 	}
 	waiters_init(s);
 	events_init(s);
+	flights_init(s);
 	return 0;
 }
 
@@ -339,6 +340,7 @@ void server_free(struct server *s)
 		return;
 	listener_close(&s->listener);
 	clients_abandon(s);
+	flights_fini(s);
 	procs_fini(&s->procs);
 	mem_free(s->mem);
 	dev_free(s->dev);

@@ -42,6 +42,8 @@ struct server_config {
 	uint32_t max_waiting;	/* allocations of one client that wait */
 	uint32_t max_waiting_per_user;
 	uint32_t max_subscriptions_per_user; /* to spaces' blocks */
+	uint32_t max_announced_per_user; /* blocks that are to be computed */
+	uint64_t announce_ms;	/* without one published they are not awaited */
 	uint32_t max_spaces_per_tenant;
 	uint32_t max_fds_per_user; /* sent to it, and unread */
 	char policy[16];	/* what is given up first; "": the default */

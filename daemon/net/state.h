@@ -13,6 +13,7 @@
 #include "daemon/net/arena.h"
 #include "daemon/net/conn.h"
 #include "daemon/net/events.h"
+#include "daemon/net/flight.h"
 #include "daemon/net/limits.h"
 #include "daemon/net/listen.h"
 #include "daemon/net/log.h"
@@ -68,6 +69,11 @@ struct client {
 	LIST_HEAD(, throttled) throttled; /* answers held back */
 	unsigned nr_throttled;
 	struct listener_state events;	/* that it has subscribed to */
+	struct flight_list flights;	/* that it has announced */
+	unsigned nr_flights;
+	unsigned nr_announced;		/* their blocks */
+	LIST_HEAD(, flight_wait) flight_waits;
+	unsigned nr_flight_waits;
 	uint64_t since_ms;	/* uv_now() when it connected */
 	uint64_t nr_requests;
 	char program[CLIENT_PROGRAM_BYTES];
@@ -93,6 +99,7 @@ struct server {
 	struct waiters waiters;
 	struct pressure pressure;	/* of all tenants */
 	struct events events;
+	struct flights flights;
 	struct limits_queue limits_queue; /* being written, in order */
 	unsigned limits_nr_queued;
 	uint64_t limits_nr_kept;	/* were written */

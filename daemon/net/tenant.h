@@ -40,6 +40,19 @@ struct tenant_limits {
 	uint64_t of[NR_LIMITS];
 };
 
+/* Single flight (flight.h), since start; the last two: now. */
+struct flight_counts {
+	uint64_t announced;	/* blocks */
+	uint64_t waited;	/* matches */
+	uint64_t saved;		/* tokens published while somebody waited for
+				 * them: each one's */
+	uint64_t late;		/* waits */
+	uint64_t stalled;	/* flights, as is the next */
+	uint64_t given_up;
+	uint32_t nr_flights;
+	uint32_t nr_waits;
+};
+
 struct tenant {
 	char name[TENANT_NAME_BYTES];
 	struct tenant_limits limits; /* in force */
@@ -63,6 +76,7 @@ struct tenant {
 	uint64_t throttled_ms;	/* for how long, together */
 	struct pressure pressure; /* of both: requests and answers */
 	struct level level;	/* made of it, see events.c */
+	struct flight_counts flights;
 	TAILQ_ENTRY(tenant) link;
 };
 

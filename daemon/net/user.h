@@ -30,6 +30,8 @@ struct user {
 	unsigned nr_waiting;	/* allocations */
 	unsigned nr_throttled;	/* whose answers are held back */
 	unsigned nr_subscriptions; /* to blocks */
+	unsigned nr_announced;	/* blocks, those still in the map too */
+	unsigned nr_flight_waits; /* for such */
 	unsigned nr_fds;	/* that it may not have read yet */
 	uint64_t counted_ms;	/* uv_now() when those were last counted */
 };

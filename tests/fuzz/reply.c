@@ -36,6 +36,7 @@ static struct bytes *in;
 static uint32_t next_page;	/* that was given out */
 static uint32_t page_bytes[REPLY_GROUPS];
 static uint64_t epoch;
+static uint32_t last_wait;	/* id of a request that an event may be about */
 
 /* What is written of a message. */
 static uint64_t handles[WIRE_MAX_PAGES], places[WIRE_MAX_PAGES];
@@ -146,6 +147,7 @@ void reply_reset(struct bytes *from)
 		make_memories();
 	in = from;
 	next_page = 2 * REPLY_BLOCKS + 2;
+	last_wait = 0;
 	epoch = 1;
 	memcpy(memory[INDEX], genuine, sizeof(genuine));
 	CHECK(!ftruncate(fds[UNSEALED], INDEX_BYTES), "size");
@@ -355,6 +357,18 @@ static size_t answer_release(const struct wire_header *h,
 	return put(h, &m.base);
 }
 
+static size_t answer_flight(const struct wire_header *h)
+{
+	Kvd__FlightReply m = KVD__FLIGHT_REPLY__INIT;
+	uint64_t n = bytes_get(in, 1);
+
+	last_wait = h->id;
+	m.state = n & 7;
+	m.flight = n >> 3 & 3;
+	m.blocks = n < 0xf0 ? (uint32_t)n >> 5 : (uint32_t)bytes_get(in, 4);
+	return put(h, &m.base);
+}
+
 static size_t answer_other(const struct wire_header *h)
 {
 	Kvd__PinReply pin = KVD__PIN_REPLY__INIT;
@@ -393,6 +407,8 @@ static size_t answer(const struct wire_header *h, const ProtobufCMessage *req,
 		return answer_claim(h, req);
 	case WIRE_RELEASE:
 		return answer_release(h, req);
+	case WIRE_FLIGHT:
+		return answer_flight(h);
 	default:
 		return answer_other(h);
 	}
@@ -419,6 +435,7 @@ static size_t put_event(void)
 	Kvd__Event m = KVD__EVENT__INIT;
 	Kvd__PressureEvent pressure = KVD__PRESSURE_EVENT__INIT;
 	Kvd__BlocksEvent b = KVD__BLOCKS_EVENT__INIT;
+	Kvd__FlightEvent flight = KVD__FLIGHT_EVENT__INIT;
 	uint64_t bits = bytes_get(in, 1);
 	uint8_t kinds[4], names[4 * NAME_BYTES] = { 0 };
 	uint32_t numbers[4] = { 0, 1, 2, 3 }, tokens[4 * REPLY_TOKENS] = { 0 };
@@ -427,6 +444,9 @@ static size_t put_event(void)
 	m.kind = (Kvd__Event__Kind)(bits & 7);
 	m.pressure = &pressure;
 	pressure.pool = pressure.tenant = (uint32_t)bits >> 3;
+	m.flight = bits >> 3 == 1 ? NULL : &flight;
+	flight.wait = last_wait - (bits >> 3 == 2);
+	flight.late = bits >> 3 == 3;
 	m.blocks = &b;
 	b.space = 1;
 	b.first = bytes_get(in, 1);

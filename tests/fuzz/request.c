@@ -23,6 +23,7 @@ static struct scratch {
 	uint32_t tokens[MAX_BLOCKS][TOKENS + 1];
 	uint64_t pages[MAX_BLOCKS][4];
 	struct name parents[MAX_BLOCKS];
+	struct name flight[MAX_HANDLES];
 	uint8_t model[33];
 	char text[40];
 	Kvd__Block blocks[MAX_BLOCKS], *block_list[MAX_BLOCKS];
@@ -260,7 +261,33 @@ static size_t make_publish(struct request_state *s, struct bytes *in,
 	m.blocks = x.block_list;
 	m.private_ = (bits & 15) == 15;
 	m.priority = (Kvd__Priority)(bits >> 4 & 3);
+	if (bits >> 6 == 3)
+		m.flight = number(in, 8);
 	return put(WIRE_PUBLISH, s, buf, &m.base);
+}
+
+/* Announcements and waits are numbered from 1 on, as are requests. */
+static size_t make_flight(struct request_state *s, struct bytes *in,
+			  uint8_t *buf)
+{
+	BEGIN(FLIGHT_REQUEST, FlightRequest);
+	uint64_t how = bytes_get(in, 1);
+	size_t nr = how & 15;
+
+	for (size_t i = 0; i < nr; i++)
+		name(s, in, &x.flight[i]);
+	m.space = space(s, in);
+	m.depth = (uint32_t)number(in, 4);
+	m.names = (ProtobufCBinaryData){ nr * NAME_BYTES, x.flight[0].b };
+	if (how & 16) /* up to 8 ms: some end within an input */
+		m.wait_ms = (uint32_t)number(in, 8);
+	m.announce = how >> 5 & 1;
+	m.again = how >> 6 & 1;
+	if ((how & 0xc0) == 0xc0) {
+		m.end = number(in, 8);
+		m.leave = (uint32_t)number(in, 64);
+	}
+	return put(WIRE_FLIGHT, s, buf, &m.base);
 }
 
 static size_t make_pin(unsigned type, struct request_state *s,
@@ -399,6 +426,8 @@ size_t request_make(unsigned type, struct request_state *s, struct bytes *in,
 	case WIRE_DROP:
 	case WIRE_INDEX:
 		return make_demand(type, s, in, buf);
+	case WIRE_FLIGHT:
+		return make_flight(s, in, buf);
 	case WIRE_TENANT_SET:
 		return make_tenant_set(s, in, buf);
 	default:

@@ -216,6 +216,26 @@ static void feed(struct kvd_seq *seq)
 		kvd_commit(seq, tokens + at, item.nr_tokens, NULL);
 }
 
+/* A match that waits: all of it here, or a step. */
+static void match(struct kvd_seq *seq, unsigned how)
+{
+	size_t n = how * 2 % MAX_TOKENS, more;
+
+	switch (how % 4) {
+	case 1:
+		kvd_seq_match_wait(seq, tokens, n, how * 100, &n);
+		break;
+	case 2:
+		kvd_seq_match_begin(seq, tokens, n, how * 100, &n, &more);
+		break;
+	case 3:
+		kvd_seq_match_next(seq, &n, &more);
+		break;
+	default:
+		break;
+	}
+}
+
 static void change(unsigned op, struct kvd_seq *seq)
 {
 	unsigned i = (unsigned)bytes_get(&in, 1);
@@ -246,6 +266,7 @@ static void change(unsigned op, struct kvd_seq *seq)
 		break;
 	case 6:
 		kvd_seq_pages(seq, 0, pages, 4, &n);
+		match(seq, i);
 		break;
 	default:
 		feed(seq);

@@ -218,16 +218,22 @@ static void send_bytes(struct peer_end *p, const uint8_t *buf, size_t size,
 	raw_send_bytes(p->fd, buf, size, list, nr);
 }
 
+/* What a step may be besides a request: what types leave of five bits. */
+enum { STEP_BYTES = 30, STEP_SHUT };
+
+_Static_assert((int)WIRE_NR_TYPES <= STEP_BYTES, "a step is one byte");
+
 static void step(struct bytes *in)
 {
 	static uint8_t buf[2 * WIRE_MAX_FRAME];
-	unsigned op = (unsigned)bytes_get(in, 1);
+	unsigned op = (unsigned)bytes_get(in, 1), type = op & 0x1f;
+	bool bent = op & 0x20;
 	struct peer_end *p = &peers[op >> 6 & 3 ? (op >> 6 & 3) - 1 : 0];
 	size_t size;
 
 	if (p->fd < 0) {
 		peer_open_end(p);
-		if (op & 0x20) { /* mostly it begins as it should */
+		if (bent) { /* mostly it begins as it should */
 			size = request_make(WIRE_HELLO, &known, in, buf);
 			send_bytes(p, buf, size, 0);
 			turn();
@@ -235,23 +241,20 @@ static void step(struct bytes *in)
 		}
 		return;
 	}
-	op &= 0x3f;
-	if (op < WIRE_NR_TYPES) {
-		size = request_make(op, &known, in, buf);
-		send_bytes(p, buf, size, 0);
-	} else if (op < 2 * WIRE_NR_TYPES) {
-		size = request_make(op - WIRE_NR_TYPES, &known, in, buf);
-		size = bend(buf, size, in);
-		send_bytes(p, buf, size, (unsigned)bytes_get(in, 1));
-	} else if (op < 2 * WIRE_NR_TYPES + 4) {
+	if (type < STEP_BYTES) {
+		size = request_make(type, &known, in, buf);
+		if (bent)
+			size = bend(buf, size, in);
+		send_bytes(p, buf, size, bent ? (unsigned)bytes_get(in, 1) : 0);
+	} else if (type == STEP_BYTES && !bent) {
 		size = bytes_get(in, 1);
 		memcpy(buf, bytes_take(in, &size), size);
 		send_bytes(p, buf, size, (unsigned)bytes_get(in, 1));
-	} else if (op < 2 * WIRE_NR_TYPES + 8) {
+	} else if (type == STEP_BYTES) {
 		peer_close_end(p);
 		return;
 	} else {
-		shutdown(p->fd, op & 1 ? SHUT_RD : SHUT_WR);
+		shutdown(p->fd, bent ? SHUT_RD : SHUT_WR);
 	}
 	if (bytes_get(in, 1) < 0xc0) { /* else more is sent before it is read */
 		turn();

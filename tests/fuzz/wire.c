@@ -39,6 +39,7 @@ static const ProtobufCMessageDescriptor *const replies[] = {
 	&kvd__unpin_reply__descriptor,
 	&kvd__pins_reply__descriptor,
 	&kvd__subscribe_reply__descriptor,
+	&kvd__flight_reply__descriptor,
 };
 
 #define NR_REPLIES (sizeof(replies) / sizeof(replies[0]))

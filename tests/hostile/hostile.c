@@ -89,6 +89,7 @@ static void start_kvd(void)
 		"--set", "max-waiting=" STR(MAX_WAITING),
 		"--set", "max-waiting-per-user=" STR(USER_WAITING),
 		"--set", "max-subscriptions-per-user=" STR(USER_SUBSCRIPTIONS),
+		"--set", "max-announced-per-user=" STR(USER_ANNOUNCED),
 		"--set", "max-fds-per-user=" STR(USER_FDS),
 		"--set", "max-spaces-per-tenant=" STR(TENANT_SPACES), NULL
 	};

@@ -37,6 +37,7 @@
 #define MAX_WAITING  8		/* of a client */
 #define USER_WAITING 20		/* of a user */
 #define USER_SUBSCRIPTIONS 3
+#define USER_ANNOUNCED 8192
 #define USER_FDS     64
 #define TENANT_SPACES 24
 #define HELLO_MS     1000

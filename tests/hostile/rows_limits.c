@@ -266,6 +266,73 @@ static void subscriptions(void)
 	VICTIM_IS_SERVED();
 }
 
+/* Announces @nr blocks that it will never compute; waits for the first. */
+static int announce(int fd, uint32_t space, uint32_t nr, uint32_t wait_ms)
+{
+	static uint64_t names[2 * WIRE_MAX_NAMES], last;
+	Kvd__FlightRequest req = KVD__FLIGHT_REQUEST__INIT;
+	Kvd__FlightReply *reply;
+	int state;
+
+	for (uint32_t i = 0; i < nr && !wait_ms; i++)
+		names[2 * i] = ++last;
+	req.space = space;
+	req.names.data = (uint8_t *)names;
+	req.names.len = nr * 16;
+	req.announce = 1;
+	req.wait_ms = wait_ms;
+	state = raw_call(fd, WIRE_FLIGHT, &req.base,
+			 &kvd__flight_reply__descriptor, &reply, NULL);
+	if (state < 0)
+		return state;
+	state = (int)reply->state;
+	kvd__flight_reply__free_unpacked(reply, NULL);
+	return state;
+}
+
+static void announcements(void)
+{
+	int fd[4], r = WIRE_FLIGHT_OURS;
+	uint32_t space = 0, nr = 0;
+
+	for (int i = 0; i < 4; i++) {
+		fd[i] = raw_open(w->socket);
+		space = (uint32_t)raw_open_space(fd[i], 3);
+	}
+	for (int i = 0; i < 80 && r == WIRE_FLIGHT_OURS; i++) {
+		r = announce(fd[i % 4], space, 512, 0);
+		nr += r == WIRE_FLIGHT_OURS ? 512 : 0;
+	}
+	want(r, -EBUSY);
+	MUST(nr == USER_ANNOUNCED, "%u blocks", nr);
+	VICTIM_IS_SERVED();
+	MUST(victim_do(VICTIM_FILL), "%s", w->victim.said);
+	MUST(victim_do(VICTIM_EMPTY), "%s", w->victim.said);
+	saw("after %u", nr);
+}
+
+/* For what will never come: each is told in time, and dies waiting or not. */
+static void waits(void)
+{
+	int fd = raw_open(w->socket), r = WIRE_FLIGHT_COMING;
+	uint32_t space = (uint32_t)raw_open_space(fd, 3), nr = 0;
+
+	MUST(announce(fd, space, 16, 0) == WIRE_FLIGHT_OURS, "announce");
+	for (int i = 0; i < 8 && r == WIRE_FLIGHT_COMING; i++) {
+		int other = raw_open(w->socket);
+
+		raw_open_space(other, 3);
+		while ((r = announce(other, space, 16, 60000)) ==
+		       WIRE_FLIGHT_COMING)
+			if (++nr % MAX_WAITING == 0)
+				break;
+	}
+	want(r, -EBUSY);
+	MUST(nr == USER_WAITING, "%u wait", nr);
+	VICTIM_IS_SERVED();
+	saw("%u wait", nr);
+}
+
 /* ---- answers that are not read ---- */
 
 static void ask_map(int fd, uint32_t id, uint32_t space, uint32_t segment)
@@ -439,6 +506,9 @@ const struct row rows_limits[] = {
 	{ "limit: waiting, one", "the same on one connection", waiting_one },
 	{ "limit: pins", "to pin all it can have cached", pins },
 	{ "limit: subscriptions", "12 subscriptions", subscriptions },
+	{ "limit: announcements", "to announce 40000 blocks, and compute none",
+	  announcements },
+	{ "limit: waits", "to wait for them, on 8 connections", waits },
 	{ "limit: descriptors", "2400 mappings asked for on 40 "
 	  "connections, no answer read",
 	  unread_fds },

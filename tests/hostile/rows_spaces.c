@@ -148,6 +148,21 @@ static void foreign_subscribe(void)
 	as_if_none(fd, WIRE_SUBSCRIBE, &req.base, &req.space);
 }
 
+/* What the victim computes, and to announce it in its place. */
+static void foreign_flight(void)
+{
+	static uint8_t names[16 * 16];
+	Kvd__FlightRequest req = KVD__FLIGHT_REQUEST__INIT;
+	int fd = raw_open(w->socket);
+
+	req.names.data = names;
+	req.names.len = sizeof(names);
+	req.wait_ms = 1000;
+	as_if_none(fd, WIRE_FLIGHT, &req.base, &req.space);
+	req.announce = 1;
+	as_if_none(fd, WIRE_FLIGHT, &req.base, &req.space);
+}
+
 /* ---- the same model ---- */
 
 static void same_model(void)
@@ -435,6 +450,8 @@ const struct row rows_spaces[] = {
 	  foreign_unpin },
 	{ "space: subscribe", "to be told of its blocks and tokens",
 	  foreign_subscribe },
+	{ "space: flight", "to wait for what it computes, to announce it",
+	  foreign_flight },
 	{ "name: same model", "to open a space of the same model and geometry",
 	  same_model },
 	{ "name: key", "to read the victim's name key", name_key },

@@ -64,6 +64,8 @@ static void test_good(void **state)
 		"max-waiting-per-user = 70\n"
 		"max-subscriptions-per-user = 71\n"
 		"max-fds-per-user = 72\n"
+		"max-announced-per-user = 75\n"
+		"announce-timeout = 74ms\n"
 		"max-spaces-per-tenant = 73\n"
 		"pin-max = 40%\n"
 		"pin-ttl-max = 90s\n"
@@ -88,6 +90,8 @@ static void test_good(void **state)
 	assert_int_equal(c.server.max_waiting_per_user, 70);
 	assert_int_equal(c.server.max_subscriptions_per_user, 71);
 	assert_int_equal(c.server.max_fds_per_user, 72);
+	assert_int_equal(c.server.max_announced_per_user, 75);
+	assert_int_equal(c.server.announce_ms, 74);
 	assert_int_equal(c.server.max_spaces_per_tenant, 73);
 	assert_int_equal(c.server.pin_percent, 40);
 	assert_int_equal(c.server.pin_ttl_ms, 90000);

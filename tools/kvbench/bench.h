@@ -25,6 +25,7 @@ extern const struct bench bench_control;
 extern const struct bench bench_overhead;
 extern const struct bench bench_trace;
 extern const struct bench bench_loop;
+extern const struct bench bench_fanout;
 
 #define BENCH_FAILED 1
 #define BENCH_USAGE  2

@@ -73,6 +73,22 @@ static json_t *loop_to_json(const Kvd__LoopStat *l)
 	                 (double)l->ever_cpu_ns / 1e3);
 }
 
+static json_t *flight_to_json(const Kvd__FlightStat *f)
+{
+	static const Kvd__FlightStat none = KVD__FLIGHT_STAT__INIT;
+
+	if (!f)
+		f = &none;
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i}",
+	                 "announced", (json_int_t)f->announced, "waited",
+	                 (json_int_t)f->waited, "saved_tokens",
+	                 (json_int_t)f->saved_tokens, "late",
+	                 (json_int_t)f->late, "stalled",
+	                 (json_int_t)f->stalled, "given_up",
+	                 (json_int_t)f->given_up, "flights", (int)f->flights,
+	                 "waiting", (int)f->waiting);
+}
+
 static json_t *to_json(const Kvd__StatReply *r, bool verify)
 {
 	json_t *answer = json_object(), *pools = json_array();
@@ -83,6 +99,7 @@ static json_t *to_json(const Kvd__StatReply *r, bool verify)
 		json_array_append_new(pools, pool_to_json(r->pools[i]));
 	json_object_set_new(answer, "pools", pools);
 	json_object_set_new(answer, "loop", loop_to_json(r->loop));
+	json_object_set_new(answer, "flight", flight_to_json(r->flight));
 	if (verify)
 		json_object_set_new(answer, "verify_error",
 		                    bad ? json_safe(r->verify_error)
@@ -224,6 +241,25 @@ static void print_loop(const json_t *loop)
 	       "computing %.3f\n", ms[0], ms[1], ms[2], ms[3]);
 }
 
+/* Nothing where nobody has announced anything. */
+static void print_flight(const json_t *f)
+{
+	if (!json_count(f, "announced"))
+		return;
+	printf("blocks announced  %lld; announcements now %lld, stalled %lld, "
+	       "given up %lld\n",
+	       (long long)json_count(f, "announced"),
+	       (long long)json_count(f, "flights"),
+	       (long long)json_count(f, "stalled"),
+	       (long long)json_count(f, "given_up"));
+	printf("matches waited    %lld, now %lld, late %lld; tokens they did "
+	       "not compute %lld\n",
+	       (long long)json_count(f, "waited"),
+	       (long long)json_count(f, "waiting"),
+	       (long long)json_count(f, "late"),
+	       (long long)json_count(f, "saved_tokens"));
+}
+
 static void print(const json_t *answer)
 {
 	const json_t *pool, *why = json_object_get(answer, "verify_error");
@@ -238,6 +274,7 @@ static void print(const json_t *answer)
 		print_reclaimed(pool);
 		print_classes(json_object_get(pool, "classes"));
 	}
+	print_flight(json_object_get(answer, "flight"));
 	print_loop(json_object_get(answer, "loop"));
 	if (why)
 		printf("verify            %s\n",

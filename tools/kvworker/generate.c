@@ -168,7 +168,8 @@ static int run_sequence(struct generation *g, struct kvd_seq *seq,
 	int err;
 
 	if (!w->options.no_match) {
-		err = kvd_seq_match(seq, g->prompt, g->nr_prompt - 1, &g->hit);
+		err = kvd_seq_match_wait(seq, g->prompt, g->nr_prompt - 1,
+					 w->options.wait_ms, &g->hit);
 		if (err)
 			return kv_error(&w->kv, err, "cannot match", e);
 	}

@@ -40,6 +40,7 @@ enum {
 	OPT_JSON,
 	OPT_NO_MATCH,
 	OPT_NO_PUBLISH,
+	OPT_WAIT_MS,
 	OPT_COLD_TOO,
 	OPT_HOLD,
 	OPT_PROGRESS,
@@ -72,6 +73,7 @@ static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "no-match", no_argument, NULL, OPT_NO_MATCH },
 	{ "no-publish", no_argument, NULL, OPT_NO_PUBLISH },
+	{ "wait-ms", required_argument, NULL, OPT_WAIT_MS },
 	{ "cold-too", no_argument, NULL, OPT_COLD_TOO },
 	{ "hold", no_argument, NULL, OPT_HOLD },
 	{ "progress", no_argument, NULL, OPT_PROGRESS },
@@ -122,6 +124,8 @@ static const char usage[] =
 "  --chunk N           tokens of prefill at a time (512); changes no result\n"
 "  --no-match          take no prefix from the pool\n"
 "  --no-publish        leave no prefix in the pool\n"
+"  --wait-ms N         wait for so long for a prefix that another worker is\n"
+"                      computing (10000; 0: compute it too)\n"
 "  --cold-too          first compute the prompt alone once, for comparison\n"
 "\n"
 "  --model DIR         the same as MODEL_DIR\n"
@@ -336,6 +340,10 @@ static void parse_option(struct options *o, int opt, const char *arg)
 		o->threads = (uint32_t)parse_number("threads", arg, 1,
 						    MAX_THREADS);
 		break;
+	case OPT_WAIT_MS:
+		o->wait_ms = (uint32_t)parse_number("wait-ms", arg, 0,
+						    UINT32_MAX);
+		break;
 	case OPT_MATRICES:
 		o->matrices = parse_matrices(arg);
 		break;
@@ -376,6 +384,7 @@ void options_parse(struct options *o, int argc, char **argv)
 		.kv = { .page_tokens = 64,
 			.exact_pages = KV_EXACT_AUTO,
 			.tile_order = KV_TILE_AUTO },
+		.wait_ms = 10000,
 		.chunk = 512,
 		.threads = 1,
 		.progress = isatty(STDERR_FILENO),

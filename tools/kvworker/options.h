@@ -31,6 +31,7 @@ struct options {
 	uint64_t max_bytes;	/* of --ppl */
 	uint32_t generate;	/* tokens */
 	struct kv_opts kv;	/* but nr_threads */
+	uint32_t wait_ms;	/* for what another worker is computing */
 	uint32_t chunk;
 	uint32_t threads;
 	enum matrices matrices;

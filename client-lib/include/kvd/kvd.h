@@ -15,6 +15,7 @@
  *	kvd_space_open(k, &opts, &sp);
  *	kvd_seq_new(sp, NULL, &seq);
  *	kvd_seq_match(seq, prompt, n - 1, &hit);   // what others computed
+ *		(or kvd_seq_match_wait(), what they are computing too)
  *	for each chunk of prompt[hit..n), then for each new token:
  *		for each layer:
  *			compute q, K, V of the chunk's tokens
@@ -67,6 +68,7 @@
  *			a segment of pages could not be had. All else goes on
  *	-ENOSPC		the pool is full and nothing can be reclaimed
  *	-EDQUOT		the tenant's limit is reached
+ *	-EAGAIN		what was begun goes on: kvd_seq_match_begin()
  *	-ENOENT		there is nothing of that kind to be pinned, or unpinned
  *	-ETIMEDOUT	the daemon did not answer in time
  *	-ENOTCONN	no daemon at the socket, or it went away and has not
@@ -89,9 +91,8 @@
  * as lost. What frees and closes needs no memory: at worst it waits for the
  * device, and pages are kept until the space is closed; where a connection
  * breaks as that is done, and cannot be made anew, kvd keeps open pages until
- * the process ends. One thing is not ours:
- * OpenMP ends the process where it finds no memory for its threads, which it
- * takes with the first append or attend on a host pool.
+ * the process ends. One thing is not ours: OpenMP ends the process where it
+ * finds no memory for its threads, taken with a host pool's first kernel.
  *
  * Structs that the caller fills begin with their size: set it to sizeof; a
  * library that is newer than the program then knows what is missing. Unnamed
@@ -350,6 +351,61 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
  */
 int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 		  size_t *ret_hit);
+
+/**
+ * kvd_seq_match_wait() - kvd_seq_match(), and what others are computing
+ * @wait_ms:	for how long it may wait for that (the daemon's max-wait, a
+ *		minute, at most, from one page to the next); 0: not at all
+ *
+ * Single flight: of those who come with one prefix at the same time one
+ * computes it, and the others wait for its pages as it publishes them. The
+ * pages of @tokens that nobody has, nor has announced, are announced as this
+ * sequence's. Another that matches so takes them as they come, a reference to
+ * each at once, and has waited no longer than it takes to compute them. When
+ * there is no more to wait for, what is missing still is announced as its own,
+ * and had better be computed next: others may wait for it. An announcement ends
+ * with the last of its pages, with the sequence, a truncate or another match,
+ * with a page that cannot be published; and who waits for a page goes on without
+ * when none came for the daemon's announce-timeout (5 s). Then one of those who
+ * waited computes it, and the others wait for that one.
+ *
+ * Of @tokens at most 2048 pages are announced at once. No sequence announces
+ * anything that has kvd_seq_opts.no_publish, nor in a read-only space; they may
+ * wait. It costs a request where a page is missing, and none where all are
+ * there. Where the daemon refuses, is older, or has been restarted meanwhile, it
+ * is kvd_seq_match().
+ *
+ * While a sequence of this connection has announced pages that it has not
+ * published yet, this does not wait: whoever waits for those would wait longer,
+ * perhaps for each other. An engine with several sequences wants the next call.
+ *
+ * Return: as kvd_seq_match().
+ */
+int kvd_seq_match_wait(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
+		       uint32_t wait_ms, size_t *ret_hit);
+
+/**
+ * kvd_seq_match_begin() - the same, for who has other things to do meanwhile
+ * @tokens:	stay where they are until it has ended
+ * @ret_hit:	tokens now committed; with -EAGAIN those that it has got so far
+ * @ret_coming:	with -EAGAIN: tokens after them that somebody is computing; 0
+ *
+ * -EAGAIN: it goes on. Until it has ended the sequence has no tokens, and what
+ * it has got is held apart. kvd_fd() becomes readable when there is more, or its
+ * time is over, or what was announced will not come; then, and after any other
+ * call, which may have read that, kvd_seq_match_next(). It ends early, with
+ * nothing, by kvd_seq_free(), and by another match: kvd_seq_match() takes what
+ * is there by then.
+ *
+ * Return: 0: it has ended; -EAGAIN; or as kvd_seq_match(): it has ended too.
+ */
+int kvd_seq_match_begin(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
+			uint32_t wait_ms, size_t *ret_hit, size_t *ret_coming);
+
+/* Goes on with it, and does not wait for anybody. As kvd_seq_match_begin();
+ * -EINVAL also where no match goes on, or the sequence has tokens. */
+int kvd_seq_match_next(struct kvd_seq *seq, size_t *ret_hit,
+		       size_t *ret_coming);
 
 /**
  * kvd_seq_pin() - what is published of a sequence stays, for a time

@@ -48,6 +48,7 @@ static const struct request_row rows[WIRE_NR_TYPES] = {
 	[WIRE_INDEX] = { &kvd__index_request__descriptor, do_index },
 	[WIRE_SUBSCRIBE] = { &kvd__subscribe_request__descriptor,
 			     do_subscribe },
+	[WIRE_FLIGHT] = { &kvd__flight_request__descriptor, do_flight },
 	[WIRE_PIN] = { &kvd__pin_request__descriptor, do_pin },
 	[WIRE_UNPIN] = { &kvd__unpin_request__descriptor, do_unpin },
 	[WIRE_PINS] = { &kvd__pins_request__descriptor, do_pins },

@@ -74,6 +74,9 @@ void dispatch_frame(struct client *c, const struct conn_frame *f);
 /* Asks @c for its free stock. May be called while a request is handled. */
 void dispatch_recall(struct client *c);
 
+/* Tells @c that the wait that frame @id began is over; @late: in time alone. */
+void dispatch_flight(struct client *c, uint32_t id, bool late);
+
 /**
  * dispatch_pack_blocks() - a frame of events of blocks
  * @tx:		room for WIRE_MAX_FRAME

@@ -54,6 +54,10 @@ int do_index(struct client *c, const struct request *req, struct reply *r);
 /* subscribe.c */
 int do_subscribe(struct client *c, const struct request *req,
 		 struct reply *r);
+
+/* flight.c */
+int do_flight(struct client *c, const struct request *req, struct reply *r);
+
 /* pin.c */
 int do_pin(struct client *c, const struct request *req, struct reply *r);
 int do_unpin(struct client *c, const struct request *req, struct reply *r);

@@ -128,6 +128,14 @@ static int publish_blocks(struct client *c, struct mem_space *space,
 	return 0;
 }
 
+/* Blocks of one announcement come in order: the last says how far it is. */
+static void note_flight(struct client *c, const Kvd__PublishRequest *m)
+{
+	if (m->flight && m->n_blocks && !m->private_)
+		flight_progress(c, m->flight,
+				m->blocks[m->n_blocks - 1]->depth + 1);
+}
+
 int do_publish(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__PublishRequest *m = (const Kvd__PublishRequest *)req->msg;
@@ -161,6 +169,7 @@ int do_publish(struct client *c, const struct request *req, struct reply *r)
 	err = publish_blocks(c, space, sp, m, a, r);
 	if (err < 0)
 		return err;
+	note_flight(c, m);
 	r->msg = &a->base;
 	return 0;
 }

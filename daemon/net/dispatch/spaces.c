@@ -264,6 +264,7 @@ int do_close_space(struct client *c, const struct request *req,
 	if (err < 0)
 		return err;
 	if (--sp->nr_opens == 0) {
+		flights_end_space(c, sp->id);
 		LIST_REMOVE(sp, link);
 		free(sp);
 	}

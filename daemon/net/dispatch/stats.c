@@ -223,6 +223,30 @@ static Kvd__LoopStat *put_loop(struct turns *t, bool reset,
 	return a;
 }
 
+static Kvd__FlightStat *put_flights(const struct client *c,
+				    struct arena *arena)
+{
+	Kvd__FlightStat *a = arena_alloc(arena, sizeof(*a));
+	const struct tenant *t;
+
+	if (!a)
+		return NULL;
+	kvd__flight_stat__init(a);
+	TAILQ_FOREACH(t, &c->server->tenants.list, link) {
+		if (!may_see(c, t->name))
+			continue;
+		a->announced += t->flights.announced;
+		a->waited += t->flights.waited;
+		a->saved_tokens += t->flights.saved;
+		a->late += t->flights.late;
+		a->stalled += t->flights.stalled;
+		a->given_up += t->flights.given_up;
+		a->flights += t->flights.nr_flights;
+		a->waiting += t->flights.nr_waits;
+	}
+	return a;
+}
+
 int do_stat(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__StatRequest *m = (const Kvd__StatRequest *)req->msg;
@@ -247,7 +271,8 @@ int do_stat(struct client *c, const struct request *req, struct reply *r)
 	a->pools = pools;
 	a->n_pools = 1;
 	a->loop = put_loop(&c->server->turns, m->loop_reset, r->arena);
-	if (!a->loop)
+	a->flight = put_flights(c, r->arena);
+	if (!a->loop || !a->flight)
 		return -ENOMEM;
 	r->msg = &a->base;
 	return m->verify ? put_verified(c->server, a, r->arena) : 0;
