@@ -15,7 +15,6 @@
  *	kvd_space_open(k, &opts, &sp);
  *	kvd_seq_new(sp, NULL, &seq);
  *	kvd_seq_match(seq, prompt, n - 1, &hit);   // what others computed
- *		(or kvd_seq_match_wait(), what they are computing too)
  *	for each chunk of prompt[hit..n), then for each new token:
  *		for each layer:
  *			compute q, K, V of the chunk's tokens
@@ -85,18 +84,14 @@
  * it is about is then as it was, and the call may be made again. append may
  * have stored a part, and attend have written a part of out: make them again
  * before anything that relies on it. Where there is none for an answer of the
- * daemon the connection is given up; the next call that needs one makes it anew
- * and claims what is held, and unpin may then say -ENOENT, for it was done.
- * kvd_process() says -ENOTCONN meanwhile. Events that could not be kept are told
- * as lost. What frees and closes needs no memory: at worst it waits for the
- * device, and pages are kept until the space is closed; where a connection
- * breaks as that is done, and cannot be made anew, kvd keeps open pages until
- * the process ends. One thing is not ours: OpenMP ends the process where it
- * finds no memory for its threads, taken with a host pool's first kernel.
+ * daemon the connection is given up; the next call makes it anew and claims
+ * what is held (unpin may say -ENOENT then: it was done). Events not kept are
+ * told as lost. What frees and closes needs no memory: at worst it waits for
+ * the device, or kvd keeps open pages until the process ends. OpenMP ends the
+ * process where it finds none for its threads, on a host pool's first kernel.
  *
- * Structs that the caller fills begin with their size: set it to sizeof; a
- * library that is newer than the program then knows what is missing. Unnamed
- * fields must be zero.
+ * Structs that the caller fills begin with their size, sizeof, by which a newer
+ * library knows what is missing. Unnamed fields must be zero.
  */
 #ifndef KVD_H
 #define KVD_H
@@ -358,26 +353,19 @@ int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
  *		minute, at most, from one page to the next); 0: not at all
  *
  * Single flight: of those who come with one prefix at the same time one
- * computes it, and the others wait for its pages as it publishes them. The
- * pages of @tokens that nobody has, nor has announced, are announced as this
- * sequence's. Another that matches so takes them as they come, a reference to
- * each at once, and has waited no longer than it takes to compute them. When
- * there is no more to wait for, what is missing still is announced as its own,
- * and had better be computed next: others may wait for it. An announcement ends
- * with the last of its pages, with the sequence, a truncate or another match,
- * with a page that cannot be published; and who waits for a page goes on without
- * when none came for the daemon's announce-timeout (5 s). Then one of those who
- * waited computes it, and the others wait for that one.
+ * computes it, the others wait for its pages as it publishes them. Pages of
+ * @tokens that nobody has, nor has announced, are announced as this sequence's:
+ * they had better be computed next. Another that matches takes them as they
+ * come, a reference to each. An announcement ends with its last page, with the
+ * sequence, a truncate, another match, a page that cannot be published; or when
+ * none came for the daemon's announce-timeout (5 s): one who waited is next.
  *
- * Of @tokens at most 2048 pages are announced at once. No sequence announces
- * anything that has kvd_seq_opts.no_publish, nor in a read-only space; they may
- * wait. It costs a request where a page is missing, and none where all are
- * there. Where the daemon refuses, is older, or has been restarted meanwhile, it
- * is kvd_seq_match().
- *
- * While a sequence of this connection has announced pages that it has not
- * published yet, this does not wait: whoever waits for those would wait longer,
- * perhaps for each other. An engine with several sequences wants the next call.
+ * At most 2048 pages are announced at once, none by a sequence with
+ * kvd_seq_opts.no_publish or in a read-only space; they may wait. It costs a
+ * request where a page is missing. Where the daemon refuses, is older, or has
+ * been restarted meanwhile, it is kvd_seq_match(); so it is while a sequence of
+ * this connection has announced pages and not published them, as whoever waits
+ * for those would wait longer: with several sequences use the next call.
  *
  * Return: as kvd_seq_match().
  */
