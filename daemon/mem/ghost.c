@@ -1,55 +1,115 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ghost.c - names of pages that were given up, the newest so many.
+ * ghost.c - names of pages that were given up, most of the newest so many.
  */
 #include "daemon/mem/ghost.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
-int ghost_init(struct ghost *g, uint32_t max)
+static struct ghosts *ghosts_new(struct list *all, uint32_t page_bytes,
+				 uint64_t max)
 {
-	*g = (struct ghost){ .max = max };
-	g->entries = calloc(max, sizeof(*g->entries));
-	return g->entries ? 0 : -ENOMEM;
+	struct ghosts *g = calloc(1, sizeof(*g));
+	uint64_t lines = (max + GHOST_LINE - 1) / GHOST_LINE;
+
+	if (!g)
+		return NULL;
+	g->page_bytes = page_bytes;
+	g->nr_lines = lines < 1 ? 1 : lines < UINT32_MAX ? (uint32_t)lines :
+							   UINT32_MAX;
+	g->all = calloc(g->nr_lines, GHOST_LINE * sizeof(*g->all));
+	if (!g->all) {
+		free(g);
+		return NULL;
+	}
+	list_add_tail(all, &g->link);
+	return g;
 }
 
-void ghost_fini(struct ghost *g)
+struct ghosts *ghosts_get(struct list *all, uint32_t page_bytes, uint64_t max)
 {
-	map_fini(&g->last);
-	free(g->entries);
+	struct ghosts *g = NULL;
+
+	list_for_each(pos, all) {
+		g = list_entry(pos, struct ghosts, link);
+		if (g->page_bytes == page_bytes)
+			break;
+		g = NULL;
+	}
+	if (!g)
+		g = ghosts_new(all, page_bytes, max);
+	if (g)
+		g->refs++;
+	return g;
 }
 
-/* The entry that is to be written over goes, and its name if it is its last. */
-static void ghost_forget(struct ghost *g)
+void ghosts_put(struct ghosts *g)
 {
-	uint64_t name = g->entries[g->nr % g->max].name;
-	const uint64_t *last = map_get(&g->last, name);
-
-	if (g->nr >= g->max && last && *last == g->nr - g->max)
-		map_del(&g->last, name);
+	if (--g->refs)
+		return;
+	list_del(&g->link);
+	free(g->all);
+	free(g);
 }
 
-void ghost_add(struct ghost *g, uint64_t name, uint64_t value)
+uint64_t ghosts_salt(struct ghosts *g)
 {
-	uint64_t *last;
-
-	ghost_forget(g);
-	last = map_get(&g->last, name);
-	if (last)
-		*last = g->nr;
-	else
-		map_put(&g->last, name, g->nr); /* or it is not remembered */
-	g->entries[g->nr++ % g->max] = (struct ghost_entry){ name, value };
+	return g->salt += 0x9e3779b97f4a7c15; /* 2^64 / the golden ratio */
 }
 
-bool ghost_take(struct ghost *g, uint64_t name, uint64_t *ret_value)
+/* Names are hashes: the upper half chooses the line, the lower is the tag. */
+static struct ghost *ghost_line(const struct ghosts *g, uint64_t name)
 {
-	const uint64_t *last = map_get(&g->last, name);
+	return g->all + ((name >> 32) * g->nr_lines >> 32) * GHOST_LINE;
+}
 
-	if (!last)
-		return false;
-	*ret_value = g->entries[*last % g->max].value;
-	map_del(&g->last, name);
-	return true;
+static uint32_t ghost_tag(uint64_t name)
+{
+	return (uint32_t)name | 1;
+}
+
+static uint32_t ghost_age(const struct ghost *g, uint64_t now)
+{
+	return ((uint32_t)now - g->at / GHOST_KINDS) % GHOST_AGES;
+}
+
+/* Where @tag is, else a free place, else that of the oldest. */
+static struct ghost *ghost_place(struct ghost *line, uint32_t tag, uint64_t now)
+{
+	struct ghost *to = line;
+
+	for (uint32_t i = 0; i < GHOST_LINE; i++) {
+		if (line[i].tag == tag)
+			return &line[i];
+		if (to->tag && (!line[i].tag ||
+				ghost_age(&line[i], now) > ghost_age(to, now)))
+			to = &line[i];
+	}
+	return to;
+}
+
+void ghost_add(struct ghosts *g, uint64_t name, uint64_t stamp, uint32_t kind,
+	       uint64_t now)
+{
+	uint32_t tag = ghost_tag(name);
+	struct ghost *to = ghost_place(ghost_line(g, name), tag, now);
+
+	to->tag = tag;
+	to->at = (uint32_t)(stamp % GHOST_AGES) * GHOST_KINDS + kind;
+}
+
+bool ghost_take(struct ghosts *g, uint64_t name, uint64_t now,
+		uint64_t *ret_age, uint32_t *ret_kind)
+{
+	struct ghost *line = ghost_line(g, name);
+
+	for (uint32_t i = 0; i < GHOST_LINE; i++) {
+		if (line[i].tag != ghost_tag(name))
+			continue;
+		*ret_age = ghost_age(&line[i], now);
+		*ret_kind = line[i].at % GHOST_KINDS;
+		line[i].tag = 0;
+		return true;
+	}
+	return false;
 }

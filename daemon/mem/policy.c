@@ -30,11 +30,12 @@ struct shelf {
 	struct list pages;
 };
 
-static struct shelf *lru_new(uint64_t nr_pages)
+static struct shelf *lru_new(uint64_t nr_pages, struct ghosts *ghosts)
 {
 	struct shelf *s = malloc(sizeof(*s));
 
 	(void)nr_pages;
+	(void)ghosts;
 	if (s)
 		list_init(&s->pages);
 	return s;

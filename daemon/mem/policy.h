@@ -6,7 +6,7 @@
  * the exact copies, which go before all others by themselves (page.h). One of a
  * higher priority is looked at only where those below have nothing, so policies
  * know of none (reclaim.c). The pool's policy puts pages on
- * shelves and says which goes first; what a policy remembers is per shelf, so
+ * shelves and says which goes first; what a policy learns is per shelf, so
  * that tenants learn nothing from each other. A page that is followed by
  * others in the index should stay as long as they do: without it they cannot
  * be found.
@@ -17,14 +17,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What a policy remembers of pages given up, for each that the pool has. */
+#define POLICY_GHOSTS 4u
+
+struct ghosts;
 struct page;
 struct shelf;
 
 struct policy {
 	const char *name;
-	/* A shelf for a pool that has room for @nr_pages of them; NULL: out
-	 * of memory. It is empty when it is freed. */
-	struct shelf *(*shelf_new)(uint64_t nr_pages);
+	/* A shelf for a pool that has room for @nr_pages of them, and may
+	 * remember names in @ghosts; NULL: out of memory. It is empty when it
+	 * is freed. */
+	struct shelf *(*shelf_new)(uint64_t nr_pages, struct ghosts *ghosts);
 	void (*shelf_free)(struct shelf *s);
 	/* @p, which has a name, is CACHED now, at p->stamp. */
 	void (*put)(struct shelf *s, struct page *p);

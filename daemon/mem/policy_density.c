@@ -11,9 +11,9 @@
  * each being narrow beside its age, so there are never many: putting and
  * taking a page is O(1), finding the next is bounded by the spans.
  *
- * Of pages that are given up the names are remembered, four times as many as
- * the pool has pages. One that is published again had been worth keeping: its
- * wait ends then, and it counts as used.
+ * Of pages that are given up the names are remembered (ghost.h). One that is
+ * published again had been worth keeping: its wait ends then, and it counts as
+ * used.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -25,8 +25,8 @@
 #define SPANS	   96u	 /* of a kind, at most */
 #define SPAN_STEPS 16u	 /* one such part of the pool's pages is a step */
 #define SPAN_WIDTH 8u	 /* spans are joined up to this part of their age */
-#define GHOSTS	   4u	 /* names for each page of the pool */
-#define MAX_GHOSTS (1u << 26)
+
+_Static_assert(REUSE_KINDS <= GHOST_KINDS, "a ghost says of which kind it was");
 
 struct span {
 	struct list pages;
@@ -44,7 +44,8 @@ struct shelf {
 	struct list followed;	/* as they were released */
 	struct span *next;	/* the one worth least; NULL: to be found */
 	struct reuse reuse;
-	struct ghost ghost;
+	struct ghosts *ghosts;
+	uint64_t salt;		/* of its names there */
 	uint64_t step, step_at;
 };
 
@@ -163,28 +164,23 @@ static void shelf_list(struct shelf *s, struct page *p, bool first)
 		s->next = NULL;
 }
 
-static struct shelf *density_new(uint64_t nr_pages)
+static struct shelf *density_new(uint64_t nr_pages, struct ghosts *ghosts)
 {
 	struct shelf *s = calloc(1, sizeof(*s));
-	uint64_t ghosts = nr_pages * GHOSTS;
 
 	if (!s)
 		return NULL;
 	list_init(&s->followed);
 	reuse_init(&s->reuse, nr_pages);
 	s->step = nr_pages / SPAN_STEPS + 1;
+	s->ghosts = ghosts;
+	s->salt = ghosts_salt(ghosts);
 	shelf_step(s, 0);
-	if (ghosts > MAX_GHOSTS)
-		ghosts = MAX_GHOSTS;
-	if (ghost_init(&s->ghost, ghosts ? (uint32_t)ghosts : 1) == 0)
-		return s;
-	free(s);
-	return NULL;
+	return s;
 }
 
 static void density_free(struct shelf *s)
 {
-	ghost_fini(&s->ghost);
 	free(s);
 }
 
@@ -196,10 +192,9 @@ static void density_put(struct shelf *s, struct page *p)
 	shelf_list(s, p, false);
 }
 
-/* What a ghost says: when it was released, and its kind. */
-static uint64_t ghost_of(const struct page *p)
+static uint64_t ghost_name(const struct shelf *s, const struct page *p)
 {
-	return p->stamp * REUSE_KINDS + page_kind(p);
+	return name_hash(page_name(p)) ^ s->salt;
 }
 
 static void density_take(struct shelf *s, struct page *p, bool used)
@@ -210,20 +205,21 @@ static void density_take(struct shelf *s, struct page *p, bool used)
 	if (used)
 		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
 	else
-		ghost_add(&s->ghost, name_hash(page_name(p)), ghost_of(p));
+		ghost_add(s->ghosts, ghost_name(s, p), p->stamp, page_kind(p),
+			  now);
 }
 
 /* One that was given up too early is as good as one that was found. */
 static void density_named(struct shelf *s, struct page *p)
 {
-	uint64_t ghost;
+	uint64_t age;
 	uint32_t kind;
 
 	p->uses = 0;
-	if (!ghost_take(&s->ghost, name_hash(page_name(p)), &ghost))
+	if (!ghost_take(s->ghosts, ghost_name(s, p), p->space->m->tick, &age,
+			&kind))
 		return;
-	kind = (uint32_t)(ghost % REUSE_KINDS);
-	reuse_use(&s->reuse, kind, p->space->m->tick - ghost / REUSE_KINDS);
+	reuse_use(&s->reuse, kind, age);
 	p->uses = (uint8_t)(kind + 1);
 }
 

@@ -23,28 +23,28 @@ struct shelf {
 	struct list small, main;
 	uint64_t nr_small, nr;
 	uint64_t max_small;
-	struct ghost ghost;
+	uint64_t max_age;	/* of a name, in pages taken */
+	struct ghosts *ghosts;
+	uint64_t salt;		/* of its names there */
 };
 
-static struct shelf *s3_new(uint64_t nr_pages)
+static struct shelf *s3_new(uint64_t nr_pages, struct ghosts *ghosts)
 {
 	struct shelf *s = calloc(1, sizeof(*s));
-	uint64_t ghosts = nr_pages < 1u << 24 ? nr_pages : 1u << 24;
 
 	if (!s)
 		return NULL;
 	list_init(&s->small);
 	list_init(&s->main);
 	s->max_small = nr_pages / S3_SMALL;
-	if (ghost_init(&s->ghost, ghosts ? (uint32_t)ghosts : 1) == 0)
-		return s;
-	free(s);
-	return NULL;
+	s->max_age = nr_pages;
+	s->ghosts = ghosts;
+	s->salt = ghosts_salt(ghosts);
+	return s;
 }
 
 static void s3_free(struct shelf *s)
 {
-	ghost_fini(&s->ghost);
 	free(s);
 }
 
@@ -63,17 +63,20 @@ static void s3_take(struct shelf *s, struct page *p, bool used)
 	if (used)
 		p->freq += p->freq < S3_MAX_FREQ;
 	else if (p->queue == S3_IN_SMALL)
-		ghost_add(&s->ghost, name_hash(page_name(p)), 0);
+		ghost_add(s->ghosts, name_hash(page_name(p)) ^ s->salt,
+			  p->space->m->tick, 0, p->space->m->tick);
 }
 
 static void s3_named(struct shelf *s, struct page *p)
 {
-	uint64_t unused;
+	uint32_t kind;
+	uint64_t age;
 
 	p->freq = 0;
-	p->queue = ghost_take(&s->ghost, name_hash(page_name(p)), &unused) ?
-			   S3_IN_MAIN :
-			   S3_IN_SMALL;
+	p->queue = S3_IN_SMALL;
+	if (ghost_take(s->ghosts, name_hash(page_name(p)) ^ s->salt,
+		       p->space->m->tick, &age, &kind) && age <= s->max_age)
+		p->queue = S3_IN_MAIN;
 }
 
 static void s3_move_to_main(struct shelf *s, struct page *p)

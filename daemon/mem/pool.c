@@ -149,6 +149,7 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	m->policy = policy_find(cfg->policy ? cfg->policy : "");
 	m->marks = cfg->marks;
 	m->marks_bounded = cfg->marks_bounded;
+	list_init(&m->ghosts);
 	list_init(&m->free_pages);
 	list_init(&m->tenants);
 	list_init(&m->limits);

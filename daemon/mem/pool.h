@@ -59,6 +59,7 @@ struct mem {
 	void *ctx;
 	struct dev *dev;
 	const struct policy *policy;
+	struct list ghosts;		/* one memory for each page size */
 	struct table table;
 	uint64_t pool_bytes;
 	uint64_t segment_bytes;

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include "daemon/mem/ghost.h"
 #include "daemon/mem/segment.h"
 #include "daemon/mem/tenant.h"
 
@@ -40,23 +41,38 @@ int size_class_make_shelf(struct size_class *sc, int priority)
 	struct shelf **shelf = &sc->shelves[priority - MEM_LOW];
 
 	if (!*shelf)
-		*shelf = m->policy->shelf_new(m->pool_bytes / sc->page_bytes);
+		*shelf = m->policy->shelf_new(m->pool_bytes / sc->page_bytes,
+					      sc->ghosts);
 	return *shelf ? 0 : -ENOMEM;
+}
+
+/* As many as the pool could have: by its bytes, and by its page numbers. */
+static struct ghosts *size_class_ghosts(struct mem *m, uint32_t page_bytes)
+{
+	uint64_t nr = m->pool_bytes / page_bytes;
+
+	if (nr > m->table.h->nr_entries)
+		nr = m->table.h->nr_entries;
+	return ghosts_get(&m->ghosts, page_bytes, nr * POLICY_GHOSTS);
 }
 
 static struct size_class *size_class_new(struct tenant *t, uint32_t page_bytes)
 {
 	struct size_class *sc = calloc(1, sizeof(*sc));
+	struct mem *m = t->m;
 
 	if (!sc)
 		return NULL;
 	sc->tenant = t;
 	sc->page_bytes = page_bytes;
-	if (size_class_make_shelf(sc, MEM_NORMAL) < 0) {
+	sc->ghosts = size_class_ghosts(m, page_bytes);
+	if (!sc->ghosts || size_class_make_shelf(sc, MEM_NORMAL) < 0) {
+		if (sc->ghosts)
+			ghosts_put(sc->ghosts);
 		free(sc);
 		return NULL;
 	}
-	sc->nr_granules = slab_granules(page_bytes, t->m->segment_bytes);
+	sc->nr_granules = slab_granules(page_bytes, m->segment_bytes);
 	sc->nr_cells = (uint32_t)((uint64_t)sc->nr_granules * DEV_GRANULE /
 				  page_bytes);
 	list_init(&sc->partial);
@@ -94,6 +110,7 @@ void size_class_put(struct size_class *sc)
 	for (int i = 0; i < MEM_NR_PRIORITIES; i++)
 		if (sc->shelves[i])
 			sc->tenant->m->policy->shelf_free(sc->shelves[i]);
+	ghosts_put(sc->ghosts);
 	free(sc);
 }
 

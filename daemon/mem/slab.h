@@ -14,6 +14,7 @@
 
 #include "daemon/mem/pool.h"
 
+struct ghosts;
 struct segment;
 struct shelf;
 struct tenant;
@@ -37,6 +38,7 @@ struct size_class {
 	struct list partial;
 	struct list empty;
 	struct list copies;	/* CACHED ones, the coldest first: page.h */
+	struct ghosts *ghosts;	/* of pages of this size, all tenants' */
 	/* All other CACHED pages, by priority: policy.h. NULL: not needed
 	 * yet; that of MEM_NORMAL is always there. */
 	struct shelf *shelves[MEM_NR_PRIORITIES];
