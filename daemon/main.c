@@ -3,6 +3,7 @@
  * main.c - kvd: configuration, service manager, server.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,15 @@ static void raise_nofile(void)
 		return;
 	lim.rlim_cur = lim.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &lim);
+}
+
+/*
+ * What is large is mapped by itself, however often something as large was freed
+ * before: so it is given back when it is freed, and leaves no holes.
+ */
+static void map_large_blocks(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 128 << 10);
 }
 
 /* ---- SIGHUP ---- */
@@ -122,6 +132,7 @@ int main(int argc, char **argv)
 	struct config config;
 	int r;
 
+	map_large_blocks();
 	r = options_parse(argc, argv, &options);
 	if (r < 0 || options.done)
 		return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
