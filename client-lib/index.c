@@ -260,10 +260,14 @@ uint32_t index_follow(const struct index *x, uint32_t at,
 		      handle_t *pages)
 {
 	struct follow f = { .key = key, .name = name, .pages = pages };
-	const _Atomic uint32_t *child =
-		at ? &block_at(x, at)->child : &x->ix->child;
-	uint32_t nr = atomic_load_explicit(child, memory_order_acquire);
+	const _Atomic uint32_t *child = &x->ix->child;
+	uint32_t nr;
 
+	if (at > x->nr_blocks)
+		return 0;
+	if (at)
+		child = &block_at(x, at)->child;
+	nr = atomic_load_explicit(child, memory_order_acquire);
 	for (int step = 0; step < MAX_FOLLOW && nr; step++, nr = f.sibling) {
 		enum look look;
 

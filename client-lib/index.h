@@ -58,7 +58,7 @@ uint32_t index_find(const struct index *x, const struct index_key *key,
 /**
  * index_follow() - the block after another, by its tokens alone
  * @at:		number of the block before, which @key->parent names; 0: those
- *		that begin
+ *		that begin. It may be of an index that was here before
  * @key:	but for the name
  * @name:	filled when found: the daemon has computed it
  * @pages:	as for index_find()
