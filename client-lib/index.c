@@ -379,9 +379,12 @@ uint32_t index_find_run(const struct index *x, const struct index_run *run,
 
 /* ---- all blocks ---- */
 
-/* A block is written for less than a microsecond, but a writer may be made
- * to wait amid that. */
-#define COPY_LOOKS 1000
+/*
+ * A block is written for less than a microsecond, but a writer may be made to
+ * wait amid that, or be killed. Its turn may come while we give up ours; it is
+ * not worth more, a turn of everybody else's each.
+ */
+#define COPY_TURNS 2
 
 uint32_t index_touched(const struct index *x)
 {
@@ -413,11 +416,10 @@ static bool copy_read(const struct index *x, const struct shm_block *b,
 
 bool index_copy(const struct index *x, uint32_t nr, struct index_copy *copy)
 {
-	enum look look = LOOK_RACE;
+	enum look look = block_read(x, nr, copy_read, copy);
 
-	for (int i = 0; i < COPY_LOOKS && look == LOOK_RACE; i++) {
-		if (i >= MAX_LOOKS)
-			sched_yield();
+	for (int i = 0; i < COPY_TURNS && look == LOOK_RACE; i++) {
+		sched_yield();
 		look = block_read(x, nr, copy_read, copy);
 	}
 	return look == LOOK_FOUND;

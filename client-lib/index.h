@@ -103,7 +103,7 @@ struct index_copy {		/* of a block, or what it is copied to */
 /* Numbers up to which there may be blocks; 0 also where a daemon is older. */
 uint32_t index_touched(const struct index *x);
 
-/* Copies block number @nr. Return: is there one? */
+/* Copies block number @nr. Return: is there one, which nobody is writing? */
 bool index_copy(const struct index *x, uint32_t nr, struct index_copy *copy);
 
 /* Blocks now in the index. */

@@ -197,6 +197,13 @@ static int alloc_make(struct mem_client *c, struct size_class *sc, uint32_t nr,
 	return r;
 }
 
+/* What was given up may be more than was taken: who waits is told soon. */
+static void alloc_tell(struct mem *m)
+{
+	if (m->freed && m->wanting)
+		mem_has_work(m);
+}
+
 int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	      uint32_t nr, handle_t *handles, place_t *places,
 	      uint64_t *ret_need_bytes)
@@ -214,6 +221,7 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 		r = -EAGAIN;
 	if (r < 0) {
 		c->m->wanting = true;
+		alloc_tell(c->m);
 		return r;
 	}
 	for (uint32_t i = 0; i < nr; i++) {
@@ -224,5 +232,6 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	}
 	segment_make_ahead(c->tenant);
 	water_taken(s->sizes[class]);
+	alloc_tell(c->m);
 	return 0;
 }

@@ -249,7 +249,8 @@ enum mem_end {
 /**
  * mem_client_free() - give back all that a client held
  * @c:		client, gone after the call; NULL is fine
- * @end:	unless UNKNOWN, open pages become FREE, else QUARANTINED.
+ * @end:	unless UNKNOWN, open pages become FREE, else QUARANTINED; sealed
+ *		ones without a name then stay as long, to be claimed.
  *		Unless DEAD, mem_reap_writer() must be called when it is,
  *		whatever it had: until then its tenant's segments count as
  *		mapped.
@@ -293,8 +294,9 @@ _Static_assert(MEM_MAX_CLASSES == SHM_MAX_CLASSES, "a block has all classes");
  *
  * Found or made. Clients keep a space alive; the last to go leaves it with
  * its cached pages, until its record is needed for another. Opened twice, it
- * is to be closed twice. Return: 0; -EINVAL bad geometry, with *ret_why a
- * static text; -ENOSPC too many spaces, or of the tenant; -ENOMEM.
+ * is to be closed twice. May call ops.room. Return: 0; -EINVAL bad geometry,
+ * with *ret_why a static text; -ENOSPC too many spaces, or of the tenant;
+ * -ENOMEM.
  */
 int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		   struct mem_space **ret, const char **ret_why);

@@ -313,8 +313,10 @@ int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 		return -ENOMEM;
 	normal = key_normal(key);
 	r = space_find_or_new(c->tenant, &normal, &s, ret_why);
-	if (r < 0)
+	if (r < 0) {
+		mem_tell_room(c->m); /* another may have gone for it */
 		return r;
+	}
 	opened = map_get(&c->spaces, s->id);
 	if (opened) {
 		++*opened;
@@ -325,6 +327,7 @@ int mem_space_open(struct mem_client *c, const struct mem_space_key *key,
 	c->opened = true;
 	segment_make_ahead(c->tenant);
 	*ret = s;
+	mem_tell_room(c->m);
 	return 0;
 }
 

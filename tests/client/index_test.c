@@ -2,6 +2,7 @@
 /* index_test.c - lookups in an index made by hand, and in broken ones. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -108,6 +109,45 @@ static void test_races(const struct index *x)
 	b->next = NR_BLOCKS + 1;
 	CHECK(!find(x, 99, 99, pages), "found beyond the last block");
 	b->next = 0;
+}
+
+static struct shm_block *written; /* is, till a turn is given to its writer */
+static unsigned nr_turns;
+
+int sched_yield(void)
+{
+	nr_turns++;
+	if (written)
+		written->seq++;
+	written = NULL;
+	return 0;
+}
+
+static bool copied(const struct index *x, uint32_t nr)
+{
+	union {
+		struct index_copy copy;
+		char room[sizeof(struct index_copy) + 4 * P];
+	} u;
+
+	nr_turns = 0;
+	return index_copy(x, nr, &u.copy) && u.copy.tokens[0] == nr;
+}
+
+/* One whose writer has died stays half written: it costs all listings little. */
+static void test_copy(const struct index *x)
+{
+	struct shm_block *b = shm_block_at(ix, 20);
+
+	b->seq = 2;
+	CHECK(copied(x, 20) && !nr_turns, "a whole block, at once");
+	CHECK(!copied(x, 77) && !nr_turns, "no block, at once");
+	b->seq = 3;
+	CHECK(!copied(x, 20), "a block that is half written");
+	CHECK(nr_turns <= 4, "%u turns given to others for it", nr_turns);
+	written = b;
+	CHECK(copied(x, 20) && nr_turns == 1, "a block that was being written");
+	b->seq = 2;
 }
 
 /* Block @nr begins with @c of the tokens that runs() asks for, and no more. */
@@ -319,6 +359,7 @@ int main(void)
 	test_find(&x);
 	test_header(&x);
 	test_races(&x);
+	test_copy(&x);
 	test_runs(&x);
 	test_children(&x);
 	test_bad_children(&x);

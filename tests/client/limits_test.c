@@ -357,6 +357,7 @@ int main(void)
 	toy_tokens(&seed, tokens, N);
 	daemon_start(&d, args);
 	toy_opts(&o, 1);
+	o.wait_ms = 0;
 	toy_open(&toy, d.socket, &o);
 	test_open();
 	test_twice();

@@ -160,6 +160,7 @@ int main(int argc, char **argv)
 
 	daemon_start(&d, args);
 	toy_opts_two_groups(&opts, 1, 65);
+	opts.wait_ms = 0; /* the pool is full most of the time */
 	make_references(&seed);
 	end_time = time(NULL) + seconds;
 	for (int i = 0; i < nr; i++)

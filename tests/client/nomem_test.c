@@ -23,6 +23,8 @@
 #include <kvd/events.h>
 #include <kvd/profile.h>
 #include "client-lib/conn.h"
+#include "client-lib/space.h"
+#include "client-lib/stock.h"
 #include "tests/client/toy.h"
 #include "tests/support/check.h"
 #include "tests/support/manager.h"
@@ -39,12 +41,13 @@
 static bool armed;	/* those of the library count, no others, */
 static bool counting;	/* in this part of a run */
 static unsigned long nr_asked, fail_at, nr_failed;
+static bool fail_all;		/* from fail_at on */
 
 static bool fails(void)
 {
 	if (!armed || !counting)
 		return false;
-	if (++nr_asked != fail_at)
+	if (++nr_asked < fail_at || (nr_asked > fail_at && !fail_all))
 		return false;
 	nr_failed++;
 	errno = ENOMEM;
@@ -505,6 +508,53 @@ static void outage(void)
 	close_all();
 }
 
+/* ---- a recall ---- */
+
+static uint32_t in_stock(void)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t c = 0; c < toy.sp->nr_classes; c++)
+		nr += toy.sp->stocks[c].nr;
+	return nr;
+}
+
+/* Another wants more pages than there are. */
+static void crowd(struct toy *other)
+{
+	static struct kvd_page pages[8192];
+	struct kvd_space_opts o;
+	size_t nr = 0;
+
+	toy_opts(&o, 2);
+	o.wait_ms = 1000;
+	toy_open(other, m.daemon.socket, &o);
+	while (nr < 8192 && !kvd_page_alloc(other->sp, 0, 32, pages + nr))
+		nr += 32;
+	CHECK(nr && nr < 8192, "the pool was not full");
+}
+
+/* Asked for its stock it gives it, though there is no memory at all. */
+static void recall(void)
+{
+	struct toy other;
+	struct kvd_seq *a;
+
+	counting = false;
+	open_all();
+	a = seq_new(0);
+	feed_upto(a, PROMPT, 40);
+	CHECK(in_stock(), "no stock");
+	crowd(&other);
+	counting = fail_all = true;
+	begin();
+	kvd_process(toy.k);
+	armed = counting = fail_all = false;
+	CHECK(!in_stock(), "%u pages are kept from others", in_stock());
+	toy_close(&other);
+	close_all();
+}
+
 /* ---- what is left ---- */
 
 static unsigned count_lines(const char *command)
@@ -618,6 +668,10 @@ int main(int argc, char **argv)
 		run_all("outage", outage, stride);
 		pool_lost = true;
 		run_all("outage, pool lost", outage, stride);
+		manager_start(&m, NULL);
+		run(recall, 1);
+		CHECK(nr_failed, "nothing failed");
+		manager_stop(&m);
 	}
 	teardown();
 	return 0;

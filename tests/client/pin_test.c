@@ -238,6 +238,7 @@ int main(void)
 	seed = toy_seed();
 	daemon_start(&d, args);
 	toy_opts(&o, 1);
+	o.wait_ms = 2000; /* pools are full */
 	toy_open(&toy, d.socket, &o);
 	test_pin();
 	test_grown();

@@ -90,6 +90,7 @@ void toy_opts(struct kvd_space_opts *o, uint8_t model)
 	memset(o, 0, sizeof(*o));
 	o->size = sizeof(*o);
 	o->nr_threads = 1;
+	o->wait_ms = TOY_WAIT_MS;
 	memset(o->model, model, sizeof(o->model));
 	o->geometry.size = sizeof(o->geometry);
 	o->geometry.page_tokens = TOY_PAGE;

@@ -17,6 +17,10 @@
 
 #define TOY_PAGE 32u
 
+/* Nobody waits as long for a segment, however busy the machine: who fills a
+ * pool, to be refused, waits less. */
+#define TOY_WAIT_MS 20000u
+
 struct toy {
 	struct kvd *k;
 	struct kvd_space *sp;

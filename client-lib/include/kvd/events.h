@@ -116,9 +116,10 @@ int kvd_subscribe(struct kvd *k, const struct kvd_subscribe_opts *opts,
  * kvd_space_blocks() - list the blocks that are in the index
  * @fn:		called for each, with all of kvd_block; not 0 ends it
  *
- * Asks nobody: the index is mapped. All blocks that are there the whole time
- * are told, once each; of those that come or go meanwhile some. Memory it
- * points to is good until @fn returns.
+ * Asks nobody and waits for nobody: the index is mapped. All blocks that are
+ * there, as they are, the whole time are told, once each; of those that come,
+ * change or go meanwhile some: events tell of each, and so does a later call.
+ * Memory it points to is good until @fn returns.
  *
  * Return: 0; what @fn returned; -EOPNOTSUPP the daemon is older; -ENOMEM.
  */

@@ -81,14 +81,13 @@
  *	-EIO		a device call failed
  *
  * Out of memory. A call that finds none does without, or returns -ENOMEM: what
- * it is about is then as it was, and the call may be made again. append may
- * have stored a part, and attend have written a part of out: make them again
- * before anything that relies on it. Where there is none for an answer of the
- * daemon the connection is given up; the next call makes it anew and claims
- * what is held (unpin may say -ENOENT then: it was done). Events not kept are
- * told as lost. What frees and closes needs no memory: at worst it waits for
- * the device, or kvd keeps open pages until the process ends. OpenMP ends the
- * process where it finds none for its threads, on a host pool's first kernel.
+ * it is about is as it was, and the call may be made again, but of append and
+ * attend a part may be done: make them again before what relies on it. Where
+ * there is none for an answer of the daemon the connection is given up; the
+ * next call makes it anew and claims what is held (unpin may say -ENOENT then).
+ * Events not kept are told as lost. What frees and closes needs none: at worst
+ * it waits for the device, or kvd keeps pages until the process ends. OpenMP
+ * ends it where it finds none for threads, on a host pool's first kernel.
  *
  * Structs that the caller fills begin with their size, sizeof, by which a newer
  * library knows what is missing. Unnamed fields must be zero.
@@ -349,8 +348,8 @@ int kvd_seq_match(struct kvd_seq *seq, const uint32_t *tokens, size_t n,
 
 /**
  * kvd_seq_match_wait() - kvd_seq_match(), and what others are computing
- * @wait_ms:	for how long it may wait for that (the daemon's max-wait, a
- *		minute, at most, from one page to the next); 0: not at all
+ * @wait_ms:	at most, from one page to the next (no more than the daemon's
+ *		max-wait, a minute); 0: not at all
  *
  * Single flight: of those who come with one prefix at the same time one
  * computes it, the others wait for its pages as it publishes them. Pages of
@@ -493,7 +492,8 @@ struct kvd_attend_args {
  * these tokens must have been appended for this layer. With a batch it can be
  * captured, as append.
  *
- * Return: 0, -EINVAL, -ESTALE, -ENOMEM, -EIO. It needs no daemon.
+ * Return: 0, -EINVAL, -ESTALE, -ENOMEM, -EIO. It needs no daemon: torn off, its
+ * pages given to others of its tenant, it reads theirs until a call to kvd tells.
  */
 int kvd_attend(struct kvd_space *sp, const struct kvd_attend_args *args);
 
