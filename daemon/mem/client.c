@@ -192,7 +192,7 @@ static void client_drop_pages(struct mem_client *c)
 		if (p->state == PAGE_OPEN && w)
 			page_quarantine(p, w);
 		else if (w && page_is_lost(p))
-			page_keep(p, w, c->id.series);
+			page_keep(p, w);
 		else
 			page_unheld(p, &cold);
 		step_look(c->m, STEP_PAGE_LOOKS);
@@ -275,7 +275,8 @@ bool mem_claim_rest(struct mem_client *c)
 	list_for_each_safe(pos, &w->pages) {
 		struct page *p = list_entry(pos, struct page, link);
 
-		if (page_series(p) != c->id.series)
+		if (table_get(&c->m->table, page_nr(p))->series !=
+		    c->id.series)
 			continue;
 		if (!left--)
 			break;

@@ -318,19 +318,11 @@ void page_quarantine(struct page *p, struct writer *w)
 	list_move_tail(&w->pages, &p->link);
 }
 
-void page_keep(struct page *p, struct writer *w, uint32_t series)
+void page_keep(struct page *p, struct writer *w)
 {
 	assert(p->state == PAGE_SEALED && p->holds == 0 && !p->block);
-	p->stamp = series;
 	page_set_writer(p, w);
 	list_move_tail(&w->pages, &p->link);
-}
-
-uint32_t page_series(const struct page *p)
-{
-	return p->state == PAGE_SEALED ?
-		       (uint32_t)p->stamp :
-		       table_get(&p->space->m->table, page_nr(p))->series;
 }
 
 void page_unkeep(struct page *p)

@@ -31,8 +31,7 @@ struct page {
 	struct writer *writer;	/* QUARANTINED, or OPEN or SEALED and unclaimed */
 	struct charge charge;
 	uint64_t holds;
-	uint64_t stamp;		/* CACHED: mem.tick when it became so; SEALED
-				 * and kept: of which series */
+	uint64_t stamp;		/* CACHED: mem.tick when it became so */
 	uint32_t generation;
 	uint32_t cell;		/* of its slab */
 	uint32_t block;		/* of its space's index, 0: unnamed */
@@ -111,12 +110,8 @@ void page_wake(struct page *p);
 /* OPEN -> QUARANTINED until @w is dead; also one that @w did not claim. */
 void page_quarantine(struct page *p, struct writer *w);
 
-/* SEALED, no holds, unnamed: stays for @w to claim, until it is dead. @series:
- * of the connection that held it. */
-void page_keep(struct page *p, struct writer *w, uint32_t series);
-
-/* Of a page in the list of a writer, the series of its connection. */
-uint32_t page_series(const struct page *p);
+/* SEALED, no holds, unnamed: stays for @w to claim, until it is dead. */
+void page_keep(struct page *p, struct writer *w);
 
 /* It is about to be held; also one that a predecessor left. */
 void page_unkeep(struct page *p);
