@@ -172,12 +172,6 @@ static struct writer *client_leave_writer(struct mem_client *c)
 	return writer_get(c->tenant, c->id.pid, c->id.start_time, &c->writer);
 }
 
-/* Is the client's hold on @p all that there was to find it by? */
-static bool page_is_lost(const struct page *p)
-{
-	return p->state == PAGE_SEALED && !p->block && !p->holds;
-}
-
 static void client_drop_pages(struct mem_client *c)
 {
 	struct writer *w = c->end == MEM_END_UNKNOWN ? c->left : NULL;
@@ -191,8 +185,6 @@ static void client_drop_pages(struct mem_client *c)
 		hold_drop(c, p, e->value);
 		if (p->state == PAGE_OPEN && w)
 			page_quarantine(p, w);
-		else if (w && page_is_lost(p))
-			page_keep(p, w);
 		else
 			page_unheld(p, &cold);
 		step_look(c->m, STEP_PAGE_LOOKS);

@@ -43,7 +43,7 @@ void hold_sealed(struct mem_client *c, struct page *p, uint64_t n)
 	if (p->state == PAGE_CACHED)
 		page_wake(p);
 	else
-		page_unkeep(p);
+		list_del(&p->link); /* it may have been unclaimed */
 	assert(p->state == PAGE_SEALED);
 	hold_add(c, p, n);
 }
@@ -195,11 +195,15 @@ static bool page_is_going(const struct page *p)
 
 static int claim_open(struct mem_client *c, struct page *p, uint32_t holds)
 {
+	struct writer *w = p->writer;
+
 	if (!page_is_written_by(p, &c->id) || page_is_going(p) || holds != 1)
 		return -ESTALE;
 	if (p->client == c)
 		return 0;
 	page_reopen(p, c);
+	if (w && list_empty(&w->pages) && !writer_is_awaited(w))
+		writer_reap(w);
 	return 0;
 }
 
@@ -207,19 +211,13 @@ int mem_claim(struct mem_client *c, struct mem_space *s, handle_t handle,
 	      uint32_t holds)
 {
 	struct page *p = page_get(c->m, handle);
-	struct writer *w;
-	int r = 0;
 
 	if (!p || p->space != s || holds == 0)
 		return -ESTALE;
 	if (map_reserve(&c->holds, 1) < 0)
 		return -ENOMEM;
-	w = p->writer;
 	if (p->state == PAGE_OPEN || p->state == PAGE_QUARANTINED)
-		r = claim_open(c, p, holds);
-	else
-		hold_sealed(c, p, holds);
-	if (r == 0 && w && list_empty(&w->pages) && !writer_is_awaited(w))
-		writer_reap(w);
-	return r;
+		return claim_open(c, p, holds);
+	hold_sealed(c, p, holds);
+	return 0;
 }

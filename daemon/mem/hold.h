@@ -45,7 +45,7 @@ struct writer {
 	bool dead;		/* its pages are becoming FREE */
 	bool late;		/* has not claimed: those OPEN, which are before
 				 * all others, are becoming QUARANTINED */
-	struct list pages;	/* QUARANTINED, or OPEN or SEALED and unclaimed */
+	struct list pages;	/* QUARANTINED, or OPEN and unclaimed */
 	uint64_t nr_pages;
 };
 

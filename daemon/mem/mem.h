@@ -249,8 +249,7 @@ enum mem_end {
 /**
  * mem_client_free() - give back all that a client held
  * @c:		client, gone after the call; NULL is fine
- * @end:	unless UNKNOWN, open pages become FREE, else QUARANTINED; sealed
- *		ones without a name then stay as long, to be claimed.
+ * @end:	unless UNKNOWN, open pages become FREE, else QUARANTINED.
  *		Unless DEAD, mem_reap_writer() must be called when it is,
  *		whatever it had: until then its tenant's segments count as
  *		mapped.

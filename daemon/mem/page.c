@@ -318,20 +318,6 @@ void page_quarantine(struct page *p, struct writer *w)
 	list_move_tail(&w->pages, &p->link);
 }
 
-void page_keep(struct page *p, struct writer *w)
-{
-	assert(p->state == PAGE_SEALED && p->holds == 0 && !p->block);
-	page_set_writer(p, w);
-	list_move_tail(&w->pages, &p->link);
-}
-
-void page_unkeep(struct page *p)
-{
-	assert(p->state == PAGE_SEALED);
-	page_set_writer(p, NULL);
-	list_del(&p->link);
-}
-
 void page_reopen(struct page *p, struct mem_client *c)
 {
 	assert(p->state == PAGE_OPEN || p->state == PAGE_QUARANTINED);

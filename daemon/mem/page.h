@@ -28,7 +28,7 @@ struct page {
 	struct mem_space *space;
 	struct slab *slab;
 	struct mem_client *client; /* OPEN: its writer */
-	struct writer *writer;	/* QUARANTINED, or OPEN or SEALED and unclaimed */
+	struct writer *writer;	/* QUARANTINED, or OPEN and unclaimed */
 	struct charge charge;
 	uint64_t holds;
 	uint64_t stamp;		/* CACHED: mem.tick when it became so */
@@ -109,12 +109,6 @@ void page_wake(struct page *p);
 
 /* OPEN -> QUARANTINED until @w is dead; also one that @w did not claim. */
 void page_quarantine(struct page *p, struct writer *w);
-
-/* SEALED, no holds, unnamed: stays for @w to claim, until it is dead. */
-void page_keep(struct page *p, struct writer *w);
-
-/* It is about to be held; also one that a predecessor left. */
-void page_unkeep(struct page *p);
 
 /* QUARANTINED, or OPEN and unclaimed or @p->client's, -> OPEN, held by @c. */
 void page_reopen(struct page *p, struct mem_client *c);

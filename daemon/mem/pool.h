@@ -14,8 +14,7 @@
  *			in the list of its unclaimed writer
  *	SEALED		holds >= 1, of which one may be its pins'; or, after a
  *			restart, unnamed, no holds and in unclaimed, also
- *			while that is being emptied; or the same in the list
- *			of its writer, whose connection is gone
+ *			while that is being emptied
  *	CACHED		no holds, named, in its size class: among the copies
  *			when it is one (page.h), else on the shelf
  *	QUARANTINED	no holds, in the list of its writer

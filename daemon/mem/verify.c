@@ -95,9 +95,7 @@ static bool holds_fit(const struct verify *v, const struct page *p)
 					   hold_count(p->client, p) == 1 :
 				   p->holds == 0 && p->writer;
 	case PAGE_SEALED:
-		if (p->writer)
-			return !p->client && !p->holds && !p->block;
-		return !p->client &&
+		return !p->client && !p->writer &&
 		       (p->holds ||
 			(!p->block && !list_empty(&v->m->unclaimed)));
 	case PAGE_CACHED:

@@ -389,7 +389,7 @@ static void proc_claim(struct proc *p)
 		if (mem_claim(p->c, p->s[x.space], x.h, 1) == 0)
 			p->held[p->nr++] = x;
 		else
-			assert_true(x.named); /* nobody else may have it */
+			assert_true(!x.open); /* nobody else may have it */
 	}
 }
 
