@@ -208,6 +208,13 @@ int listener_open(struct listener *l, int fd, const char *path, mode_t mode,
 	return r;
 }
 
+void listener_full(struct listener *l)
+{
+	log_limited(&l->logged_ms, LOG_WARNING, NULL,
+		    "out of file descriptors, a connection was refused: raise "
+		    "LimitNOFILE= or lower max-clients");
+}
+
 /*
  * Out of descriptors: the connection would wake us for ever. Take it with the
  * spare one and close it; where even that fails, look away until the tick.
@@ -216,9 +223,7 @@ static void refuse_one(struct listener *l)
 {
 	int fd;
 
-	log_limited(&l->logged_ms, LOG_WARNING, NULL,
-		    "out of file descriptors, a connection was refused: raise "
-		    "LimitNOFILE= or lower max-clients");
+	listener_full(l);
 	close(l->spare_fd);
 	fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
 	if (fd >= 0)

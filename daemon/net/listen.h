@@ -45,6 +45,9 @@ int listener_start(struct listener *l, uv_loop_t *loop,
 /* Once in a while: looks again after it had to look away. */
 void listener_tick(struct listener *l);
 
+/* Says now and then that a connection was refused for want of descriptors. */
+void listener_full(struct listener *l);
+
 /* Stops, and removes the file if it is still ours. */
 void listener_close(struct listener *l);
 

@@ -118,7 +118,7 @@ int peer_open(pid_t pid, uint64_t start)
 }
 
 /* The pid that a pidfd stands for: 0 in a namespace we cannot see, -1 exited.
- * Return: 0, or -EBADF when it is no pidfd. */
+ * Return: 0; -EBADF when it is no pidfd; -EMFILE it cannot be told. */
 static int pidfd_pid(int fd, pid_t *ret)
 {
 	char path[64], buf[1024], *line;
@@ -126,6 +126,8 @@ static int pidfd_pid(int fd, pid_t *ret)
 
 	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
 	n = read_proc(path, buf, sizeof(buf));
+	if (n == -EMFILE || n == -ENFILE)
+		return -EMFILE;
 	if (n < 0)
 		return -EBADF;
 	line = strstr(buf, "\nPid:");
@@ -227,10 +229,12 @@ static bool is_same_process(int a, int b)
 static int choose(struct peer *p, int own)
 {
 	pid_t pid;
-	int fd;
+	int fd, r;
 
-	if (own >= 0 && (pidfd_pid(own, &pid) < 0 ||
-			 (p->pidfd >= 0 && !is_same_process(p->pidfd, own))))
+	r = own >= 0 ? pidfd_pid(own, &pid) : 0;
+	if (r < 0)
+		return r;
+	if (own >= 0 && p->pidfd >= 0 && !is_same_process(p->pidfd, own))
 		return -EBADF;
 	if (p->pidfd != -EACCES || own < 0) {
 		fd = p->pidfd;

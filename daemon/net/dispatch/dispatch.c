@@ -236,6 +236,11 @@ void dispatch_frame(struct client *c, const struct conn_frame *f)
 		err = handle(c, f, &h, msg, &r);
 	else if (c->state == CLIENT_NEW)
 		r.drop = true;
+	if (err == -EMFILE && c->state == CLIENT_NEW) {
+		listener_full(&s->listener);
+		conn_drop(&c->conn); /* as if it had not been let in */
+		return;
+	}
 	if (err != REPLY_LATER)
 		reply_send(c, h.type, h.id, err, &r);
 }

@@ -18,8 +18,8 @@ int request_unpack(struct arena *a, const struct conn_frame *f,
 	r = wire_get(f->buf, f->size, f->nr_fds, 0, ret_header);
 	if (r < 0)
 		return r;
-	if (f->fds_lost)
-		return -EBADF;
+	if (f->fds_lost) /* too many for a frame, or for us */
+		return f->nr_fds < CONN_MAX_RECV_FDS ? -EMFILE : -EBADF;
 	row = request_row(ret_header->type);
 	arena_reset(a);
 	*ret = protobuf_c_message_unpack(row->descriptor, &a->pb,
