@@ -164,6 +164,7 @@ static void tell_block(const struct subscription *s,
 		.block.name = f->names + (size_t)i * NAME_BYTES,
 	};
 	size_t at = (size_t)stored * NAME_BYTES;
+	uint32_t n = s->space ? space_page_tokens(s->space) : f->nr_tokens;
 
 	if (f->kinds[i] != WIRE_BLOCK_STORED) {
 		tell(s, &e, KVD_EVENT_REMOVED);
@@ -171,10 +172,9 @@ static void tell_block(const struct subscription *s,
 	}
 	e.block.parent = f->parents + at;
 	e.block.extra = f->extras ? f->extras + at : NULL;
-	e.block.tokens = f->tokens ? f->tokens + (size_t)stored * f->nr_tokens :
-				     NULL;
-	e.block.nr_tokens = s->space ? space_page_tokens(s->space) :
-				       f->nr_tokens;
+	e.block.nr_tokens = n;
+	if (f->tokens && f->nr_tokens == n)
+		e.block.tokens = f->tokens + (size_t)stored * n;
 	e.block.depth = f->depths[stored];
 	e.block.classes = f->classes[stored];
 	tell(s, &e, KVD_EVENT_STORED);
