@@ -164,6 +164,12 @@ void *mem_client_owner(const struct mem_client *c)
 	return c->owner;
 }
 
+bool mem_client_disown(struct mem_client *c)
+{
+	c->owner = NULL;
+	return !c->succeeded;
+}
+
 /* Who had a space open may have segments mapped, and pages it writes to. */
 static struct writer *client_leave_writer(struct mem_client *c)
 {

@@ -238,6 +238,9 @@ int mem_client_new(struct mem *m, const struct mem_client_id *id,
 		   const char *tenant, const uint8_t key[NAME_KEY_BYTES],
 		   void *owner, struct mem_client **ret);
 void *mem_client_owner(const struct mem_client *c);
+/* Its owner goes, @c stays: from here on it has none. Return: false: it need
+ * not stay, the next of its series has claimed all it knew. */
+bool mem_client_disown(struct mem_client *c);
 
 /* What is known of a process when its connection ends. */
 enum mem_end {

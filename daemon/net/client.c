@@ -39,15 +39,23 @@ static void client_spaces_free(struct client *c)
 	}
 }
 
-void client_release(struct client *c, enum mem_end end)
+/* What only a connection can have. */
+static void client_give_up(struct client *c)
 {
-	struct proc *p = c->proc;
-
 	waiters_cancel(c);
 	throttle_cancel(c);
 	events_forget(c);
 	flights_forget(c);
 	client_spaces_free(c);
+}
+
+void client_release(struct client *c, enum mem_end end)
+{
+	struct proc *p = c->proc;
+
+	if (end == MEM_END_BYE && p && c->series)
+		away_end(c->server, p, c->series);
+	client_give_up(c);
 	mem_client_free(c->mem, end);
 	c->mem = NULL;
 	c->proc = NULL;
@@ -95,7 +103,10 @@ static void client_log_gone(struct client *c, bool ended)
 		    "%" PRIu64 " pages, %" PRIu64 " of them open%s", c->id,
 		    (int)c->peer.pid, c->program, c->tenant->name,
 		    st.held_pages, st.open_pages,
-		    ended || !st.open_pages ? "" :
+		    ended ? "" :
+		    c->series ? ": kept for its next connection, until its "
+				"process has ended, grace= at most" :
+		    !st.open_pages ? "" :
 		    c->proc->mps ? ": quarantined, until MPS does not list it" :
 				   ": quarantined, until its process has ended");
 }
@@ -121,7 +132,10 @@ static void client_on_gone(struct conn *conn, bool hung_up)
 		proc_unseen(c->proc);
 	end = client_end(c);
 	client_log_gone(c, end != MEM_END_UNKNOWN);
-	client_release(c, end);
+	if (end == MEM_END_UNKNOWN && away_begin(c))
+		client_give_up(c);
+	else
+		client_release(c, end);
 }
 
 static void client_on_writable(struct conn *conn)
@@ -237,11 +251,7 @@ void clients_abandon(struct server *s)
 	for (i = 0; i < 2; i++) {
 		while ((c = TAILQ_FIRST(lists[i]))) {
 			client_unlink(c);
-			waiters_cancel(c);
-			throttle_cancel(c);
-			events_forget(c);
-			flights_forget(c);
-			client_spaces_free(c);
+			client_give_up(c);
 			conn_close(&c->conn);
 		}
 	}

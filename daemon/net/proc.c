@@ -182,7 +182,10 @@ static void proc_on_exit(uv_poll_t *poll, int status, int events)
 	uv_poll_stop(poll);
 	p->exited = true;
 	p->exited_ms = uv_now(p->procs->loop);
-	proc_settle(p);
+	p->nr_conns++; /* it stays until it is looked at */
+	if (p->procs->on_exit)
+		p->procs->on_exit(p->procs->ctx, p);
+	proc_put(p, false);
 }
 
 static struct proc *proc_find(const struct procs *ps, pid_t pid,

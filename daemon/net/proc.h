@@ -45,7 +45,8 @@ struct proc {
 	pid_t pid;
 	pid_t inner_pid;	/* in its own PID namespace; under MPS */
 	uint64_t start_time;
-	unsigned nr_conns;
+	unsigned nr_conns;	/* those that are waited for too */
+	unsigned nr_away;	/* of them: away.h */
 	bool exited;
 	bool unseen;		/* a hangup of it was not, or cannot be, seen */
 	uint64_t exited_ms;	/* uv_now() */
@@ -84,6 +85,9 @@ struct procs {
 	bool under_mps;		/* this daemon, and so probably all */
 	bool were_mps;		/* some were: those that a predecessor has left
 				 * are taken to be */
+	/* One has exited, its connections perhaps not yet. May put some. */
+	void (*on_exit)(void *ctx, struct proc *p);
+	void *ctx;
 	bool mps_silent;	/* could not tell, the last time */
 	uint64_t mps_logged_ms;
 	struct mps mps;

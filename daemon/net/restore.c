@@ -48,7 +48,10 @@ static void on_drop_fd(void *ctx, const char *name)
 
 static void on_recall(void *ctx, struct mem_client *mc)
 {
-	dispatch_recall(mem_client_owner(mc));
+	struct client *c = mem_client_owner(mc);
+
+	if (c)
+		dispatch_recall(c);
 }
 
 static void on_work(void *ctx)

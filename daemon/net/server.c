@@ -104,6 +104,7 @@ static void on_tick(uv_timer_t *timer)
 	clients_expire(s);
 	procs_tick(&s->procs);
 	users_tick(s);
+	away_tick(s);
 	mem_tick(s->mem);
 	events_tick(s);
 	mem_pin_tick(s->mem, uv_now(&s->loop));
@@ -234,6 +235,12 @@ static int init_loop(struct server *s)
 	return 0;
 }
 
+/* What it left for a next connection is for nobody now. */
+static void on_exit_of(void *ctx, struct proc *p)
+{
+	away_end(ctx, p, 0);
+}
+
 static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 		    struct server_fd *fds, size_t nr_fds, char *why,
 		    size_t why_bytes)
@@ -266,6 +273,8 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 		return r;
 	}
 	procs_init(&s->procs, &s->loop, s->mem, dev_under_mps(s->dev));
+	s->procs.on_exit = on_exit_of;
+	s->procs.ctx = s;
 	start_grace(s);
 	uv_timer_start(&s->tick, on_tick, 0, s->ops->tick_ms);
 	return listener_start(&s->listener, &s->loop, client_on_accept, s);
@@ -292,6 +301,7 @@ int server_new(struct server_config *cfg, const struct server_ops *ops,
 	s->cfg = *cfg;
 	s->listener.fd = s->listener.spare_fd = -1;
 	TAILQ_INIT(&s->clients);
+	TAILQ_INIT(&s->away);
 	TAILQ_INIT(&s->greeting);
 	TAILQ_INIT(&s->tenants.list);
 	TAILQ_INIT(&s->limits_queue);
@@ -340,6 +350,7 @@ void server_free(struct server *s)
 		return;
 	listener_close(&s->listener);
 	clients_abandon(s);
+	away_fini(s);
 	flights_fini(s);
 	procs_fini(&s->procs);
 	mem_free(s->mem);

@@ -11,6 +11,7 @@
 #include <uv.h>
 #include "daemon/mem/mem.h"
 #include "daemon/net/arena.h"
+#include "daemon/net/away.h"
 #include "daemon/net/conn.h"
 #include "daemon/net/events.h"
 #include "daemon/net/flight.h"
@@ -54,6 +55,7 @@ struct client {
 	TAILQ_ENTRY(client) link;
 	struct server *server;
 	uint32_t id;
+	uint32_t series;	/* of its connections; 0: it does not come back */
 	enum client_state state;
 	int refused;		/* negative errno that answers its hello */
 	struct peer peer;
@@ -106,6 +108,7 @@ struct server {
 	struct reload reload;
 	struct client_list clients;	/* READY and BYE, by id */
 	struct client_list greeting;	/* NEW, oldest first */
+	struct away_list away;		/* longest first */
 	unsigned nr_clients;		/* in both */
 	unsigned nr_refused;		/* among greeting */
 	uint32_t last_id;

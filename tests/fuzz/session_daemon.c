@@ -108,6 +108,7 @@ static void start_anew(uint64_t policy)
 	snprintf(server->cfg.policy, sizeof(server->cfg.policy), "%s",
 		 policy == 0xff ? "density" : policy == 0xfe ? "s3fifo" :
 		 "lru");
+	away_fini(server);
 	procs_fini(&server->procs);
 	turn();
 	mem_free(server->mem);

@@ -136,41 +136,6 @@ static void test_unclaimed(void **state)
 	close(ready[1]);
 }
 
-static int open_series(const char *socket, uint32_t series)
-{
-	Kvd__HelloRequest hello = KVD__HELLO_REQUEST__INIT;
-	int fd = raw_connect(socket);
-
-	assert_true(fd >= 0);
-	hello.version = WIRE_VERSION;
-	hello.program = (char *)"raw";
-	hello.series = series;
-	assert_int_equal(raw_call(fd, WIRE_HELLO, &hello.base, NULL, NULL,
-				  NULL), 0);
-	return fd;
-}
-
-/* Return: how many requests it took. */
-static unsigned claim_rest(int fd, uint32_t space)
-{
-	Kvd__ClaimRequest req = KVD__CLAIM_REQUEST__INIT;
-	Kvd__ClaimReply *reply;
-	unsigned nr = 0;
-	bool more;
-
-	req.space = space;
-	req.rest = 1;
-	do {
-		assert_int_equal(raw_call(fd, WIRE_CLAIM, &req.base,
-					  &kvd__claim_reply__descriptor, &reply,
-					  NULL), 0);
-		more = reply->more;
-		kvd__claim_reply__free_unpacked(reply, NULL);
-		nr++;
-	} while (more);
-	return nr;
-}
-
 static void wait_open(const char *socket, uint64_t nr)
 {
 	struct timespec t = { .tv_nsec = 5000000 };
@@ -200,8 +165,8 @@ static void test_rest(void **state)
 	int fd, next, none, fd_other;
 
 	manager_start(&m, long_grace);
-	fd = open_series(m.daemon.socket, 7);
-	fd_other = open_series(m.daemon.socket, 8);
+	fd = raw_open_series(m.daemon.socket, 7);
+	fd_other = raw_open_series(m.daemon.socket, 8);
 	space = (uint32_t)raw_open_space(fd, 1);
 	raw_open_space(fd_other, 1);
 	assert_int_equal(raw_alloc(fd, space, 300, 5000, h, NULL), 0);
@@ -212,30 +177,30 @@ static void test_rest(void **state)
 	close(fd_other);
 
 	manager_again(&m, long_grace);
-	none = open_series(m.daemon.socket, 0);
-	claim_rest(none, (uint32_t)raw_open_space(none, 1));
+	none = raw_open_series(m.daemon.socket, 0);
+	raw_claim_rest(none, (uint32_t)raw_open_space(none, 1));
 	wait_open(m.daemon.socket, 603);
-	fd = open_series(m.daemon.socket, 7);
+	fd = raw_open_series(m.daemon.socket, 7);
 	space = (uint32_t)raw_open_space(fd, 1);
 	assert_int_equal(raw_claim(fd, space, h[0]), 1);
 	assert_int_equal(raw_claim(fd, space, h[599]), 1);
-	assert_int_equal(claim_rest(fd, space), 2);
+	assert_int_equal(raw_claim_rest(fd, space), 2);
 	wait_open(m.daemon.socket, 5);
 	assert_int_equal(raw_claim(fd, space, h[1]), 0);
 
 	/* And where only the connection was lost. */
-	next = open_series(m.daemon.socket, 7);
+	next = raw_open_series(m.daemon.socket, 7);
 	raw_open_space(next, 1);
 	assert_int_equal(raw_claim(next, space, h[599]), 1);
-	claim_rest(next, space);
+	raw_claim_rest(next, space);
 	close(fd);
 	wait_open(m.daemon.socket, 4);
-	fd_other = open_series(m.daemon.socket, 8);
+	fd_other = raw_open_series(m.daemon.socket, 8);
 	raw_open_space(fd_other, 1);
 	assert_int_equal(raw_claim(fd_other, space, other[2]), 1);
 	raw_bye(none);
 	raw_bye(next);
-	claim_rest(fd_other, space);
+	raw_claim_rest(fd_other, space);
 	wait_open(m.daemon.socket, 1);
 	raw_bye(fd_other);
 	close(fd_other);

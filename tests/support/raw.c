@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -193,6 +194,21 @@ const char *raw_error(const struct raw_frame *f)
 	return text;
 }
 
+int raw_open_series(const char *socket, uint32_t series)
+{
+	Kvd__HelloRequest hello = KVD__HELLO_REQUEST__INIT;
+	int fd = raw_connect(socket);
+	int r;
+
+	CHECK(fd >= 0, "%s: %s", socket, strerror(-fd));
+	hello.version = WIRE_VERSION;
+	hello.program = (char *)(uintptr_t)"raw";
+	hello.series = series;
+	r = raw_call(fd, WIRE_HELLO, &hello.base, NULL, NULL, NULL);
+	CHECK(!r, "hello: %d", r);
+	return fd;
+}
+
 int raw_open_space(int fd, uint8_t model)
 {
 	Kvd__OpenSpaceRequest req = KVD__OPEN_SPACE_REQUEST__INIT;
@@ -315,6 +331,27 @@ int raw_claim(int fd, uint32_t space, uint64_t handle)
 	r = reply->granted[0] ? 1 : 0;
 	kvd__claim_reply__free_unpacked(reply, NULL);
 	return r;
+}
+
+unsigned raw_claim_rest(int fd, uint32_t space)
+{
+	Kvd__ClaimRequest req = KVD__CLAIM_REQUEST__INIT;
+	Kvd__ClaimReply *reply;
+	unsigned nr = 0;
+	bool more;
+
+	req.space = space;
+	req.rest = 1;
+	do {
+		int r = raw_call(fd, WIRE_CLAIM, &req.base,
+				 &kvd__claim_reply__descriptor, &reply, NULL);
+
+		CHECK(!r, "claim: %d", r);
+		more = reply->more;
+		kvd__claim_reply__free_unpacked(reply, NULL);
+		nr++;
+	} while (more);
+	return nr;
 }
 
 int raw_ping(int fd)

@@ -28,6 +28,9 @@ int raw_connect(const char *socket);
 /* A connection that has said hello. Aborts when refused. */
 int raw_open(const char *socket);
 
+/* The same, a connection of a series: see HelloRequest. */
+int raw_open_series(const char *socket, uint32_t series);
+
 /* One message of any bytes. Return: 0 or a negative errno. */
 int raw_send_bytes(int fd, const void *buf, size_t size, const int *fds,
 		   unsigned nr_fds);
@@ -77,6 +80,8 @@ int raw_match(int fd, uint32_t space, const uint64_t *handles, size_t nr);
 
 /* Is one hold on @handle given back? Return: 1, 0, or a negative errno. */
 int raw_claim(int fd, uint32_t space, uint64_t handle);
+/* No more will be claimed by the series. Return: how many requests it took. */
+unsigned raw_claim_rest(int fd, uint32_t space);
 int raw_ping(int fd);
 int raw_bye(int fd);
 

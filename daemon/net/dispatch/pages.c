@@ -257,6 +257,8 @@ int do_claim(struct client *c, const struct request *req, struct reply *r)
 				mem_claim(c->mem, space, m->handles[i],
 					  m->holds[i]) == 0;
 	a->more = m->rest && mem_claim_rest(c->mem);
+	if (m->rest && c->proc && c->series)
+		away_end(c->server, c->proc, c->series);
 	r->msg = &a->base;
 	return 0;
 }

@@ -88,6 +88,8 @@ static int make_mem_client(struct client *c, const struct request *req,
 				    .series = m->series };
 	int err;
 
+	c->series = m->series;
+
 	if (c->proc) {
 		id.pid = c->proc->pid;
 		id.start_time = c->proc->start_time;
