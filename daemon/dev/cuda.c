@@ -189,3 +189,17 @@ int cuda_read(struct dev *d, struct dev_segment *s, uint64_t offset, void *buf,
 		err = c->cu->cuStreamSynchronize(c->stream);
 	return cuda_errno(d, err);
 }
+
+int cuda_copy(struct dev *d, struct dev_segment *to, uint64_t to_offset,
+	      struct dev_segment *from, uint64_t from_offset, uint64_t bytes)
+{
+	struct cuda *c = d->priv;
+	cu_result err;
+
+	err = c->cu->cuMemcpyDtoDAsync(to->base + to_offset,
+				       from->base + from_offset, bytes,
+				       c->stream);
+	if (!err)
+		err = c->cu->cuStreamSynchronize(c->stream);
+	return cuda_errno(d, err);
+}

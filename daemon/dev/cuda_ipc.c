@@ -65,4 +65,5 @@ const struct dev_ops dev_cuda_ipc_ops = {
 	.segment_free = ipc_segment_free,
 	.zero = cuda_zero,
 	.read = cuda_read,
+	.copy = cuda_copy,
 };

@@ -157,4 +157,5 @@ const struct dev_ops dev_cuda_vmm_ops = {
 	.segment_free = vmm_segment_free,
 	.zero = cuda_zero,
 	.read = cuda_read,
+	.copy = cuda_copy,
 };

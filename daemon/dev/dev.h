@@ -62,6 +62,10 @@ struct dev_ops {
 	/* Copy out of a segment: checks, tiers. */
 	int (*read)(struct dev *d, struct dev_segment *s, uint64_t offset,
 		    void *buf, uint64_t bytes);
+	/* Copy between two segments, or within one where nothing overlaps. */
+	int (*copy)(struct dev *d, struct dev_segment *to, uint64_t to_offset,
+		    struct dev_segment *from, uint64_t from_offset,
+		    uint64_t bytes);
 };
 
 /**

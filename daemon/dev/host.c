@@ -185,6 +185,14 @@ static int host_read(struct dev *d, struct dev_segment *s, uint64_t offset,
 	return 0;
 }
 
+static int host_copy(struct dev *d, struct dev_segment *to, uint64_t to_offset,
+		     struct dev_segment *from, uint64_t from_offset,
+		     uint64_t bytes)
+{
+	memcpy(host_at(to, to_offset), host_at(from, from_offset), bytes);
+	return 0;
+}
+
 const struct dev_ops dev_host_ops = {
 	.name = "host",
 	.survives = true,
@@ -196,4 +204,5 @@ const struct dev_ops dev_host_ops = {
 	.segment_free = host_segment_free,
 	.zero = host_zero,
 	.read = host_read,
+	.copy = host_copy,
 };

@@ -178,7 +178,7 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 static bool alloc_is_possible(const struct tenant *t, uint64_t nr,
 			      uint64_t bytes)
 {
-	return nr <= tenant_max_pages(t) && bytes <= t->m->pool_bytes &&
+	return nr <= tenant_max_pages(t) && bytes <= t->m->pool_max &&
 	       (!t->max_bytes || bytes <= t->max_bytes);
 }
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "daemon/mem/hold.h"
+#include "daemon/mem/mapped.h"
 
 /* ---- writers ---- */
 
@@ -122,6 +123,7 @@ void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time)
 
 		w->dead |= w->pid == pid && w->start_time == start_time;
 	}
+	mapped_process_end(m, pid, start_time);
 	step_begin(m);
 	if (writers_step(m))
 		mem_has_work(m);
@@ -299,6 +301,7 @@ void mem_client_free(struct mem_client *c, enum mem_end end)
 	c->end = end;
 	c->left = end == MEM_END_DEAD ? NULL : client_leave_writer(c);
 	list_add_tail(&m->leaving, &c->leave);
+	mapped_client_end(c);
 	while (c->spaces.nr) {
 		struct map_entry *e = map_entry(&c->spaces, c->spaces.nr - 1);
 

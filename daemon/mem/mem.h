@@ -86,6 +86,8 @@ struct mem_ops {
 	 * not call mem/. May be NULL.
 	 */
 	void (*work)(void *ctx);
+	/* elastic.h; must not call mem/. May be NULL. */
+	void (*revoked)(void *ctx, struct mem_client *client, uint32_t segment);
 };
 
 /* Bytes of free room: water.h says of what. All 0: none. */
@@ -97,6 +99,8 @@ struct mem_marks {
 
 struct mem_config {
 	uint64_t pool_bytes;
+	uint64_t pool_max;	/* elastic.h; 0: pool_bytes */
+	bool on_demand;		/* it grows to that when there is no room */
 	uint64_t segment_bytes;	/* multiple of DEV_GRANULE; 0: chosen */
 	uint64_t max_pages;	/* entries of the page table; 0: chosen */
 	uint32_t max_spaces;	/* 0: 256 */

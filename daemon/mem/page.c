@@ -249,6 +249,7 @@ struct page *page_take(struct mem_client *c, struct mem_space *s,
 	struct page *p = page_take_number(s->m);
 
 	s->m->tick++;
+	s->m->nr_taken++;
 	assert(p->state == PAGE_FREE && p->holds == 0);
 	p->space = s;
 	p->class = (uint8_t)class;
@@ -282,6 +283,29 @@ void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 	page_index(p->space, block, p->class, page_handle(p));
 	p->priority = p->space->index.links[block].priority;
 	p->space->m->policy->named(page_shelf(p), p);
+}
+
+/* First the new one, then the old: a successor may find both, and not none. */
+void page_replace(struct page *from, struct page *to)
+{
+	struct mem_space *s = from->space;
+	uint32_t block = from->block;
+
+	assert(from->state == PAGE_SEALED && from->holds == 1 && block);
+	assert(to->state == PAGE_OPEN && to->holds == 1 && !to->block);
+	page_set_client(to, NULL);
+	page_set_state(to, PAGE_SEALED);
+	to->block = block;
+	to->depth = from->depth;
+	to->priority = from->priority;
+	to->uses = from->uses;
+	to->queue = from->queue;
+	to->freq = from->freq;
+	page_write(to, PAGE_SEALED, &s->m->table.prefixes[page_nr(from)]);
+	from->block = 0;
+	from->depth = 0;
+	page_write(from, PAGE_SEALED, NULL);
+	page_index(s, block, to->class, page_handle(to));
 }
 
 void page_cache(struct page *p)

@@ -104,6 +104,12 @@ void page_followed(struct mem_space *s, uint32_t block);
 /* The pages of @block, whose priority has changed. They count as used. */
 void page_reprioritize(struct mem_space *s, uint32_t block);
 
+/*
+ * @to, OPEN and a copy of @from, has its name from here on: it is SEALED, as
+ * @from stays, which has none any more. Both are held, by one client.
+ */
+void page_replace(struct page *from, struct page *to);
+
 /* CACHED -> SEALED: somebody is about to hold it. */
 void page_wake(struct page *p);
 

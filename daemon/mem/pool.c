@@ -12,6 +12,7 @@
 #include "daemon/mem/pin.h"
 #include "daemon/mem/restore.h"
 #include "daemon/mem/segment.h"
+#include "daemon/mem/shrink.h"
 #include "daemon/mem/water.h"
 
 #define MIN_SEGMENT  (64ull << 20)
@@ -38,6 +39,7 @@ static uint64_t choose_segment_bytes(uint64_t pool_bytes)
 static int config_check(const struct mem_config *cfg)
 {
 	if (cfg->pool_bytes < DEV_GRANULE ||
+	    (cfg->pool_max && cfg->pool_max < cfg->pool_bytes) ||
 	    cfg->marks.low > cfg->marks.high ||
 	    cfg->marks.high > cfg->pool_bytes ||
 	    cfg->segment_bytes % DEV_GRANULE ||
@@ -52,7 +54,7 @@ static int config_check(const struct mem_config *cfg)
 /* An empty table as @cfg asks for. */
 static int pool_new_table(struct mem *m, const struct mem_config *cfg)
 {
-	uint64_t pages = clamp(m->pool_bytes / USUAL_PAGE, MIN_PAGES,
+	uint64_t pages = clamp(m->pool_max / USUAL_PAGE, MIN_PAGES,
 			       MAX_PAGES);
 	struct table_config tc = {
 		.nr_entries = cfg->max_pages ? (uint32_t)cfg->max_pages :
@@ -146,6 +148,10 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	m->dev = dev;
 	m->table = (struct table)TABLE_NULL;
 	m->pool_bytes = cfg->pool_bytes / DEV_GRANULE * DEV_GRANULE;
+	m->pool_max = cfg->pool_max / DEV_GRANULE * DEV_GRANULE;
+	if (m->pool_max < m->pool_bytes)
+		m->pool_max = m->pool_bytes;
+	m->on_demand = cfg->on_demand;
 	m->policy = policy_find(cfg->policy ? cfg->policy : "");
 	m->marks = cfg->marks;
 	m->marks_bounded = cfg->marks_bounded;
@@ -210,6 +216,7 @@ void mem_free(struct mem *m)
 	if (!m)
 		return;
 	m->wanting = false;
+	m->working = true; /* it will not be done */
 	dev_drain(m->dev);
 	pins_fini(m);
 	if (m->pages)
@@ -258,6 +265,7 @@ bool mem_trim(struct mem *m)
 	more |= restore_step(m);
 	more |= limits_step(m);
 	more |= water_step(m);
+	more |= shrink_step(m);
 	m->working = more;
 	mem_tell_room(m);
 	return more;
@@ -269,7 +277,7 @@ void mem_tick(struct mem *m)
 	m->grow_failed = false;
 	m->trimming = true; /* what was held may be cached since */
 	step_begin(m);
-	if (limits_step(m))
+	if (limits_step(m) | shrink_step(m))
 		mem_has_work(m);
 	mem_tell_room(m);
 }

@@ -5,7 +5,7 @@
  * Reading order: table (what survives), tenant (who pays), limits (how much),
  * segment and slab (where bytes come from), page (states), index and space
  * (names), hold (who keeps a page), pin (what stays without), then alloc,
- * reclaim, demand, publish, survey, restore, verify.
+ * reclaim, demand, publish, survey, shrink, move, mapped, restore, verify.
  *
  * What holds between two calls, for every page number ever used:
  *
@@ -25,9 +25,9 @@
  * and no more than its max, unless that was lowered below it since.
  * mem_verify() checks all of it.
  *
- * DEMOTED and REVOKED have no pages yet. A segment is given back to the
- * device only when no process can still have it mapped (segment.h), so there
- * is nothing to charge as revoked.
+ * DEMOTED has no pages yet, and REVOKED never has: its bytes are those of
+ * segments that have been emptied and that some process may still have mapped
+ * (shrink.h); they are in their tenant's charge until none can.
  */
 #ifndef DAEMON_MEM_POOL_H
 #define DAEMON_MEM_POOL_H
@@ -61,7 +61,8 @@ struct mem {
 	const struct policy *policy;
 	struct list ghosts;		/* one memory for each page size */
 	struct table table;
-	uint64_t pool_bytes;
+	uint64_t pool_bytes;		/* what it may have now: shrink.h */
+	uint64_t pool_max;		/* what it may be given */
 	uint64_t segment_bytes;
 
 	struct page *pages;		/* [nr_entries + 1] */
@@ -82,6 +83,13 @@ struct mem {
 	uint64_t segment_total;		/* bytes of segments, made or in making */
 	uint32_t nr_making;
 	uint32_t nr_leaving;		/* segments on their way to the device */
+	uint64_t leaving_bytes;		/* of these */
+	uint64_t draining_bytes;	/* of segments that are being emptied */
+	uint64_t shrunk_from;		/* there may be so many bytes still */
+	bool on_demand;			/* it grows when there is no room */
+	struct move *move;		/* pages on their way: move.h */
+	uint64_t nr_moved;
+	uint64_t nr_taken;		/* pages, since start */
 
 	struct pins pins;
 	struct tally tally;
@@ -122,6 +130,13 @@ static inline void step_look(struct mem *m, uint32_t nr)
 static inline bool step_is_spent(const struct mem *m)
 {
 	return m->looks == 0;
+}
+
+/* Bytes that are in no segment. */
+static inline uint64_t pool_room(const struct mem *m)
+{
+	return m->pool_bytes > m->segment_total ?
+		       m->pool_bytes - m->segment_total : 0;
 }
 
 /* Has mem_trim() called, where it is not being called anyway. */

@@ -366,7 +366,7 @@ bool reclaim_may_help(const struct size_class *sc, uint32_t nr)
 
 static bool segment_is_cheap(const struct segment *seg)
 {
-	return seg->nr_pages == seg->nr_cached &&
+	return !seg->draining && seg->nr_pages == seg->nr_cached &&
 	       seg->nr_cached <= RECLAIM_SEGMENT_PAGES &&
 	       segment_can_retire(seg);
 }
@@ -437,4 +437,14 @@ bool reclaim_number(struct tenant *t)
 	if (p)
 		page_evict(p);
 	return p;
+}
+
+bool reclaim_coldest(struct tenant *t)
+{
+	struct page *p = tenant_next(t).page;
+
+	if (!p || !tenant_may_lose(t, page_bytes(p)))
+		return false;
+	page_evict(p);
+	return true;
 }

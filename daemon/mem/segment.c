@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "daemon/mem/shrink.h"
 #include "daemon/mem/tenant.h"
 #include "daemon/util/fault.h"
 
@@ -25,6 +26,7 @@ static struct segment *segment_alloc(struct tenant *t, uint64_t bytes)
 	if (!seg)
 		return NULL;
 	list_init(&seg->link);
+	list_init(&seg->importers);
 	seg->m = t->m;
 	seg->tenant = t;
 	seg->bytes = bytes;
@@ -119,7 +121,7 @@ static uint32_t segment_new_id(struct mem *m)
 
 static uint64_t segment_room(const struct mem *m)
 {
-	uint64_t room = m->pool_bytes - m->segment_total;
+	uint64_t room = pool_room(m);
 
 	return room < m->segment_bytes ? room : m->segment_bytes;
 }
@@ -142,6 +144,8 @@ int segment_make(struct tenant *t, uint32_t granules)
 
 	if (t->making)
 		return 0;
+	if (bytes < (uint64_t)granules * DEV_GRANULE && shrink_grow(m))
+		bytes = segment_room(m);
 	if (bytes < (uint64_t)granules * DEV_GRANULE || m->grow_failed ||
 	    m->segments.nr + m->nr_making >= TABLE_NR_SEGMENTS ||
 	    !segment_is_allowed(t))
@@ -200,7 +204,7 @@ int segment_adopt(struct mem *m, int record, int fd)
 		    (int)rec->tenant)
 			t = list_entry(pos, struct tenant, link);
 	if (!t || rec->bytes == 0 || rec->bytes % DEV_GRANULE ||
-	    rec->bytes > m->pool_bytes - m->segment_total ||
+	    rec->bytes > m->pool_max - m->segment_total ||
 	    rec->id == 0 || rec->id > TABLE_MAX_SEGMENT_ID ||
 	    segment_find(m, rec->id))
 		return -EINVAL;
@@ -224,6 +228,8 @@ int segment_adopt(struct mem *m, int record, int fd)
 	}
 	t->segment_bytes += seg->bytes;
 	m->segment_total += seg->bytes;
+	if (m->pool_bytes < m->segment_total)
+		m->pool_bytes = m->segment_total;
 	segment_link(seg);
 	return 0;
 }
@@ -241,7 +247,10 @@ static void segment_unlink(struct segment *seg)
 	list_del(&seg->link);
 	map_del(&seg->m->segments, seg->id);
 	seg->tenant->segment_bytes -= seg->bytes;
-	seg->tenant->nr_granules -= seg->nr_granules;
+	if (seg->draining)
+		shrink_forget(seg);
+	else
+		seg->tenant->nr_granules -= seg->nr_granules;
 	seg->tenant = NULL;
 }
 
@@ -252,6 +261,7 @@ static void segment_retire_done(struct dev *d, struct dev_job *job)
 
 	m->segment_total -= seg->bytes;
 	m->nr_leaving--;
+	m->leaving_bytes -= seg->bytes;
 	m->grow_failed = false;
 	m->freed = true;
 	free(seg);
@@ -275,6 +285,7 @@ void segment_retire(struct segment *seg)
 	if (m->ops->drop_fd && dev_ops(m->dev)->survives)
 		m->ops->drop_fd(m->ctx, name);
 	m->nr_leaving++;
+	m->leaving_bytes += seg->bytes;
 	seg->job.run = segment_free_run;
 	seg->job.done = segment_retire_done;
 	dev_submit(m->dev, &seg->job);

@@ -5,11 +5,12 @@
  * A segment is made by the device's thread and comes back as an event. It
  * belongs to one tenant from birth to death. What was handed to a process can
  * not be called back, so a segment dies only when it was never handed out, or
- * when its tenant has no client and no process that might be alive: until
+ * when its tenant has no client and no process that might be alive, or when
+ * all that might have it mapped have said that they have not (mapped.h): until
  * then nothing would be gained, for the memory stays as long as a mapping.
  *
  * The sum of all segments, those in making and those leaving included, never
- * exceeds the pool.
+ * exceeds the pool, but when that has just been made smaller (shrink.h).
  */
 #ifndef DAEMON_MEM_SEGMENT_H
 #define DAEMON_MEM_SEGMENT_H
@@ -30,6 +31,9 @@ struct segment {
 	int record;		/* in the table */
 	int err;		/* of the job */
 	bool handed;		/* some process may have it mapped */
+	bool draining;		/* no page is put there: shrink.h */
+	bool revoked;		/* who may have it mapped is asked to unmap */
+	struct list importers;	/* those: mapped.h */
 	uint32_t nr_pages;	/* not FREE */
 	uint32_t nr_cached;
 	uint32_t nr_granules;

@@ -41,7 +41,7 @@ int size_class_make_shelf(struct size_class *sc, int priority)
 	struct shelf **shelf = &sc->shelves[priority - MEM_LOW];
 
 	if (!*shelf)
-		*shelf = m->policy->shelf_new(m->pool_bytes / sc->page_bytes,
+		*shelf = m->policy->shelf_new(m->pool_max / sc->page_bytes,
 					      sc->ghosts);
 	return *shelf ? 0 : -ENOMEM;
 }
@@ -49,7 +49,7 @@ int size_class_make_shelf(struct size_class *sc, int priority)
 /* As many as the pool could have: by its bytes, and by its page numbers. */
 static struct ghosts *size_class_ghosts(struct mem *m, uint32_t page_bytes)
 {
-	uint64_t nr = m->pool_bytes / page_bytes;
+	uint64_t nr = m->pool_max / page_bytes;
 
 	if (nr > m->table.h->nr_entries)
 		nr = m->table.h->nr_entries;
@@ -138,6 +138,8 @@ static void slab_link(struct slab *slab)
 	struct size_class *sc = slab->class;
 
 	list_del(&slab->link);
+	if (slab->segment->draining)
+		return;
 	if (slab->nr_free == sc->nr_cells)
 		list_add(&sc->empty, &slab->link);
 	else if (slab->nr_free)
@@ -151,6 +153,8 @@ static void slab_count_free(struct slab *slab, int delta)
 	uint32_t old = slab->nr_free;
 
 	slab->nr_free = old + (uint32_t)delta;
+	if (slab->segment->draining)
+		return;
 	sc->nr_free += (uint64_t)(int64_t)delta;
 	if (old == sc->nr_cells)
 		sc->nr_empty--;
@@ -200,7 +204,7 @@ static int slab_cut(struct size_class *sc)
 		struct segment *seg = list_entry(pos, struct segment, link);
 		int first = segment_find_run(seg, sc->nr_granules);
 
-		if (first >= 0)
+		if (first >= 0 && !seg->draining)
 			return slab_new_at(sc, seg, (uint32_t)first);
 	}
 	return -ENOSPC;
@@ -223,16 +227,38 @@ void slab_free(struct slab *slab)
 
 	assert(slab->nr_free == sc->nr_cells);
 	list_del(&slab->link);
-	sc->nr_empty--;
 	sc->nr_slabs--;
-	sc->nr_free -= sc->nr_cells;
+	if (!seg->draining) {
+		sc->nr_empty--;
+		sc->nr_free -= sc->nr_cells;
+		sc->tenant->nr_granules += sc->nr_granules;
+	}
 	tally_sub(&seg->m->tally, PAGE_FREE, sc->nr_cells, sc->page_bytes);
 	tally_sub(&sc->tenant->tally, PAGE_FREE, sc->nr_cells, sc->page_bytes);
 	for (uint32_t i = 0; i < sc->nr_granules; i++)
 		seg->slabs[slab->first + i] = NULL;
 	seg->nr_free += sc->nr_granules;
-	sc->tenant->nr_granules += sc->nr_granules;
+	if (seg->draining && seg->nr_free == seg->nr_granules)
+		mem_has_work(seg->m);
 	free(slab);
+}
+
+void slab_set_aside(struct slab *slab)
+{
+	struct size_class *sc = slab->class;
+
+	if (slab->nr_free == sc->nr_cells) {
+		slab_free(slab);
+		return;
+	}
+	list_del(&slab->link);
+	sc->nr_free -= slab->nr_free;
+}
+
+void slab_bring_back(struct slab *slab)
+{
+	slab->class->nr_free += slab->nr_free;
+	slab_link(slab);
 }
 
 /* ---- cells ---- */
@@ -281,7 +307,8 @@ void slab_put(struct slab *slab, uint32_t cell)
 	slab->cells[cell] = SLAB_FREE | slab->first_free;
 	slab->first_free = cell;
 	slab_count_free(slab, 1);
-	if (slab->nr_free == slab->class->nr_cells && slab->class->nr_empty > 1)
+	if (slab->nr_free == slab->class->nr_cells &&
+	    (slab->segment->draining || slab->class->nr_empty > 1))
 		slab_free(slab);
 }
 

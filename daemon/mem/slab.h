@@ -89,6 +89,14 @@ int slab_new(struct size_class *sc);
 int slab_new_at(struct size_class *sc, struct segment *seg, uint32_t first);
 void slab_free(struct slab *slab);
 
+/*
+ * Its segment is about to be emptied, and has not been marked so: no page is
+ * taken of it from here on, and its free cells count for nobody. Gone, if it
+ * is empty. Back again: the segment is not marked any more.
+ */
+void slab_set_aside(struct slab *slab);
+void slab_bring_back(struct slab *slab);
+
 /* A free cell for page number @nr; the class has one. */
 struct slab *slab_get(struct size_class *sc, uint32_t nr, uint32_t *ret_cell);
 

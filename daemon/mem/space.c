@@ -85,7 +85,7 @@ static uint32_t space_nr_blocks(const struct mem_space *s)
 	uint64_t nr = 0;
 
 	for (uint32_t i = 0; i < s->nr_classes; i++)
-		nr += s->m->pool_bytes / s->classes[i].page_bytes;
+		nr += s->m->pool_max / s->classes[i].page_bytes;
 	return nr < s->m->table.h->nr_entries ? (uint32_t)nr :
 						s->m->table.h->nr_entries;
 }
@@ -400,7 +400,7 @@ int mem_segment_get(struct mem_space *s, uint32_t id,
 {
 	struct segment *seg = segment_find(s->m, id);
 
-	if (!seg || seg->tenant != s->tenant)
+	if (!seg || seg->tenant != s->tenant || seg->revoked)
 		return -ENOENT;
 	seg->handed = true;
 	*ret = &seg->dev;

@@ -14,8 +14,9 @@ void mem_stat(const struct mem *m, struct mem_stat *ret)
 	ret->pages = tally_counts(m->tally.pages);
 	ret->bytes = tally_counts(m->tally.bytes);
 	used = ret->bytes.total - ret->bytes.of[PAGE_FREE];
-	ret->bytes.of[PAGE_FREE] = m->pool_bytes - used;
-	ret->bytes.total = m->pool_bytes;
+	ret->bytes.total = m->pool_bytes > m->segment_total ?
+				   m->pool_bytes : m->segment_total;
+	ret->bytes.of[PAGE_FREE] = ret->bytes.total - used;
 	ret->segments = m->segments.nr;
 	water_stat(m, ret);
 	ret->nr_spaces = 0;

@@ -111,10 +111,10 @@ int tenant_get(struct mem *m, const char *name,
 uint32_t tenant_max_pages(const struct tenant *t)
 {
 	uint32_t all = t->m->table.h->nr_entries;
-	uint64_t each = t->m->pool_bytes / all;
+	uint64_t each = t->m->pool_max / all;
 	uint64_t nr;
 
-	if (!t->max_bytes || t->max_bytes >= t->m->pool_bytes || !each)
+	if (!t->max_bytes || t->max_bytes >= t->m->pool_max || !each)
 		return all;
 	nr = (t->max_bytes + each - 1) / each;
 	return nr < all ? (uint32_t)nr : all;
@@ -123,7 +123,8 @@ uint32_t tenant_max_pages(const struct tenant *t)
 bool tenant_may_lose(const struct tenant *t, uint64_t bytes)
 {
 	return !t->min_bytes || !bytes ||
-	       (t->charged >= bytes && t->charged - bytes >= t->min_bytes);
+	       t->charged - t->tally.bytes[PAGE_REVOKED] >=
+		       bytes + t->min_bytes;
 }
 
 uint64_t tenant_nr_pages(const struct tenant *t)

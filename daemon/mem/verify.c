@@ -16,6 +16,7 @@
 #include "daemon/mem/limits.h"
 #include "daemon/mem/pin.h"
 #include "daemon/mem/segment.h"
+#include "daemon/mem/shrink.h"
 
 #define VERIFY_BYTES 200	/* of what is told of one thing */
 
@@ -171,6 +172,7 @@ static int verify_tally(struct verify *v, const struct tally *have,
 	/* FREE pages are cells of slabs: see verify_class(). */
 	sum.pages[PAGE_FREE] = have->pages[PAGE_FREE];
 	sum.bytes[PAGE_FREE] = have->bytes[PAGE_FREE];
+	sum.bytes[PAGE_REVOKED] = have->bytes[PAGE_REVOKED];
 	if (memcmp(&sum, have, sizeof(sum)) != 0)
 		return broken(v, "the tally of %s is not the sum of its pages",
 			      whose);
@@ -273,7 +275,7 @@ static void count_slabs(const struct size_class *sc, uint32_t below,
 		for (uint32_t i = 0; i < seg->nr_granules; i++) {
 			const struct slab *slab = seg->slabs[i];
 
-			if (!slab || slab->class != sc || slab->first != i)
+			if (seg->draining || !slab || slab->class != sc || slab->first != i)
 				continue;
 			*ret_free += slab->nr_free;
 			*ret_empty += slab->nr_free == below;
@@ -507,7 +509,8 @@ static int verify_tenant(struct verify *v, const struct tenant *t)
 
 		seg = list_entry(pos, struct segment, link);
 		bytes += seg->bytes;
-		granules += seg->nr_free;
+		granules += seg->draining ? 0 : seg->nr_free;
+		free_cells += shrink_cells(seg);
 		if (r == 0)
 			r = verify_segment(v, seg);
 	}
@@ -615,7 +618,7 @@ static int verify_pool(struct verify *v)
 	}
 	if (cells != m->tally.pages[PAGE_FREE])
 		return broken(v, "the pool's free cells are miscounted");
-	if (bytes > m->segment_total || m->segment_total > m->pool_bytes ||
+	if (bytes > m->segment_total || m->segment_total > shrink_most(m) ||
 	    (bytes != m->segment_total && !m->nr_leaving))
 		return broken(v, "segments of %llu bytes in a pool of %llu",
 			      (unsigned long long)m->segment_total,
@@ -627,6 +630,7 @@ static int verify_pins(struct verify *v)
 {
 	const char *why = pins_verify(v->m);
 
+	why = why ? why : shrink_verify(v->m);
 	return why ? broken(v, "%s", why) : 0;
 }
 

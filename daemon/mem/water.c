@@ -41,7 +41,7 @@ struct mem_marks water_marks(const struct mem *m, uint64_t page_bytes)
 /* The same part of the page numbers. */
 static struct mem_marks number_marks(const struct mem *m)
 {
-	uint64_t each = m->pool_bytes / m->table.h->nr_entries;
+	uint64_t each = m->pool_max / m->table.h->nr_entries;
 	struct mem_marks k = m->marks;
 
 	k.low /= each ? each : 1;
@@ -74,7 +74,7 @@ uint64_t water_room(const struct size_class *sc)
 	uint64_t granules = tenant_granules(t, sc);
 
 	if (!m->grow_failed && segment_is_allowed(t))
-		granules += (m->pool_bytes - m->segment_total) / DEV_GRANULE;
+		granules += pool_room(m) / DEV_GRANULE;
 	return (sc->nr_free + granules / sc->nr_granules * sc->nr_cells) *
 	       sc->page_bytes;
 }
@@ -191,7 +191,7 @@ void water_stat(const struct mem *m, struct mem_stat *ret)
 
 	ret->marks = m->marks;
 	ret->marks.min = m->marks.low / 2;
-	ret->room = m->pool_bytes - m->segment_total;
+	ret->room = pool_room(m);
 	list_for_each(i, &m->tenants) {
 		const struct tenant *t = list_entry(i, struct tenant, link);
 

@@ -68,6 +68,14 @@ static void fx_work(void *ctx)
 	((struct fx *)ctx)->works++;
 }
 
+static void fx_revoked(void *ctx, struct mem_client *client, uint32_t segment)
+{
+	struct fx *f = ctx;
+
+	if (f->revoked)
+		f->revoked(client, segment);
+}
+
 static const struct mem_ops fx_ops = {
 	.room = fx_room,
 	.keep_fd = fx_keep,
@@ -75,6 +83,7 @@ static const struct mem_ops fx_ops = {
 	.recall = fx_recall,
 	.changed = fx_changed,
 	.work = fx_work,
+	.revoked = fx_revoked,
 };
 
 static void fx_wake(void *ctx)
@@ -105,10 +114,17 @@ int fx_new(struct fx *f)
 
 void fx_init(struct fx *f, uint64_t pool_bytes, uint64_t segment_bytes)
 {
+	fx_init_elastic(f, pool_bytes, 0, segment_bytes);
+}
+
+void fx_init_elastic(struct fx *f, uint64_t pool_bytes, uint64_t max_bytes,
+		     uint64_t segment_bytes)
+{
 	const char *spec = getenv("KVD_TEST_DEVICE");
 
 	memset(f, 0, sizeof(*f));
 	f->cfg.pool_bytes = pool_bytes;
+	f->cfg.pool_max = max_bytes;
 	f->cfg.segment_bytes = segment_bytes;
 	f->cfg.policy = getenv("KVD_TEST_POLICY");
 	if (!f->cfg.policy)

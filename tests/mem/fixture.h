@@ -41,11 +41,17 @@ struct fx {
 	struct mem_client *recalled; /* the last */
 	/* Told of watched spaces, when it is set. */
 	void (*changed)(void *ctx, void *watch, const struct mem_change *what);
+	/* Told of revoked segments, when it is set. */
+	void (*revoked)(struct mem_client *client, uint32_t segment);
 	char note[200];
 };
 
 /* A pool of @pool_bytes in segments of @segment_bytes. */
 void fx_init(struct fx *f, uint64_t pool_bytes, uint64_t segment_bytes);
+
+/* The same, of @max_bytes at most. */
+void fx_init_elastic(struct fx *f, uint64_t pool_bytes, uint64_t max_bytes,
+		     uint64_t segment_bytes);
 
 /* Verifies a last time. */
 void fx_fini(struct fx *f);

@@ -5,9 +5,11 @@
  * Each fake process knows what it holds; what the pool says of it must agree.
  * In the last space groups have two classes, and blocks exact copies. Every
  * space has a shadow, made of what is told of it.
- * KVD_SEED repeats a run, KVD_STEPS makes it longer.
+ * KVD_SEED repeats a run, KVD_STEPS makes it longer. With KVD_WALK_RESIZE the
+ * pool is given other sizes, and clients unmap what is revoked, or do not.
  */
 #include "tests/mem/shadow.h"
+#include "daemon/mem/elastic.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -51,6 +53,8 @@ static struct proc procs[PROCS];
 static pid_t next_pid = 100;
 static pid_t zombies[100000];	/* gone, pages quarantined */
 static uint32_t nr_zombies;
+static bool resizes;
+static uint64_t moved, revoked, unmapped;
 static uint64_t published, deduplicated, evicted, copies;
 
 /* xorshift64*: the same on every machine. */
@@ -170,6 +174,63 @@ static void proc_check(struct proc *p)
 }
 
 /* ---- operations ---- */
+
+static struct {
+	struct mem_client *c;
+	uint32_t segment;
+} asked[4096];			/* to unmap, and have not yet */
+static uint32_t nr_asked;
+
+static void ask(struct mem_client *c, uint32_t segment)
+{
+	assert_true(nr_asked < 4096);
+	asked[nr_asked].c = c;
+	asked[nr_asked++].segment = segment;
+	revoked++;
+}
+
+/* One that has gone is not asked any more. */
+static void ask_no_more(const struct mem_client *c)
+{
+	for (uint32_t i = nr_asked; i-- > 0;)
+		if (asked[i].c == c)
+			asked[i] = asked[--nr_asked];
+}
+
+static void op_unmap(void)
+{
+	uint32_t i;
+
+	if (!nr_asked)
+		return;
+	i = below(nr_asked);
+	mem_unmapped(asked[i].c, asked[i].segment);
+	unmapped++;
+	asked[i] = asked[--nr_asked];
+}
+
+/* Clients map what they have pages in: some of it is enough. */
+static void op_map(struct proc *p)
+{
+	const struct dev_segment *seg;
+	uint32_t ids[4], nr;
+
+	nr = mem_segments(p->s[0], ids, 4);
+	for (uint32_t i = 0; i < nr; i++)
+		assert_int_equal(mem_segment_get(p->s[0], ids[i], &seg), 0);
+}
+
+static void op_resize(struct proc *p)
+{
+	uint64_t bytes = (4 + below(41)) * (uint64_t)MIB;
+
+	assert_int_equal(mem_resize(f.m, bytes), 0);
+	for (uint32_t i = below(8); i; i--) {
+		dev_drain(f.dev);
+		mem_trim(f.m);
+	}
+	op_map(p);
+}
 
 static void op_alloc(struct proc *p)
 {
@@ -360,6 +421,7 @@ static void op_die(struct proc *p)
 	};
 	enum mem_end end = ends[below(3)];
 
+	ask_no_more(p->c);
 	mem_client_free(p->c, end);
 	if (end != MEM_END_DEAD)
 		zombies[nr_zombies++] = p->pid;
@@ -395,6 +457,7 @@ static void proc_claim(struct proc *p)
 
 static void op_reconnect(struct proc *p)
 {
+	ask_no_more(p->c);
 	mem_client_free(p->c, MEM_END_UNKNOWN);
 	zombies[nr_zombies++] = p->pid;
 	proc_connect(p);
@@ -408,18 +471,22 @@ static bool nobody_lives(pid_t pid, uint64_t start_time)
 
 static void count(void)
 {
+	struct mem_size size;
 	struct mem_stat st;
 
 	mem_stat(f.m, &st);
 	published += st.published;
 	deduplicated += st.deduplicated;
 	evicted += st.evicted;
+	mem_size(f.m, &size);
+	moved += size.moved;
 }
 
 /* The daemon is replaced; only some processes come back in time. */
 static void op_restart(void)
 {
 	count();
+	nr_asked = 0;
 	fx_restart(&f);
 	shadows_end(true);
 	for (int i = 0; i < PROCS; i++) {
@@ -478,7 +545,15 @@ static void step(void)
 		if (one_in(20))
 			op_restart();
 		break;
+	case 96:
+		if (resizes && one_in(3))
+			op_resize(p);
+		break;
 	default:
+		for (uint32_t i = below(6); resizes && i; i--)
+			op_unmap();
+		if (resizes && one_in(4))
+			mem_tick(f.m);
 		if (one_in(2))
 			dev_drain(f.dev);
 		else
@@ -496,7 +571,9 @@ static void test_walk(void **state)
 	rng |= 1;
 	printf("KVD_SEED=%llu KVD_STEPS=%lu\n", (unsigned long long)rng, nr);
 	fflush(stdout);
-	fx_init(&f, 22 * MIB, 4 * MIB);
+	resizes = getenv("KVD_WALK_RESIZE") != NULL;
+	fx_init_elastic(&f, 22 * MIB, resizes ? 44 * MIB : 0, 4 * MIB);
+	f.revoked = ask;
 	f.changed = shadow_change;
 	for (int i = 0; i < PROCS; i++)
 		proc_start(&procs[i]);
@@ -508,6 +585,7 @@ static void test_walk(void **state)
 		shadows_check();
 		proc_check(&procs[below(PROCS)]);
 	}
+	nr_asked = 0;
 	for (int i = 0; i < PROCS; i++)
 		mem_client_free(procs[i].c, MEM_END_DEAD);
 	while (nr_zombies)
@@ -523,6 +601,10 @@ static void test_walk(void **state)
 	       (unsigned long long)deduplicated,
 	       (unsigned long long)evicted, (unsigned long long)copies,
 	       (unsigned long long)told);
+	printf("%llu pages moved, %llu times asked to unmap, %llu done\n",
+	       (unsigned long long)moved, (unsigned long long)revoked,
+	       (unsigned long long)unmapped);
+	assert_true(!resizes || (moved > 0 && unmapped > 0) || nr < 12000);
 	assert_true(told > 1000 || nr < 12000);
 	assert_true(copies > 0 || nr < 12000);
 	assert_int_equal(st.pages.of[PAGE_OPEN] + st.pages.of[PAGE_SEALED] +
