@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -149,12 +150,38 @@ static void test_hello(void **state)
 	close(parent);
 }
 
+/* Without room for its descriptor a hello is as a connection not let in: it is
+ * not told that what it sent is no pidfd. */
+static void test_hello_without_room(void **state)
+{
+	int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	int watcher = raw_open(d.socket), fd;
+	struct rlimit was;
+
+	fd = raw_connect(d.socket);
+	assert_true(self >= 0 && fd >= 0);
+	assert_int_equal(raw_ping(watcher), 0); /* and fd is let in */
+	assert_int_equal(prlimit(d.pid, RLIMIT_NOFILE, NULL, &was), 0);
+	assert_int_equal(prlimit(d.pid, RLIMIT_NOFILE, &(struct rlimit){
+				 .rlim_max = was.rlim_max }, NULL), 0);
+	assert_int_equal(send_with_fds(fd, WIRE_HELLO, 1, hello, sizeof(hello),
+				       &self, 1), 0);
+	assert_int_equal(raw_recv(fd, &f), -ECONNRESET);
+	assert_int_equal(prlimit(d.pid, RLIMIT_NOFILE, &was, NULL), 0);
+	assert_int_equal(hello_with(&self, 1), 0);
+	assert_int_equal(raw_ping(watcher), 0);
+	close(fd);
+	close(watcher);
+	close(self);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_extra),
 		cmocka_unit_test(test_with_garbage),
 		cmocka_unit_test(test_hello),
+		cmocka_unit_test(test_hello_without_room),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
