@@ -13,9 +13,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/size.h"
 
-#define FAILED 1
-#define USAGE  2
-
 static const char usage[] =
 	"usage: kvctl drop SPACE [--json] [--socket PATH]\n"
 	"\n"
@@ -44,8 +41,9 @@ static int bad(const char *what, const char *text)
 	return -EINVAL;
 }
 
-static int parse(int argc, char **argv, struct drop_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct drop_args *a = args;
 	int i;
 
 	for (i = 0; i < argc; i++) {
@@ -104,33 +102,28 @@ static void print(const struct drop_args *a, const struct dropped *d)
 	json_decref(j);
 }
 
-static int run(int argc, char **argv)
+static int work(struct kvd *k, void *args)
 {
 	Kvd__DropRequest m = KVD__DROP_REQUEST__INIT;
-	struct drop_args a = { 0 };
+	const struct drop_args *a = args;
 	struct dropped d = { 0 };
-	struct kvd *k;
 	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	err = kvctl_connect(a.socket, &k);
-	if (err)
-		return err;
-	m.space = a.space;
+	m.space = a->space;
 	do
 		err = step(k, &m, &d);
 	while (!err && m.from);
-	if (err)
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	else
-		print(&a, &d);
-	kvd_close(k);
-	return err ? FAILED : 0;
+	if (!err)
+		print(a, &d);
+	return err;
+}
+
+static int run(int argc, char **argv)
+{
+	struct drop_args a = { 0 };
+
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_drop = {

@@ -19,8 +19,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/size.h"
 
-#define FAILED	   1
-#define USAGE	   2
 #define MAX_SPACES 64
 
 static const char usage[] =
@@ -65,8 +63,9 @@ static int add_space(struct events_args *a, const char *text)
 	return 0;
 }
 
-static int parse(int argc, char **argv, struct events_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct events_args *a = args;
 	int i;
 
 	for (i = 0; i < argc; i++) {
@@ -326,30 +325,20 @@ static int subscribe(struct kvd *k, const struct events_args *a,
 	return err;
 }
 
-static int run(int argc, char **argv)
+static int work(struct kvd *k, void *args)
 {
 	static struct told told[MAX_SPACES + 1];
-	struct events_args a = { 0 };
-	struct kvd *k;
-	int status;
+	int err = subscribe(k, args, told);
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	status = kvctl_connect(a.socket, &k);
-	if (status)
-		return status;
-	if (subscribe(k, &a, told) < 0) {
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-		status = FAILED;
-	} else {
-		status = listen_to(k);
-	}
-	kvd_close(k);
-	return status;
+	return err < 0 ? err : listen_to(k);
+}
+
+static int run(int argc, char **argv)
+{
+	struct events_args a = { 0 };
+
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_events = {

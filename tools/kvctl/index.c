@@ -17,8 +17,6 @@
 #include "tools/kvctl/size.h"
 #include "tools/kvctl/table.h"
 
-#define FAILED	 1
-#define USAGE	 2
 #define MAX_TOP	 64
 #define MAX_SEEN 8	/* tokens of a root */
 
@@ -63,8 +61,9 @@ static int bad(const char *what, const char *text)
 	return -EINVAL;
 }
 
-static int parse(int argc, char **argv, struct index_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct index_args *a = args;
 	int i;
 
 	for (i = 0; i < argc; i++) {
@@ -332,44 +331,31 @@ static void print(const json_t *answer)
 		print_roots(s);
 }
 
-static int ask_and_show(struct kvd *k, const struct index_args *a)
+static int work(struct kvd *k, void *args)
 {
+	const struct index_args *a = args;
 	json_t *spaces = json_array();
 	json_t *answer = json_pack("{s:o}", "spaces", spaces);
 	int err;
 
 	err = a->space ? ask_one(k, a->space, a->top, spaces) :
 			 ask_all(k, a->top, spaces);
-	if (err) {
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	} else if (a->json) {
+	if (!err && a->json) {
 		json_dumpf(answer, stdout, 0);
 		putchar('\n');
-	} else {
+	} else if (!err) {
 		print(answer);
 	}
 	json_decref(answer);
-	return err ? FAILED : 0;
+	return err;
 }
 
 static int run(int argc, char **argv)
 {
 	struct index_args a = { .top = 10 };
-	struct kvd *k;
-	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	err = kvctl_connect(a.socket, &k);
-	if (err)
-		return err;
-	err = ask_and_show(k, &a);
-	kvd_close(k);
-	return err;
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_index = {

@@ -12,6 +12,10 @@
 #include <stdbool.h>
 #include <kvd/kvd.h>
 
+/* Exit statuses, besides 0. */
+#define FAILED 1
+#define USAGE  2
+
 struct options {
 	const char *socket; /* NULL: the default */
 	bool json;
@@ -52,6 +56,21 @@ extern const struct command command_plan;
 
 /* A line: free room and watermarks of a status or a pool. */
 void print_room(const json_t *answer);
+
+/*
+ * How a command with arguments of its own runs: @parse reads them into a
+ * structure that begins with the path of the socket, and says what is wrong
+ * (-EINVAL); @work returns 0, the exit status after a line on stderr, or
+ * -errno, and kvd_error() has the reason.
+ */
+struct runner {
+	const char *usage;
+	int (*parse)(int argc, char **argv, void *args);
+	int (*work)(struct kvd *k, void *args);
+};
+
+/* Return: the exit status. */
+int run_with(const struct runner *r, int argc, char **argv, void *args);
 
 /* Connects to the daemon. Return: 0, or the exit status after a line on
  * stderr. */

@@ -12,8 +12,6 @@
 #include "tools/kvctl/json.h"
 #include "tools/kvctl/kvctl.h"
 
-#define FAILED   1
-#define USAGE    2
 #define DEGRADED 3
 
 static const struct command *const commands[] = {
@@ -128,6 +126,27 @@ int kvctl_connect(const char *socket, struct kvd **ret)
 	int err = kvd_connect(&opts, ret);
 
 	return err ? report_no_daemon(socket, err) : 0;
+}
+
+int run_with(const struct runner *r, int argc, char **argv, void *args)
+{
+	struct kvd *k;
+	int err;
+
+	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
+		fputs(r->usage, stdout);
+		return 0;
+	}
+	if (r->parse(argc, argv, args) < 0)
+		return USAGE;
+	err = kvctl_connect(*(const char *const *)args, &k);
+	if (err)
+		return err;
+	err = r->work(k, args);
+	if (err < 0)
+		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
+	kvd_close(k);
+	return err < 0 ? FAILED : err;
 }
 
 /* What of the answer is bad news, as a line on stderr. Return: exit status. */

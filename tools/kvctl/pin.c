@@ -15,8 +15,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/size.h"
 
-#define FAILED	   1
-#define USAGE	   2
 #define TTL_MS	   300000u
 #define STEP	   8192u	/* tokens of a request: pages of any size */
 #define MAX_TOKENS (1u << 24)
@@ -58,8 +56,9 @@ static int bad(const char *what, const char *text)
 	return -EINVAL;
 }
 
-static int parse(int argc, char **argv, struct pin_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct pin_args *a = args;
 	int i;
 
 	for (i = 0; i < argc; i++) {
@@ -251,42 +250,35 @@ static void print_pin(const struct pin_args *a, json_t *j)
 	       (long long)json_count(j, "pin_max"));
 }
 
-static int run(int argc, char **argv)
+static int work(struct kvd *k, void *args)
 {
-	struct pin_args a = { .ttl_ms = TTL_MS };
-	Kvd__PinReply *r = NULL;
+	const struct pin_args *a = args;
 	uint32_t *tokens = NULL, nr = 0;
-	struct kvd *k;
+	Kvd__PinReply *r = NULL;
 	json_t *j;
 	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	if (a.tokens && read_tokens(a.tokens, &tokens, &nr) < 0) {
+	if (a->tokens && read_tokens(a->tokens, &tokens, &nr) < 0) {
 		free(tokens);
 		return FAILED;
 	}
-	err = kvctl_connect(a.socket, &k);
-	if (err) {
-		free(tokens);
-		return err;
-	}
-	err = pin(k, &a, tokens, nr, &r);
-	if (err) {
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	} else {
-		j = pin_to_json(&a, r);
-		print_pin(&a, j);
+	err = pin(k, a, tokens, nr, &r);
+	if (!err) {
+		j = pin_to_json(a, r);
+		print_pin(a, j);
 		json_decref(j);
 		kvd__pin_reply__free_unpacked(r, NULL);
 	}
-	kvd_close(k);
 	free(tokens);
-	return err ? FAILED : 0;
+	return err;
+}
+
+static int run(int argc, char **argv)
+{
+	struct pin_args a = { .ttl_ms = TTL_MS };
+
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_pin = {

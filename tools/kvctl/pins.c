@@ -12,9 +12,6 @@
 #include "tools/kvctl/size.h"
 #include "tools/kvctl/table.h"
 
-#define FAILED 1
-#define USAGE  2
-
 static const char usage[] =
 	"usage: kvctl unpin SPACE:BLOCK|all [--json] [--socket PATH]\n"
 	"\n"
@@ -127,8 +124,9 @@ static void print(const json_t *answer)
 
 /* ---- unpin ---- */
 
-static int parse(int argc, char **argv, struct unpin_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct unpin_args *a = args;
 	int i;
 
 	for (i = 0; i < argc; i++) {
@@ -185,33 +183,24 @@ static int unpin_all(struct kvd *k, uint32_t *ret_nr)
 	return err;
 }
 
+static int work(struct kvd *k, void *args)
+{
+	const struct unpin_args *a = args;
+	uint32_t nr = !a->all;
+	int err;
+
+	err = a->all ? unpin_all(k, &nr) : unpin(k, a->space, a->block);
+	if (!err)
+		printf(a->json ? "{\"pins\": %u}\n" : "ended %u pins\n", nr);
+	return err;
+}
+
 static int run(int argc, char **argv)
 {
 	struct unpin_args a = { 0 };
-	uint32_t nr = 0;
-	struct kvd *k;
-	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	err = kvctl_connect(a.socket, &k);
-	if (err)
-		return err;
-	if (a.all)
-		err = unpin_all(k, &nr);
-	else
-		err = unpin(k, a.space, a.block);
-	nr += !a.all && !err;
-	if (err)
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	else
-		printf(a.json ? "{\"pins\": %u}\n" : "ended %u pins\n", nr);
-	kvd_close(k);
-	return err ? FAILED : 0;
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_unpin = {

@@ -10,9 +10,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/plan.h"
 
-#define FAILED 1
-#define USAGE  2
-
 #define DEFAULT_CONTEXT 32768u
 
 /* Weights that the table of both sizes has. */

@@ -14,9 +14,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/table.h"
 
-#define FAILED 1
-#define USAGE  2
-
 static const char usage[] =
 	"usage: kvctl quarantine [--json] [--socket PATH]\n"
 	"       kvctl quarantine release PID[:START]|--all [--force] [--json]\n"
@@ -253,8 +250,9 @@ static int parse_one(const char *arg, struct quarantine_args *a)
 	return 0;
 }
 
-static int parse(int argc, char **argv, struct quarantine_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct quarantine_args *a = args;
 	int i = 0;
 
 	a->release = argc > 0 && strcmp(argv[0], "release") == 0;
@@ -269,28 +267,21 @@ static int parse(int argc, char **argv, struct quarantine_args *a)
 	return 0;
 }
 
+static int work(struct kvd *k, void *args)
+{
+	struct quarantine_args *a = args;
+
+	return a->release ? release(k, a) : list(k, a);
+}
+
 static int run(int argc, char **argv)
 {
 	struct quarantine_args a = {
 		.m = KVD__QUARANTINE_RELEASE_REQUEST__INIT
 	};
-	struct kvd *k;
-	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	err = kvctl_connect(a.socket, &k);
-	if (err)
-		return err;
-	err = a.release ? release(k, &a) : list(k, &a);
-	if (err)
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	kvd_close(k);
-	return err ? FAILED : 0;
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_quarantine = {

@@ -13,9 +13,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/size.h"
 
-#define FAILED 1
-#define USAGE  2
-
 static const char usage[] =
 	"usage: kvctl reclaim [--tenant NAME] SIZE|all [--json] [--socket PATH]\n"
 	"\n"
@@ -57,8 +54,9 @@ static int parse_amount(const char *text, struct reclaim_args *a)
 	return 0;
 }
 
-static int parse(int argc, char **argv, struct reclaim_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct reclaim_args *a = args;
 	int i;
 
 	for (i = 0; i < argc; i++) {
@@ -124,30 +122,24 @@ static int print(const struct reclaim_args *a, const struct freed *freed)
 	return enough ? 0 : FAILED;
 }
 
+static int work(struct kvd *k, void *args)
+{
+	const struct reclaim_args *a = args;
+	struct freed freed = { 0 };
+	bool more = true;
+	int err = 0;
+
+	while (more && !err)
+		err = step(k, a, &freed, &more);
+	return err ? err : print(a, &freed);
+}
+
 static int run(int argc, char **argv)
 {
 	struct reclaim_args a = { 0 };
-	struct freed freed = { 0 };
-	bool more = true;
-	struct kvd *k;
-	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	err = kvctl_connect(a.socket, &k);
-	if (err)
-		return err;
-	while (more && !err)
-		err = step(k, &a, &freed, &more);
-	if (err)
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	err = err ? FAILED : print(&a, &freed);
-	kvd_close(k);
-	return err;
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_reclaim = {

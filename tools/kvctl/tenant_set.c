@@ -11,9 +11,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/size.h"
 
-#define FAILED 1
-#define USAGE  2
-
 static const char usage[] =
 	"usage: kvctl tenant set NAME [min=SIZE] [high=SIZE] [max=SIZE]\n"
 	"                        [--runtime] [--json] [--socket PATH]\n"
@@ -75,8 +72,9 @@ static int parse_limit(const char *arg, Kvd__TenantSetRequest *m)
 	return 0;
 }
 
-static int parse(int argc, char **argv, struct set_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct set_args *a = args;
 	int i, r;
 
 	if (argc < 1 || strcmp(argv[0], "set") != 0)
@@ -148,32 +146,26 @@ static void print(const struct set_args *a, const Kvd__TenantSetReply *r)
 		printf("until kvd is restarted\n");
 }
 
+static int work(struct kvd *k, void *args)
+{
+	const struct set_args *a = args;
+	struct call c = { .type = WIRE_TENANT_SET,
+			  .request = &a->m.base,
+			  .want = &kvd__tenant_set_reply__descriptor };
+	int err = call(k, &c);
+
+	if (!err)
+		print(a, (const Kvd__TenantSetReply *)c.reply);
+	call_end(&c);
+	return err;
+}
+
 static int run(int argc, char **argv)
 {
 	struct set_args a = { .m = KVD__TENANT_SET_REQUEST__INIT };
-	struct call c = { .type = WIRE_TENANT_SET,
-		          .want = &kvd__tenant_set_reply__descriptor };
-	struct kvd *k;
-	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	err = kvctl_connect(a.socket, &k);
-	if (err)
-		return err;
-	c.request = &a.m.base;
-	err = call(k, &c);
-	if (err)
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	else
-		print(&a, (const Kvd__TenantSetReply *)c.reply);
-	call_end(&c);
-	kvd_close(k);
-	return err ? FAILED : 0;
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_tenant = {

@@ -15,7 +15,6 @@
 #include "tools/kvctl/kvctl.h"
 #include "tools/kvctl/top.h"
 
-#define USAGE	  2
 #define MIN_DELAY .1
 #define MAX_DELAY 86400.
 
