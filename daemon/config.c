@@ -59,6 +59,8 @@ static const struct config_key keys[] = {
 		  "auto, host, cuda-ipc:N or cuda-vmm:N"),
 	START_KEY("pool", server.pool_bytes, value_size, SIZE_WORDS),
 	START_KEY("segment", server.segment_bytes, value_size, SIZE_WORDS),
+	START_KEY("pool-max", server.pool_max, value_size, SIZE_WORDS),
+	KEY("shrink-after", server.shrink_ms, value_time, TIME_WORDS),
 	START_KEY("socket", server.socket, value_socket,
 		  "a path of at most 107 bytes"),
 	START_KEY("socket-mode", server.socket_mode, value_mode,
@@ -431,20 +433,14 @@ static int check_tenants(struct config *c)
 	return r;
 }
 
-static uint64_t part_bytes(const struct server_part *p, uint64_t pool)
-{
-	return p->bytes + pool / 1000000 * p->ppm +
-	       pool % 1000000 * p->ppm / 1000000;
-}
-
 /* Room that is kept free is no more than half of it. */
 static int check_watermarks(struct config *c)
 {
 	struct server_config *s = &c->server;
 	char low[LIMITS_SIZE_TEXT], high[LIMITS_SIZE_TEXT];
 
-	s->low_bytes = part_bytes(&s->watermark_low, s->pool_bytes);
-	s->high_bytes = part_bytes(&s->watermark_high, s->pool_bytes);
+	s->low_bytes = server_part_bytes(&s->watermark_low, s->pool_bytes);
+	s->high_bytes = server_part_bytes(&s->watermark_high, s->pool_bytes);
 	if (s->low_bytes > s->high_bytes)
 		return config_fail(c, -EINVAL, "watermark-low: its %s bytes "
 				   "are above watermark-high's %s%s",
@@ -472,6 +468,8 @@ int config_check(struct config *c)
 	if (s->pool_bytes < 2u << 20 || s->pool_bytes < s->segment_bytes)
 		return config_fail(c, -EINVAL, "pool: smaller than %s",
 				   s->segment_bytes ? "one segment" : "2M");
+	if (s->pool_max && s->pool_max < s->pool_bytes)
+		return config_fail(c, -EINVAL, "pool-max: less than pool");
 	if (check_watermarks(c) < 0)
 		return -EINVAL;
 	return check_tenants(c);

@@ -26,6 +26,7 @@ struct mem_client {
 	struct writer *writer;	/* in reserve, should its pages outlive it */
 	uint64_t nr_open;
 	uint64_t bytes;		/* of the pages held */
+	uint32_t nr_asked;	/* to unmap, and not answered: mapped.h */
 	bool opened;		/* a space, at some time */
 	bool recalled;		/* asked for its stock, nothing came yet */
 	bool succeeded;		/* the next of its series has all it wants */

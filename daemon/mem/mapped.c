@@ -33,8 +33,16 @@ static int importer_add(struct segment *seg, struct mem_client *c,
 	return 0;
 }
 
+static void importer_answered(struct importer *i)
+{
+	if (i->client && i->told)
+		i->client->nr_asked--;
+	i->told = false;
+}
+
 static void importer_drop(struct segment *seg, struct importer *i)
 {
+	importer_answered(i);
 	list_del(&i->link);
 	free(i);
 	if (list_empty(&seg->importers))
@@ -44,6 +52,7 @@ static void importer_drop(struct segment *seg, struct importer *i)
 void mapped_forget(struct segment *seg)
 {
 	list_for_each_safe(pos, &seg->importers) {
+		importer_answered(importer_of(pos));
 		list_del(pos);
 		free(importer_of(pos));
 	}
@@ -116,9 +125,11 @@ void mapped_tell(struct segment *seg)
 
 		if (!i->client)
 			i->client = importer_heir(seg, i);
-		if (!i->client || i->told)
+		if (!i->client || i->told ||
+		    i->client->nr_asked == MAPPED_MAX_ASKED)
 			continue;
 		i->told = true;
+		i->client->nr_asked++;
 		if (seg->m->ops->revoked)
 			seg->m->ops->revoked(seg->m->ctx, i->client, seg->id);
 	}
@@ -140,8 +151,8 @@ static void segment_client_end(struct segment *seg, const struct mem_client *c)
 
 		if (i->client != c)
 			continue;
+		importer_answered(i);
 		i->client = NULL;
-		i->told = false;
 		if (c->end == MEM_END_DEAD)
 			importer_drop(seg, i);
 	}

@@ -16,6 +16,9 @@
 /* Lists who is to unmap @seg. Return: 0; -ENOMEM, and nobody is listed. */
 int mapped_list(struct segment *seg);
 
+/* So many are told to one client, who has not answered, and no more. */
+#define MAPPED_MAX_ASKED 64u
+
 /* Tells those of the list that have not been told. */
 void mapped_tell(struct segment *seg);
 

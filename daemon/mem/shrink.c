@@ -287,6 +287,8 @@ void mem_unmapped(struct mem_client *c, uint32_t segment)
 	mapped_ack(seg, c);
 	if (list_empty(&seg->importers))
 		segment_end_revoked(seg);
+	if (c->m->draining_bytes)
+		mem_has_work(c->m); /* to tell of the next */
 	mem_tell_room(c->m);
 }
 

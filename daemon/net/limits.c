@@ -190,8 +190,8 @@ int limits_set(struct server *s, struct tenant *t, unsigned keys,
 	size_t n;
 	int r;
 
-	r = limits_check(t->name, &now, promised(s, t, false), pool, why,
-			 why_bytes);
+	r = limits_check(t->name, &now, promised(s, t, false),
+			 elastic_bytes(s), why, why_bytes);
 	if (r < 0)
 		return r;
 	if (!runtime) {

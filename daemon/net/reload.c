@@ -60,7 +60,7 @@ static void find_next(const struct server_config *cfg, struct tenant *t)
 static int check_next(const struct server *s, const struct tenant *t,
 		      uint64_t *promised, char *why)
 {
-	int r = limits_check(t->name, &t->next, *promised, s->cfg.pool_bytes,
+	int r = limits_check(t->name, &t->next, *promised, elastic_bytes(s),
 			     why, RELOAD_WHY_BYTES);
 
 	*promised += t->next.of[LIMIT_MIN];
@@ -168,8 +168,6 @@ static void put_limits(struct server *s)
 
 static void put_in_force(struct server *s, struct server_config *cfg)
 {
-	struct mem_marks marks = { .low = cfg->low_bytes,
-				   .high = cfg->high_bytes };
 	char socket[sizeof(s->cfg.socket)];
 
 	take_sections(s, cfg);
@@ -178,8 +176,7 @@ static void put_in_force(struct server *s, struct server_config *cfg)
 	memcpy(s->cfg.socket, socket, sizeof(socket));
 	mem_pin_percent(s->mem, s->cfg.pin_percent);
 	mem_space_limit(s->mem, s->cfg.max_spaces_per_tenant);
-	mem_set_marks(s->mem, &marks,
-		      !cfg->watermark_low.set && !cfg->watermark_high.set);
+	elastic_marks(s);
 	put_limits(s);
 	clients_check_admin(s);
 }

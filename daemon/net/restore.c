@@ -54,6 +54,11 @@ static void on_recall(void *ctx, struct mem_client *mc)
 		dispatch_recall(c);
 }
 
+static void on_revoked(void *ctx, struct mem_client *mc, uint32_t segment)
+{
+	dispatch_revoked(mem_client_owner(mc), segment);
+}
+
 static void on_work(void *ctx)
 {
 	limits_trim(ctx);
@@ -66,6 +71,7 @@ static const struct mem_ops restore_mem_ops = {
 	.recall = on_recall,
 	.changed = events_on_change,
 	.work = on_work,
+	.revoked = on_revoked,
 };
 
 /* ---- notes ---- */
@@ -180,6 +186,9 @@ static int new_mem(struct server *s, struct server_fd *fds, size_t nr_fds,
 {
 	struct mem_config cfg = { .policy = s->cfg.policy,
 				  .pool_bytes = s->cfg.pool_bytes,
+				  .pool_max = s->cfg.pool_max,
+				  .on_demand = s->cfg.pool_max &&
+					       s->cfg.shrink_ms,
 				  .segment_bytes = s->cfg.segment_bytes };
 	const struct server_config *sc = &s->cfg;
 	struct mem_fd *mfds = calloc(nr_fds + 1, sizeof(*mfds));

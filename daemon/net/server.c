@@ -106,6 +106,7 @@ static void on_tick(uv_timer_t *timer)
 	users_tick(s);
 	away_tick(s);
 	mem_tick(s->mem);
+	elastic_tick(s);
 	events_tick(s);
 	mem_pin_tick(s->mem, uv_now(&s->loop));
 	listener_tick(&s->listener);
@@ -275,6 +276,7 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 	procs_init(&s->procs, &s->loop, s->mem, dev_under_mps(s->dev));
 	s->procs.on_exit = on_exit_of;
 	s->procs.ctx = s;
+	elastic_init(s);
 	start_grace(s);
 	uv_timer_start(&s->tick, on_tick, 0, s->ops->tick_ms);
 	return listener_start(&s->listener, &s->loop, client_on_accept, s);

@@ -25,9 +25,20 @@ struct server_part {
 
 #define SERVER_DEVICE_BYTES 32
 
+/* What it comes to, of @pool bytes. */
+static inline uint64_t server_part_bytes(const struct server_part *p,
+					 uint64_t pool)
+{
+	return p->bytes + pool / 1000000 * p->ppm +
+	       pool % 1000000 * p->ppm / 1000000;
+}
+
 struct server_config {
 	char device[SERVER_DEVICE_BYTES]; /* dev_new()'s spec */
-	uint64_t pool_bytes;
+	uint64_t pool_bytes;	/* at first: kvctl pool resize */
+	uint64_t pool_max;	/* 0: pool_bytes */
+	uint64_t shrink_ms;	/* nothing allocated for so long: pool_bytes
+				 * again; 0: it does not grow by itself */
 	uint64_t segment_bytes;	/* 0: chosen */
 	char socket[256];
 	uint32_t socket_mode;

@@ -10,6 +10,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 #include "daemon/mem/mem.h"
+#include "daemon/net/elastic.h"
 #include "daemon/net/arena.h"
 #include "daemon/net/away.h"
 #include "daemon/net/conn.h"
@@ -118,6 +119,7 @@ struct server {
 	uint64_t instance;
 	uint64_t start_ms;
 	uint64_t grace_end_ms;
+	struct elastic elastic;
 	uint64_t nr_requests;
 	bool stuck;			/* the device has made no progress */
 	bool lost;			/* and will make none; the end */

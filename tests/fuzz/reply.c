@@ -447,6 +447,7 @@ static size_t put_event(void)
 	m.flight = bits >> 3 == 1 ? NULL : &flight;
 	flight.wait = last_wait - (bits >> 3 == 2);
 	flight.late = bits >> 3 == 3;
+	m.segment = (uint32_t)bits >> 3 & 7;
 	m.blocks = &b;
 	b.space = 1;
 	b.first = bytes_get(in, 1);

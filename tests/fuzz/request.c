@@ -386,6 +386,21 @@ static size_t make_other(unsigned type, struct request_state *s,
 		m.loop_reset = bytes_get(in, 1) & 1;
 		return put(type, s, buf, &m.base);
 	}
+	if (type == WIRE_POOL) {
+		BEGIN(POOL_REQUEST, PoolRequest);
+		m.resize = number(in, 24) << 20;
+		return put(type, s, buf, &m.base);
+	}
+	if (type == WIRE_UNMAPPED) {
+		BEGIN(UNMAPPED_REQUEST, UnmappedRequest);
+		uint32_t ids[4];
+
+		m.segments = ids;
+		m.n_segments = number(in, 5);
+		for (size_t i = 0; i < m.n_segments; i++)
+			ids[i] = (uint32_t)number(in, 6);
+		return put(type, s, buf, &m.base);
+	}
 	if (type == WIRE_QUARANTINE_RELEASE) {
 		BEGIN(QUARANTINE_RELEASE_REQUEST, QuarantineReleaseRequest);
 		m.pid = bytes_get(in, 1) & 1 ? (uint32_t)getpid() : 0;

@@ -70,6 +70,7 @@ static void init(void)
 	config_init(&c);
 	strcpy(cfg->device, "host");
 	cfg->pool_bytes = 8u << 20;
+	cfg->pool_max = 16u << 20;
 	cfg->segment_bytes = 2u << 20;
 	cfg->hello_ms = 100000;
 	cfg->max_clients = cfg->max_clients_per_user = 8;
@@ -219,10 +220,15 @@ static void send_bytes(struct peer_end *p, const uint8_t *buf, size_t size,
 	raw_send_bytes(p->fd, buf, size, list, nr);
 }
 
-/* What a step may be besides a request: what types leave of five bits. */
+/* What a step may be besides a request: what types leave of five bits. Types
+ * that came later are in a byte of their own, after a STEP_SHUT of peer 0 that
+ * has both bits of the peer clear. */
 enum { STEP_BYTES = 30, STEP_SHUT };
 
-_Static_assert((int)WIRE_NR_TYPES <= STEP_BYTES, "a step is one byte");
+static bool step_is_later(unsigned op)
+{
+	return (op & 0x1f) == STEP_SHUT && !(op >> 6 & 3);
+}
 
 static void step(struct bytes *in)
 {
@@ -242,7 +248,10 @@ static void step(struct bytes *in)
 		}
 		return;
 	}
-	if (type < STEP_BYTES) {
+	if (step_is_later(op))
+		type = STEP_BYTES + (unsigned)bytes_get(in, 1) %
+				    (WIRE_NR_TYPES - STEP_BYTES);
+	if (type < STEP_BYTES || step_is_later(op)) {
 		size = request_make(type, &known, in, buf);
 		if (bent)
 			size = bend(buf, size, in);

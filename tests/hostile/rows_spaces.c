@@ -345,6 +345,29 @@ static void release_all(void)
 	}
 }
 
+static void resize(void)
+{
+	Kvd__PoolRequest req = KVD__POOL_REQUEST__INIT;
+	int fd = raw_open(w->socket);
+
+	req.resize = 4u << 20;
+	want(raw_call(fd, WIRE_POOL, &req.base, NULL, NULL, NULL), -EACCES);
+}
+
+/* What others have mapped, or have yet to unmap, is not said by us. */
+static void unmap_all(void)
+{
+	Kvd__UnmappedRequest req = KVD__UNMAPPED_REQUEST__INIT;
+	int fd = raw_open(w->socket);
+	uint32_t ids[64];
+
+	for (uint32_t i = 0; i < 64; i++)
+		ids[i] = i;
+	req.segments = ids;
+	req.n_segments = 64;
+	want(raw_call(fd, WIRE_UNMAPPED, &req.base, NULL, NULL, NULL), 0);
+}
+
 static void list_clients(int fd)
 {
 	Kvd__ClientsRequest req = KVD__CLIENTS_REQUEST__INIT;
@@ -468,6 +491,9 @@ const struct row rows_spaces[] = {
 	  walk },
 	{ "admin: quarantine", "to release what dead writers have left",
 	  release_all },
+	{ "admin: resize", "to have the pool resized", resize },
+	{ "segments: unmapped", "to say that others' segments are unmapped",
+	  unmap_all },
 	{ "admin: lists", "to be shown others' clients, spaces, tenants, pins, "
 	  "classes", list_all },
 	{ 0 }

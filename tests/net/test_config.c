@@ -69,6 +69,8 @@ static void test_good(void **state)
 		"max-spaces-per-tenant = 73\n"
 		"pin-max = 40%\n"
 		"pin-ttl-max = 90s\n"
+		"pool-max = 4G\n"
+		"shrink-after = 72s\n"
 		"log-level = debug\n"
 		"[tenant chat]\n"
 		"users = root, 4242\n"
@@ -82,6 +84,8 @@ static void test_good(void **state)
 		"high = infinity\n"), 0);
 	assert_string_equal(c.server.device, "cuda-vmm:1");
 	assert_int_equal(c.server.pool_bytes, 3ULL << 30);
+	assert_int_equal(c.server.pool_max, 4ULL << 30);
+	assert_int_equal(c.server.shrink_ms, 72000);
 	assert_int_equal(c.server.segment_bytes, 128 << 20);
 	assert_string_equal(c.server.socket, "/tmp/x.sock");
 	assert_int_equal(c.server.socket_mode, 0666);
@@ -134,6 +138,8 @@ static void test_bad_lines(void **state)
 	refused("[kvd]\npin-max = 101%\n", "0 to 100", NULL);
 	refused("[kvd]\npin-max = 1G\n", "a percentage", NULL);
 	refused("[kvd]\npin-max = -1\n", "a percentage", NULL);
+	refused("[kvd]\npool-max = much\n", "a size", NULL);
+	refused("[kvd]\nshrink-after = 2h\n", "ms, s or min", NULL);
 	refused("[kvd]\npin-ttl-max = 2h\n", "ms, s or min", NULL);
 	refused("[kvd]\ngrace = 5h\n", "ms, s or min", NULL);
 	refused("[kvd]\nmax-clients = 0\n", "1 to 1000000", NULL);
@@ -264,6 +270,7 @@ static void test_watermarks(void **state)
 	refused("[kvd]\nwatermark-high = 100.1%\n", "'100.1%'", NULL);
 	refused("[kvd]\nwatermark-high = 42949672961%\n", "watermark-high",
 		NULL);
+	inconsistent("[kvd]\npool = 2G\npool-max = 1G\n", "pool-max: less");
 	inconsistent("[kvd]\npool = 1000M\nwatermark-low = 1%\n",
 		     "watermark-low: its 10M bytes are above watermark-high's "
 		     "8M, the default");

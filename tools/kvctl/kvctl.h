@@ -44,6 +44,7 @@ extern const struct command command_spaces;
 extern const struct command command_tenants;
 extern const struct command command_pressure;
 extern const struct command command_tenant;
+extern const struct command command_pool;
 extern const struct command command_reclaim;
 extern const struct command command_drop;
 extern const struct command command_index;

@@ -24,6 +24,7 @@ static const struct command *const commands[] = {
 	&command_tenants,
 	&command_pressure,
 	&command_tenant,
+	&command_pool,
 	&command_reclaim,
 	&command_drop,
 	&command_index,

@@ -52,6 +52,8 @@ static const struct request_row rows[WIRE_NR_TYPES] = {
 	[WIRE_PIN] = { &kvd__pin_request__descriptor, do_pin },
 	[WIRE_UNPIN] = { &kvd__unpin_request__descriptor, do_unpin },
 	[WIRE_PINS] = { &kvd__pins_request__descriptor, do_pins },
+	[WIRE_POOL] = { &kvd__pool_request__descriptor, do_pool },
+	[WIRE_UNMAPPED] = { &kvd__unmapped_request__descriptor, do_unmapped },
 	[WIRE_QUARANTINE] = { &kvd__quarantine_request__descriptor,
 			      do_quarantine },
 	[WIRE_QUARANTINE_RELEASE] = {
@@ -159,16 +161,32 @@ void reply_send(struct client *c, unsigned type, uint32_t id, int err,
 		conn_drop(&c->conn);
 }
 
-void dispatch_recall(struct client *c)
+/* One of few bytes. */
+static void send_event(struct client *c, const Kvd__Event *msg)
 {
 	struct wire_header h = { .type = WIRE_EVENT };
-	Kvd__Event msg = KVD__EVENT__INIT;
 	uint8_t buf[WIRE_HEADER_BYTES + 16];
 
-	msg.kind = KVD__EVENT__KIND__RECALL;
-	h.length = (uint32_t)kvd__event__pack(&msg, buf + WIRE_HEADER_BYTES);
+	h.length = (uint32_t)kvd__event__pack(msg, buf + WIRE_HEADER_BYTES);
 	wire_put(buf, &h);
 	conn_send(&c->conn, buf, WIRE_HEADER_BYTES + h.length, NULL, 0);
+}
+
+void dispatch_recall(struct client *c)
+{
+	Kvd__Event msg = KVD__EVENT__INIT;
+
+	msg.kind = KVD__EVENT__KIND__RECALL;
+	send_event(c, &msg);
+}
+
+void dispatch_revoked(struct client *c, uint32_t segment)
+{
+	Kvd__Event msg = KVD__EVENT__INIT;
+
+	msg.kind = KVD__EVENT__KIND__REVOKED;
+	msg.segment = segment;
+	send_event(c, &msg);
 }
 
 /* ---- requests ---- */

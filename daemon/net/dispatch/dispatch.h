@@ -74,6 +74,9 @@ void dispatch_frame(struct client *c, const struct conn_frame *f);
 /* Asks @c for its free stock. May be called while a request is handled. */
 void dispatch_recall(struct client *c);
 
+/* Asks @c to unmap a segment. The same. */
+void dispatch_revoked(struct client *c, uint32_t segment);
+
 /* Tells @c that the wait that frame @id began is over; @late: in time alone. */
 void dispatch_flight(struct client *c, uint32_t id, bool late);
 

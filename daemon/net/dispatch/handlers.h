@@ -69,6 +69,10 @@ int do_quarantine(struct client *c, const struct request *req,
 int do_quarantine_release(struct client *c, const struct request *req,
 			  struct reply *r);
 
+/* elastic.c */
+int do_pool(struct client *c, const struct request *req, struct reply *r);
+int do_unmapped(struct client *c, const struct request *req, struct reply *r);
+
 /* Space @id, if there is one and @c may see it; else NULL with @r saying that
  * there is none. (demand.c) */
 struct mem_space *find_space(const struct client *c, uint32_t id,

@@ -154,8 +154,8 @@ static uint64_t stock_bytes(const struct client *c, uint64_t page_bytes)
 {
 	uint64_t max = c->tenant->limits.of[LIMIT_MAX];
 
-	if (max == 0 || max > c->server->cfg.pool_bytes)
-		max = c->server->cfg.pool_bytes;
+	if (max == 0 || max > elastic_bytes(c->server))
+		max = elastic_bytes(c->server);
 	max /= 100;
 	return STOCK_PAGES * page_bytes < max ? STOCK_PAGES * page_bytes : max;
 }
