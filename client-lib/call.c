@@ -248,6 +248,9 @@ static bool event_take(struct kvd *k, Kvd__Event *e, size_t bytes)
 		if (e->flight)
 			match_wait_told(k, e->flight->wait, e->flight->late);
 		return false;
+	case KVD__EVENT__KIND__REVOKED:
+		revoked_note(k, e->segment);
+		return false;
 	default: /* of a newer daemon */
 		return false;
 	}

@@ -71,6 +71,7 @@ void conn_lost(struct kvd *k)
 	call_end(k->hello);
 	k->rcvtimeo_ms = 0;
 	k->recalled = false;
+	k->revoked.nr = 0;
 	k->retry_at_ns = clock_ns() + jitter(k, k->backoff_ms) * NSEC_PER_MSEC;
 	k->backoff_ms = 2 * k->backoff_ms;
 	if (k->backoff_ms > CONN_MAX_BACKOFF_MS)
@@ -267,6 +268,7 @@ void conn_serve(struct kvd *k)
 {
 	struct kvd_space *sp;
 
+	revoked_serve(k);
 	if (!k->recalled)
 		return;
 	k->recalled = false;

@@ -16,6 +16,7 @@
 #include <kvd/kvd.h>
 #include "client-lib/events.h"
 #include "client-lib/hold.h"
+#include "client-lib/revoke.h"
 #include "proto/wire.h"
 
 #define CONN_DEFAULT_TIMEOUT_MS 5000u
@@ -49,6 +50,7 @@ struct kvd {
 	uint64_t lean_until_ns;	/* keep no stock until then; 0: keep one */
 	struct space_list spaces;
 	struct holds holds;
+	struct revoked revoked;	/* segments to be unmapped */
 	struct events events;
 	struct flight_list flights; /* sequences that have announced blocks */
 	struct match_wait_list waits; /* matches that go on */
@@ -82,7 +84,7 @@ uint64_t conn_deadline_ns(const struct kvd *k);
 /* Did @r come from losing the connection, with time left to try again? */
 bool conn_retry(const struct kvd *k, int r, uint64_t deadline_ns);
 
-/* Gives the stock back when a recall has come. */
+/* Gives the stock back when a recall has come, unmaps what is revoked. */
 void conn_serve(struct kvd *k);
 
 #endif

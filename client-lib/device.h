@@ -4,10 +4,10 @@
  *
  * A struct device belongs to one open space: the segments that the space has
  * mapped, and what the kernels need to run on them. Mappings are made on
- * demand, never move, and go away with the device all at once, so that no
- * kernel in flight can lose its pages. device_host.c runs kernels at once, on
- * the calling thread; device_cuda.c records them on the caller's stream, in
- * the caller's current context.
+ * demand and never move. They go away with the device all at once, or when no
+ * page in them is used: no kernel in flight can lose its pages. device_host.c
+ * runs kernels at once, on the calling thread; device_cuda.c records them on
+ * the caller's stream, in the caller's current context.
  *
  * What append(), attend() and convert() are about is theirs for one call. A
  * struct device_fixed is a block of the device's memory that stays where it
@@ -103,6 +103,14 @@ struct device_ops {
 	 * many bytes, -EIO. @s->fd is not consumed.
 	 */
 	int (*map)(struct device *d, const struct device_segment *s);
+
+	/**
+	 * unmap() - of one segment, in which no page is used any more
+	 *
+	 * Its number is of no segment then, and its addresses are NULL. May be
+	 * NULL: not until close(). Return: 0, -EIO.
+	 */
+	int (*unmap)(struct device *d, uint32_t segment);
 
 	/**
 	 * append() - run or record kernels.h's append

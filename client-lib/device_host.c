@@ -39,17 +39,26 @@ static int host_open(const char *spec, bool writable, struct device **ret)
 	return 0;
 }
 
+static int host_unmap(struct device *d, uint32_t i)
+{
+	struct device_host *h = (struct device_host *)d;
+
+	if (d->read_only[i])
+		munmap((void *)(uintptr_t)d->read_only[i], h->bytes[i]);
+	if (d->writable_at[i])
+		munmap(d->writable_at[i], h->bytes[i]);
+	d->read_only[i] = d->writable_at[i] = NULL;
+	return 0;
+}
+
 static void host_close(struct device *d)
 {
 	struct device_host *h = (struct device_host *)d;
 
 	if (!d)
 		return;
-	for (uint32_t i = 0; i < d->nr_segments; i++) {
-		munmap((void *)(uintptr_t)d->read_only[i], h->bytes[i]);
-		if (d->writable_at[i])
-			munmap(d->writable_at[i], h->bytes[i]);
-	}
+	for (uint32_t i = 0; i < d->nr_segments; i++)
+		host_unmap(d, i);
 	free(d->read_only);
 	free(d->writable_at);
 	free(h->bytes);
@@ -288,6 +297,7 @@ const struct device_ops device_host_ops = {
 	.open = host_open,
 	.close = host_close,
 	.map = host_map,
+	.unmap = host_unmap,
 	.append = host_append,
 	.attend = host_attend,
 	.convert = host_convert,

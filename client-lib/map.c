@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "client-lib/conn.h"
 #include "client-lib/error.h"
 #include "client-lib/map.h"
 #include "client-lib/request.h"
@@ -93,6 +94,36 @@ int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
 		return fail(sp->k, -EPROTO, "a page ends beyond its segment");
 	*ret_segment = segment;
 	return 0;
+}
+
+struct in_use {
+	uint32_t segment;
+	bool found;
+};
+
+static void look_at(struct hold *h, void *ctx)
+{
+	struct in_use *u = ctx;
+
+	u->found |= h->segment == u->segment;
+}
+
+/* Stale pages too: they are read until their sequence is given up. */
+bool map_revoke(struct kvd_space *sp, uint32_t id)
+{
+	const struct device_ops *ops = sp->device->ops;
+	struct in_use u = { .segment = map_find(&sp->map, id) };
+
+	if (u.segment == MAP_NONE)
+		return true;
+	if (!ops->unmap)
+		return false;
+	holds_each(sp->k, sp, look_at, &u);
+	if (u.found || ops->unmap(sp->device, u.segment) < 0)
+		return false;
+	sp->map.ids[u.segment] = MAP_NONE;
+	sp->map.bytes[u.segment] = 0;
+	return true;
 }
 
 void map_forget(struct map *m)

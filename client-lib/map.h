@@ -12,6 +12,7 @@
 #ifndef CLIENT_LIB_MAP_H
 #define CLIENT_LIB_MAP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include "proto/shm.h"
 
@@ -42,6 +43,13 @@ int map_place(struct kvd_space *sp, place_t place, uint32_t page_class,
  * page in it is seen.
  */
 void map_ahead(struct kvd_space *sp, const uint32_t *ids, uint32_t nr);
+
+/**
+ * map_revoke() - unmap segment @id, which the daemon takes back
+ * Its index is not used again. Return: it is not mapped; false where a page
+ * is in it that @sp holds, or its device cannot.
+ */
+bool map_revoke(struct kvd_space *sp, uint32_t id);
 
 /* The daemon's ids mean nothing any more. */
 void map_forget(struct map *m);

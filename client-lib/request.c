@@ -582,6 +582,16 @@ int request_unpin(struct kvd_space *sp, const struct name *name)
 	return r;
 }
 
+int request_unmapped(struct kvd *k, const uint32_t *ids, uint32_t nr)
+{
+	Kvd__UnmappedRequest m = KVD__UNMAPPED_REQUEST__INIT;
+
+	m.n_segments = nr;
+	m.segments = (uint32_t *)(uintptr_t)ids;
+	return request_plain(k, WIRE_UNMAPPED, &m.base,
+			     &kvd__unmapped_reply__descriptor);
+}
+
 int request_bye(struct kvd *k)
 {
 	Kvd__ByeRequest m = KVD__BYE_REQUEST__INIT;

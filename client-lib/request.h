@@ -142,6 +142,9 @@ int request_subscribe(struct kvd *k, uint32_t space, uint32_t mask,
 int request_pin(struct kvd_space *sp, const struct name *name, uint64_t ttl_ms,
 		uint64_t *ret_tokens);
 int request_unpin(struct kvd_space *sp, const struct name *name);
+
+/* These segments are unmapped. */
+int request_unmapped(struct kvd *k, const uint32_t *ids, uint32_t nr);
 int request_bye(struct kvd *k);
 int request_ping(struct kvd *k);
 

@@ -616,9 +616,9 @@ int kvd_fork(struct kvd_seq *seq, kvd_stream stream, struct kvd_seq **ret);
  * Address of byte b of a page = base of its segment + offset + b. Sealed
  * pages are read through read_only[], open pages written through writable[]
  * (the same where the device cannot map twice). On CUDA these are device
- * addresses. Bases move never, and grow in number only; the arrays they are in
- * may move in any call that maps a segment: alloc, reserve, append, match,
- * commit, truncate, fork, process. Ask again after those.
+ * addresses. Bases never move, and grow in number only; one that has no page of
+ * yours may become NULL. The arrays they are in may move in any call that maps a
+ * segment: alloc, reserve, append, match, commit, truncate, fork, process.
  */
 struct kvd_bases {
 	uint32_t size;
