@@ -111,7 +111,7 @@ static struct mem_client *importer_heir(const struct segment *seg,
 		struct mem_client *c = list_entry(pos, struct mem_client, link);
 
 		if (i->id.series && c->id.series == i->id.series &&
-		    !c->leaving && c->opened &&
+		    !c->leaving && c->opened && c->owner &&
 		    id_is_process(&c->id, i->id.pid, i->id.start_time))
 			return c;
 	}
@@ -125,7 +125,7 @@ void mapped_tell(struct segment *seg)
 
 		if (!i->client)
 			i->client = importer_heir(seg, i);
-		if (!i->client || i->told ||
+		if (!i->client || !i->client->owner || i->told ||
 		    i->client->nr_asked == MAPPED_MAX_ASKED)
 			continue;
 		i->told = true;

@@ -5,8 +5,9 @@
  * When a segment is revoked a list is made of its tenant's clients that have
  * opened a space, and of the processes that were clients and live. Each is off
  * it once it says that it has unmapped the segment, or is dead. A client that
- * loses its connection is on it as a process; who continues its series
- * (mem_client_id) takes its place, and is told again.
+ * loses its connection is on it as a process, once it has ended and not only
+ * lost its owner; who continues its series (mem_client_id) takes its place, and
+ * is told again.
  */
 #ifndef DAEMON_MEM_MAPPED_H
 #define DAEMON_MEM_MAPPED_H
