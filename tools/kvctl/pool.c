@@ -12,9 +12,6 @@
 #include "tools/kvctl/size.h"
 #include "tools/kvctl/table.h"
 
-#define FAILED 1
-#define USAGE  2
-
 static const char usage[] =
 	"usage: kvctl pool [--json] [--socket PATH]\n"
 	"       kvctl pool resize SIZE [--json] [--socket PATH]\n"
@@ -51,8 +48,9 @@ static int parse_resize(int argc, char **argv, int *i, struct pool_args *a)
 	return 0;
 }
 
-static int parse(int argc, char **argv, struct pool_args *a)
+static int parse(int argc, char **argv, void *args)
 {
+	struct pool_args *a = args;
 	int i;
 
 	for (i = 0; i < argc; i++) {
@@ -98,8 +96,9 @@ static void print(const json_t *pool)
 	table_print(&t);
 }
 
-static int ask(struct kvd *k, const struct pool_args *a)
+static int work(struct kvd *k, void *args)
 {
+	const struct pool_args *a = args;
 	struct call c = { .type = WIRE_POOL,
 			  .request = &a->m.base,
 			  .want = &kvd__pool_reply__descriptor };
@@ -123,23 +122,9 @@ static int ask(struct kvd *k, const struct pool_args *a)
 static int run(int argc, char **argv)
 {
 	struct pool_args a = { .m = KVD__POOL_REQUEST__INIT };
-	struct kvd *k;
-	int err;
 
-	if (argc == 1 && strcmp(argv[0], "--help") == 0) {
-		fputs(usage, stdout);
-		return 0;
-	}
-	if (parse(argc, argv, &a) < 0)
-		return USAGE;
-	err = kvctl_connect(a.socket, &k);
-	if (err)
-		return err;
-	err = ask(k, &a);
-	if (err)
-		fprintf(stderr, "kvctl: %s\n", kvd_error(k));
-	kvd_close(k);
-	return err ? FAILED : 0;
+	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
+			&a);
 }
 
 const struct command command_pool = {
