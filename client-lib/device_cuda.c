@@ -102,6 +102,19 @@ static void segment_unmap(struct device_cuda *c, const struct segment *s)
 	c->cu->cuMemAddressFree(s->rw, s->bytes);
 }
 
+/* Work that used a page there has ended, or the page were held still. */
+static int cuda_unmap(struct device *d, uint32_t i)
+{
+	struct device_cuda *c = (struct device_cuda *)d;
+
+	if (!c->segments[i].bytes)
+		return 0;
+	segment_unmap(c, &c->segments[i]);
+	c->segments[i] = (struct segment){ .bytes = 0 };
+	d->read_only[i] = d->writable_at[i] = NULL;
+	return 0;
+}
+
 static void cuda_close(struct device *d)
 {
 	struct device_cuda *c = (struct device_cuda *)d;
@@ -111,7 +124,7 @@ static void cuda_close(struct device *d)
 	stage_fini(&c->stage);
 	cuda_tables_fini(c->kv_tables, c->cu);
 	for (uint32_t i = 0; i < d->nr_segments; i++)
-		segment_unmap(c, &c->segments[i]);
+		cuda_unmap(d, i);
 	kv_cuda_free(c->kc);
 	if (c->scratch)
 		c->cu->cuMemFree(c->scratch);
@@ -615,6 +628,7 @@ const struct device_ops device_cuda_ops = {
 	.open = cuda_open,
 	.close = cuda_close,
 	.map = cuda_map,
+	.unmap = cuda_unmap,
 	.append = cuda_append,
 	.attend = cuda_attend,
 	.convert = cuda_convert,

@@ -6,6 +6,8 @@
  * get from a daemon of which nobody changes anything. None of them may fail,
  * and no allocation wait as long as it may. When the pool is small it really
  * is: what was given back has been unmapped by all of them.
+ *
+ *	client_elastic [DEVICE]		once, and less of it, on a GPU
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -25,15 +27,16 @@
 #define MIB	   (1ull << 20)
 #define SMALL	   (8 * MIB)
 #define LARGE	   (80 * MIB)
-#define GROWN	   (48 * MIB)	/* is as large as it has to get */
 #define NR_WORKERS 4
 #define NR_OFTEN  50	/* prompts that are asked for again and again */
 #define NR_PROMPTS 20000
 #define COMMON	   96u		/* tokens of a prompt, half of all are alike */
 #define MOST	   320u
-#define CYCLES	   3
 #define WAIT_S	   60
 
+static const char *device;	/* NULL: the host's memory */
+static uint64_t grown = 40 * MIB; /* as large as it has to get */
+static int cycles = 3, enough = 40;
 static struct daemon elastic, quiet;
 static struct kvd_space_opts opts;
 
@@ -84,6 +87,8 @@ static void worker(uint64_t seed)
 	struct toy t, ref;
 	float *out, *want;
 
+	if (device)
+		toy_on_cuda(device);
 	toy_open(&t, elastic.socket, &opts);
 	toy_open(&ref, quiet.socket, &opts);
 	out = malloc(MOST * toy_out_floats(&t) * sizeof(float));
@@ -175,7 +180,7 @@ static void cycle(struct kvd *k, const pid_t *pids)
 	double down, up;
 
 	pool(k, LARGE);
-	up = wait_for(k, pids, GROWN, LARGE);
+	up = wait_for(k, pids, grown, LARGE);
 	pool(k, SMALL);
 	down = wait_for(k, pids, 0, SMALL);
 	daemon_stat(elastic.socket, &st);
@@ -188,7 +193,8 @@ static void cycle(struct kvd *k, const pid_t *pids)
 	fflush(stdout);
 	CHECK(st.total * 64 * 1024 <= SMALL, "more pages than there is room");
 	/* For a while it is small, and works. */
-	for (uint64_t n = all->nr_answers; all->nr_answers < n + 40;) {
+	for (uint64_t n = all->nr_answers;
+	     all->nr_answers < n + (uint64_t)enough;) {
 		workers_look(pids);
 		usleep(5000);
 	}
@@ -204,7 +210,7 @@ static void options(void)
 	opts.geometry.groups[0].v_dim = 128;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	struct kvd_connect_opts c = { .size = sizeof(c) };
 	pid_t pids[NR_WORKERS];
@@ -216,17 +222,26 @@ int main(void)
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(all != MAP_FAILED, "mmap");
 	options();
-	daemon_start(&quiet, (const char *[]){ "--pool", "64M", NULL });
-	daemon_start(&elastic,
-		     (const char *[]){ "--pool", "8M", "--segment", "2M",
-				       "--set", "pool-max=80M", NULL });
+	if (argc > 1) {
+		device = argv[1];
+		grown = 10 * MIB;
+		cycles = 1;
+		enough = 4;
+	}
+	daemon_start(&quiet, (const char *[]){
+			"--pool", "64M", "--device",
+			device ? device : "host", NULL });
+	daemon_start(&elastic, (const char *[]){
+			"--pool", "8M", "--segment", "2M", "--set",
+			"pool-max=80M", "--device",
+			device ? device : "host", NULL });
 	c.socket = elastic.socket;
 	CHECK(!kvd_connect(&c, &k), "connect");
 	workers_start(seed, pids);
-	for (int i = 0; i < CYCLES; i++)
+	for (int i = 0; i < cycles; i++)
 		cycle(k, pids);
 	moved = pool(k, 0).moved;
-	CHECK(moved, "no page has moved");
+	CHECK(moved || device, "no page has moved");
 	all->stop = true;
 	for (int i = 0; i < NR_WORKERS; i++) {
 		CHECK(waitpid(pids[i], &status, 0) == pids[i], "waitpid");

@@ -50,7 +50,8 @@
 	X(RECLAIM, "reclaim")                                              \
 	X(DROP, "drop a space")                                            \
 	X(LIMITS, "set limits")                                            \
-	X(SURVEY, "survey an index")
+	X(SURVEY, "survey an index")                                       \
+	X(RESIZE, "resize the pool")
 
 enum storm_op {
 #define STORM_ENUM(name, text) STORM_##name,
@@ -170,7 +171,7 @@ unsigned crew_uid(uint32_t tenant);
 struct storm_world {
 	const char *socket;
 	int admin;		/* connection */
-	uint64_t seed, pool_bytes;
+	uint64_t seed, pool_bytes; /* 0: that changes */
 	const struct storm_crew *crew;
 };
 

@@ -3,7 +3,7 @@
  * storm_test.c - a storm of random operations; nothing is lost, nothing is
  * anybody else's, all adds up.
  *
- *	storm_random [--seed N] [--ops N] [--restart ROUNDS]
+ *	storm_random [--seed N] [--ops N] [--restart ROUNDS] [--resize 1]
  *
  * After each round of ROUND operations, by all clients at once and by the
  * admin among them, all stand still: then the walker runs, states add up to
@@ -14,6 +14,8 @@
  *
  * After some rounds kvd is killed in the middle of one, and the next kvd has its
  * pages; clients claim what they hold.
+ *
+ * With --resize the pool is made larger and smaller meanwhile, by the admin.
  *
  * A seed decides what is done, not how it interleaves.
  */
@@ -40,11 +42,13 @@
 
 static struct manager m;
 static const char *const args[] = {
-	"--pool", "48M", "--segment", "2M", "--set", "grace=1s", NULL
+	"--pool", "48M", "--segment", "2M", "--set", "grace=1s", "--set",
+	"pool-max=96M", NULL
 };
+static bool resizes;
 static struct storm_options opts;
 static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
-static uint64_t restart_every = 20, nr_restarts, published, evicted;
+static uint64_t restart_every = 20, nr_restarts, published, evicted, moved;
 static uint64_t admin_nr[STORM_NR_OPS];
 
 static struct storm_crew crew = { .o = &opts, .nr = CLIENTS };
@@ -153,6 +157,17 @@ static void admin_survey(void)
 	CHECK(!r || r == -ENOENT, "survey: %s", strerror(-r));
 }
 
+/* From what is promised to all tenants, and what clients hold, on. */
+static void admin_resize(void)
+{
+	Kvd__PoolRequest req = KVD__POOL_REQUEST__INIT;
+	int r;
+
+	req.resize = (uint64_t)(20 + roll(77)) << 20;
+	r = raw_call(crew.admin, WIRE_POOL, &req.base, NULL, NULL, NULL);
+	CHECK(!r || r == -EBUSY, "resize: %s", strerror(-r));
+}
+
 static void admin_op(void)
 {
 	static const struct {
@@ -164,11 +179,12 @@ static void admin_op(void)
 		{ STORM_RECLAIM, admin_reclaim },
 		{ STORM_SURVEY, admin_survey },
 		{ STORM_DROP, admin_drop },
+		{ STORM_RESIZE, admin_resize },
 	};
 	uint32_t i = roll(16);
 
 	/* Now and then: a space that is dropped holds nothing to find. */
-	i = i < 4 ? i : i == 4 ? 4 : i % 4;
+	i = i < 4 ? i : i == 4 ? 4 : i == 5 && resizes ? 5 : i % 4;
 	admin_nr[ops[i].op]++;
 	ops[i].f();
 }
@@ -186,10 +202,27 @@ static void share_out(uint32_t nr)
 	}
 }
 
+static uint64_t pages_moved(void)
+{
+	Kvd__PoolRequest req = KVD__POOL_REQUEST__INIT;
+	Kvd__PoolReply *reply;
+	int fd = raw_open(m.daemon.socket);
+	uint64_t nr;
+
+	CHECK(!raw_call(fd, WIRE_POOL, &req.base, &kvd__pool_reply__descriptor,
+			&reply, NULL), "pool");
+	nr = reply->moved;
+	kvd__pool_reply__free_unpacked(reply, NULL);
+	raw_bye(fd);
+	close(fd);
+	return nr;
+}
+
 static void note_counts(void)
 {
 	struct daemon_stat st;
 
+	moved += pages_moved();
 	daemon_stat(m.daemon.socket, &st);
 	published += st.published;
 	evicted += st.evicted;
@@ -226,8 +259,8 @@ static void clients_wait(void)
 
 static void check_all(bool again)
 {
-	struct storm_world w = { m.daemon.socket, crew.admin, opts.seed, POOL,
-				 &crew };
+	struct storm_world w = { m.daemon.socket, crew.admin, opts.seed,
+				 resizes ? 0 : POOL, &crew };
 	uint64_t us = storm_check(&w, again);
 
 	if (us > worst_walk_us)
@@ -293,7 +326,7 @@ static void tell(int64_t us)
 	       "%10llu refused for room, %llu sequences lost\n"
 	       "%10llu of %llu tokens found\n"
 	       "%10llu pages read back, %llu of them made again to compare\n"
-	       "%10llu pages published, %llu evicted\n"
+	       "%10llu pages published, %llu evicted, %llu moved\n"
 	       "%10llu events told\n"
 	       "%10llu restarts of kvd\n",
 	       (unsigned long long)sum, (double)us / 1e6,
@@ -302,6 +335,7 @@ static void tell(int64_t us)
 	       (unsigned long long)all.hits, (unsigned long long)all.tokens,
 	       (unsigned long long)all.read, (unsigned long long)all.made,
 	       (unsigned long long)published, (unsigned long long)evicted,
+	       (unsigned long long)moved,
 	       (unsigned long long)all.events, (unsigned long long)nr_restarts);
 	CHECK(sum == nr_ops, "%llu operations", (unsigned long long)sum);
 	CHECK(sum < MANY_OPS || (evicted && all.hits && all.refused &&
@@ -323,9 +357,11 @@ static void options(int argc, char **argv)
 			nr_ops = n;
 		else if (!strcmp(argv[i], "--restart"))
 			restart_every = n;
+		else if (!strcmp(argv[i], "--resize"))
+			resizes = n;
 		else
 			CHECK(0, "storm_random [--seed N] [--ops N] "
-			      "[--restart ROUNDS]");
+			      "[--restart ROUNDS] [--resize 1]");
 	}
 	rng = opts.seed;
 	printf("seed %llu\n", (unsigned long long)opts.seed);
