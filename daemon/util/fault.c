@@ -19,7 +19,8 @@ static const char *const names[FAULT_NR] = {
 	[FAULT_ACCEPT] = "accept",   [FAULT_DEV_JOB] = "dev-job",
 	[FAULT_EXPORT] = "export",   [FAULT_MEMFD] = "memfd",
 	[FAULT_REQUEST] = "request", [FAULT_SEGMENT] = "segment",
-	[FAULT_SEND] = "send",
+	[FAULT_SEND] = "send",	     [FAULT_TIER_READ] = "tier-read",
+	[FAULT_TIER_WRITE] = "tier-write",
 };
 
 static const struct {

@@ -28,6 +28,8 @@ enum fault_point {
 	FAULT_REQUEST,		/* a frame has come, nothing is done yet */
 	FAULT_SEGMENT,		/* a segment is made, on any device */
 	FAULT_SEND,		/* a frame goes to a client */
+	FAULT_TIER_READ,	/* a tier's file, on its thread, */
+	FAULT_TIER_WRITE,	/* before each read or write */
 	FAULT_NR
 };
 

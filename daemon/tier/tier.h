@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tier.h - a slower place behind a pool: from names to bytes.
+ *
+ * What is kept is a page's bytes and a head, in which the caller has written
+ * what the page is; he compares it when he has got the page back, because keys
+ * are hashes. A tier may lose anything at any time: what it does not have is a
+ * miss. All calls are the loop's thread's and none waits; a tier that has to
+ * wait for something has a thread of its own for that.
+ *
+ * A store elsewhere in a network is one more struct tier_ops: has() is a guess
+ * then, and get() says so later.
+ */
+#ifndef DAEMON_TIER_TIER_H
+#define DAEMON_TIER_TIER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define TIER_ALIGN	4096u	/* of a page with its head, and their bytes */
+#define TIER_HEAD_AT	128u	/* before it is a tier's own */
+#define TIER_HEAD_BYTES (TIER_ALIGN - TIER_HEAD_AT) /* at most */
+#define TIER_DATA_ALIGN 64u
+
+struct tier_key {
+	uint64_t w[4];
+};
+
+/* One page outside the pool. Whoever has a reference may read it. */
+struct tier_page {
+	uint32_t refs;		/* the loop's thread's */
+	uint32_t head_bytes;
+	uint32_t bytes;
+	uint8_t *block;		/* tier_cost() bytes: head, page, zeros */
+};
+
+/* Where in the block the page is. */
+static inline uint32_t tier_data_at(uint32_t head_bytes)
+{
+	return (TIER_HEAD_AT + head_bytes + TIER_DATA_ALIGN - 1) /
+	       TIER_DATA_ALIGN * TIER_DATA_ALIGN;
+}
+
+/* Bytes of a page with all that belongs to it, in a tier. */
+static inline uint64_t tier_cost(uint32_t head_bytes, uint32_t bytes)
+{
+	return ((uint64_t)tier_data_at(head_bytes) + bytes + TIER_ALIGN - 1) /
+	       TIER_ALIGN * TIER_ALIGN;
+}
+
+/**
+ * tier_page_new() - room for a page
+ * Return: one reference to it; NULL: out of memory. What is in it is whatever
+ * was there, but what is before and behind it is zero.
+ */
+struct tier_page *tier_page_new(uint32_t head_bytes, uint32_t bytes);
+
+static inline struct tier_page *tier_page_get(struct tier_page *p)
+{
+	p->refs++;
+	return p;
+}
+
+/* NULL is fine. */
+void tier_page_put(struct tier_page *p);
+
+static inline void *tier_page_head(const struct tier_page *p)
+{
+	return p->block + TIER_HEAD_AT;
+}
+
+static inline uint8_t *tier_page_data(const struct tier_page *p)
+{
+	return p->block + tier_data_at(p->head_bytes);
+}
+
+/* What is wanted; done() has a reference to it, or NULL. Embed it. */
+struct tier_get {
+	void (*done)(struct tier_get *get, struct tier_page *page);
+};
+
+struct tier_stat {
+	const char *name;	/* of the tier */
+	const char *trouble;	/* why it is not used now, or "" */
+	uint64_t bytes, max_bytes;
+	uint64_t entries;
+	uint64_t puts, gets;	/* pages */
+	uint64_t dropped;	/* to make room for others */
+	uint64_t refused;	/* it could not take, or not so fast */
+	uint64_t bad;		/* found, and not what was put */
+	uint64_t errors;
+};
+
+struct tier;
+
+struct tier_ops {
+	const char *name;
+	/* Ends all: what is wanted is told NULL. */
+	void (*free)(struct tier *t);
+	bool (*has)(const struct tier *t, const struct tier_key *key);
+	/*
+	 * Somebody who has it (again) gives it up: it is as new, if it is
+	 * there. Return: it is.
+	 */
+	bool (*renew)(struct tier *t, const struct tier_key *key,
+		      uint32_t uses);
+	/*
+	 * Takes a reference. @uses says what it is worth, 0 least. What was
+	 * there under @key is replaced.
+	 */
+	void (*put)(struct tier *t, const struct tier_key *key,
+		    struct tier_page *page, uint32_t uses);
+	/* @get is told, perhaps before this returns. Where there is no such
+	 * page it is told NULL. */
+	void (*get)(struct tier *t, const struct tier_key *key,
+		    struct tier_get *get);
+	void (*drop)(struct tier *t, const struct tier_key *key);
+	/* About once a second. */
+	void (*tick)(struct tier *t, uint64_t now_ns);
+	/* Work of its thread has ended: after a wake. May be NULL. */
+	void (*reap)(struct tier *t);
+	/* Waits until all that was put is there. For tests; may be NULL. */
+	void (*flush)(struct tier *t);
+	void (*stat)(const struct tier *t, struct tier_stat *ret);
+};
+
+/* What all begin with. */
+struct tier {
+	const struct tier_ops *ops;
+};
+
+/* What one has to say: it is of no use, or again; a sentence. */
+struct tier_say {
+	void (*say)(void *ctx, bool good, const char *what);
+	void *ctx;
+};
+
+/**
+ * tier_memory_new() - plain memory of the host
+ * @bytes:	of the pages it has, at most, with their heads
+ * @spill:	told of each page that goes to make room; its reference is the
+ *		tier's. May be NULL.
+ * Return: NULL: out of memory.
+ */
+struct tier *tier_memory_new(uint64_t bytes,
+			     void (*spill)(void *ctx,
+					   const struct tier_key *key,
+					   struct tier_page *page,
+					   uint32_t uses),
+			     void *ctx);
+
+/**
+ * tier_file_new() - a file, which is there after a restart
+ * @path:	made if it is not there, with mode 0600; kept
+ * @bytes:	of the file, at most
+ * @wake:	on the tier's thread: reap() is to be called soon
+ *
+ * Opened by its thread: until then, and where that fails, it has nothing and
+ * takes nothing. It is tried again. Return: 0, -ENOMEM, -EAGAIN no thread.
+ */
+int tier_file_new(const char *path, uint64_t bytes, const struct tier_say *say,
+		  void (*wake)(void *ctx), void *wake_ctx, struct tier **ret);
+
+#endif
