@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * cuda.c - a GPU: found, opened, zeroed and read.
+ * cuda.c - a GPU: found, opened, zeroed, read and written.
  *
  * The daemon uses the device's primary context and one stream of the lowest
  * priority, so that zeroing gives way to the workers' kernels.
@@ -199,6 +199,18 @@ int cuda_copy(struct dev *d, struct dev_segment *to, uint64_t to_offset,
 	err = c->cu->cuMemcpyDtoDAsync(to->base + to_offset,
 				       from->base + from_offset, bytes,
 				       c->stream);
+	if (!err)
+		err = c->cu->cuStreamSynchronize(c->stream);
+	return cuda_errno(d, err);
+}
+
+int cuda_write(struct dev *d, struct dev_segment *s, uint64_t offset,
+	       const void *buf, uint64_t bytes)
+{
+	struct cuda *c = d->priv;
+	cu_result err;
+
+	err = c->cu->cuMemcpyHtoDAsync(s->base + offset, buf, bytes, c->stream);
 	if (!err)
 		err = c->cu->cuStreamSynchronize(c->stream);
 	return cuda_errno(d, err);

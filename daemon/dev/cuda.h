@@ -32,6 +32,8 @@ int cuda_read(struct dev *d, struct dev_segment *s, uint64_t offset, void *buf,
 	      uint64_t bytes);
 int cuda_copy(struct dev *d, struct dev_segment *to, uint64_t to_offset,
 	      struct dev_segment *from, uint64_t from_offset, uint64_t bytes);
+int cuda_write(struct dev *d, struct dev_segment *s, uint64_t offset,
+	       const void *buf, uint64_t bytes);
 
 /*
  * What dev_ops may return of a driver's result: 0, -ENOMEM or -EIO. After an

@@ -66,4 +66,5 @@ const struct dev_ops dev_cuda_ipc_ops = {
 	.zero = cuda_zero,
 	.read = cuda_read,
 	.copy = cuda_copy,
+	.write = cuda_write,
 };

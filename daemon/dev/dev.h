@@ -66,6 +66,9 @@ struct dev_ops {
 	int (*copy)(struct dev *d, struct dev_segment *to, uint64_t to_offset,
 		    struct dev_segment *from, uint64_t from_offset,
 		    uint64_t bytes);
+	/* And into one: what a tier had. 0 or -EIO */
+	int (*write)(struct dev *d, struct dev_segment *s, uint64_t offset,
+		     const void *buf, uint64_t bytes);
 };
 
 /**

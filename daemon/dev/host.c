@@ -193,6 +193,13 @@ static int host_copy(struct dev *d, struct dev_segment *to, uint64_t to_offset,
 	return 0;
 }
 
+static int host_write(struct dev *d, struct dev_segment *s, uint64_t offset,
+		      const void *buf, uint64_t bytes)
+{
+	memcpy(host_at(s, offset), buf, bytes);
+	return 0;
+}
+
 const struct dev_ops dev_host_ops = {
 	.name = "host",
 	.survives = true,
@@ -205,4 +212,5 @@ const struct dev_ops dev_host_ops = {
 	.zero = host_zero,
 	.read = host_read,
 	.copy = host_copy,
+	.write = host_write,
 };

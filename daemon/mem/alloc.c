@@ -10,6 +10,7 @@
 #include "daemon/mem/hold.h"
 #include "daemon/mem/limits.h"
 #include "daemon/mem/reclaim.h"
+#include "daemon/mem/save.h"
 #include "daemon/mem/segment.h"
 #include "daemon/mem/water.h"
 
@@ -155,6 +156,8 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 
 	if (map_reserve(&c->holds, nr) < 0)
 		return -ENOMEM;
+	if (save_is_due(sc, nr))
+		return alloc_go_on(c->m);
 	r = alloc_charge(c->tenant, bytes, ret_need);
 	if (r < 0)
 		return r;
@@ -232,6 +235,7 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	}
 	segment_make_ahead(c->tenant);
 	water_taken(s->sizes[class]);
+	save_taken(s->sizes[class]);
 	alloc_tell(c->m);
 	return 0;
 }

@@ -252,6 +252,7 @@ struct page *page_take(struct mem_client *c, struct mem_space *s,
 	s->m->nr_taken++;
 	assert(p->state == PAGE_FREE && p->holds == 0);
 	p->space = s;
+	p->saved = SAVED_NOT;
 	p->class = (uint8_t)class;
 	p->slab = slab_get(s->sizes[class], page_nr(p), &p->cell);
 	if (++p->generation == 0)
@@ -321,6 +322,7 @@ void page_wake(struct page *p)
 	assert(p->state == PAGE_CACHED && p->holds == 0);
 	page_unlist_cached(p, true);
 	page_set_state(p, PAGE_SEALED);
+	p->saved = SAVED_NOT; /* until it is cold they may lose it */
 }
 
 /* NULL: it waits for nobody. */

@@ -23,6 +23,12 @@
 
 struct writer;
 
+enum saved {			/* of a page that is CACHED: save.h */
+	SAVED_NOT,
+	SAVED_SOON,		/* a copy is being made */
+	SAVED			/* the tiers have it */
+};
+
 struct page {
 	struct list link;	/* by state: see pool.h */
 	struct mem_space *space;
@@ -41,6 +47,7 @@ struct page {
 	bool copy;		/* CACHED: it is listed as one, or */
 	int8_t priority;	/* on the shelf of this */
 	bool pinned;		/* one of the holds is its pins': pin.h */
+	uint8_t saved;		/* CACHED: enum saved */
 	uint8_t uses;		/* since it was named, at most 255 */
 	uint8_t queue, freq;	/* of policy_s3fifo.c */
 };

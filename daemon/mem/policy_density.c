@@ -229,6 +229,13 @@ static void density_followed(struct shelf *s, struct page *p)
 	shelf_list(s, p, true);
 }
 
+/* Is @a given up before @b? */
+static bool span_goes_before(const struct span *a, const struct span *b)
+{
+	return a->worth < b->worth ||
+	       (a->worth == b->worth && a->begin < b->begin);
+}
+
 static struct span *shelf_next(struct shelf *s)
 {
 	struct span *next = NULL;
@@ -240,9 +247,7 @@ static struct span *shelf_next(struct shelf *s)
 			struct span *span = &k->spans[j];
 
 			if (!list_empty(&span->pages) &&
-			    (!next || span->worth < next->worth ||
-			     (span->worth == next->worth &&
-			      span->begin < next->begin)))
+			    (!next || span_goes_before(span, next)))
 				next = span;
 		}
 	}
@@ -285,12 +290,18 @@ static bool list_walk(struct list *pages,
 	return true;
 }
 
-/* Spans in the order of their worth: few enough to search anew for each. */
+/*
+ * Spans in the order in which they go, the one that goes now being first: few
+ * enough to search anew for each.
+ */
 static void density_walk(struct shelf *s,
 			 bool (*look)(struct page *p, void *ctx), void *ctx)
 {
 	bool seen[REUSE_KINDS][SPANS] = { { false } };
+	struct span *first = s->next;
 
+	if (first && !list_walk(&first->pages, look, ctx))
+		return;
 	for (;;) {
 		uint32_t kind = 0, nr = SPANS;
 
@@ -298,15 +309,17 @@ static void density_walk(struct shelf *s,
 			for (uint32_t j = 0; j < s->kinds[i].nr; j++)
 				if (!seen[i][j] &&
 				    (nr == SPANS ||
-				     s->kinds[i].spans[j].worth <
-					     s->kinds[kind].spans[nr].worth)) {
+				     span_goes_before(
+					     &s->kinds[i].spans[j],
+					     &s->kinds[kind].spans[nr]))) {
 					kind = i;
 					nr = j;
 				}
 		if (nr == SPANS)
 			break;
 		seen[kind][nr] = true;
-		if (!list_walk(&s->kinds[kind].spans[nr].pages, look, ctx))
+		if (&s->kinds[kind].spans[nr] != first &&
+		    !list_walk(&s->kinds[kind].spans[nr].pages, look, ctx))
 			return;
 	}
 	list_walk(&s->followed, look, ctx);

@@ -4,6 +4,7 @@
  */
 #include "daemon/mem/pool.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include "daemon/mem/limits.h"
 #include "daemon/mem/pin.h"
 #include "daemon/mem/restore.h"
+#include "daemon/mem/save.h"
 #include "daemon/mem/segment.h"
 #include "daemon/mem/shrink.h"
 #include "daemon/mem/water.h"
@@ -162,6 +164,7 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	list_init(&m->writers);
 	list_init(&m->leaving);
 	list_init(&m->unclaimed);
+	list_init(&m->fetches);
 	pins_init(&m->pins);
 	r = pool_init(m, cfg, fds, nr_fds, note, note_bytes);
 	if (r < 0) {
@@ -216,8 +219,10 @@ void mem_free(struct mem *m)
 	if (!m)
 		return;
 	m->wanting = false;
+	mem_set_tiers(m, NULL);
 	m->working = true; /* it will not be done */
 	dev_drain(m->dev);
+	assert(list_empty(&m->fetches));
 	pins_fini(m);
 	if (m->pages)
 		pool_forget_pages(m);
@@ -263,12 +268,13 @@ bool mem_trim(struct mem *m)
 	more = clients_step(m);
 	more |= writers_step(m);
 	more |= restore_step(m);
+	save_step(m);
 	more |= limits_step(m);
 	more |= water_step(m);
 	more |= shrink_step(m);
 	m->working = more;
-	mem_tell_room(m);
-	return more;
+	mem_tell_room(m); /* who is told may make more of it */
+	return m->working;
 }
 
 void mem_tick(struct mem *m)
@@ -279,6 +285,7 @@ void mem_tick(struct mem *m)
 	step_begin(m);
 	if (limits_step(m) | shrink_step(m))
 		mem_has_work(m);
+	save_step(m);
 	mem_tell_room(m);
 }
 

@@ -37,6 +37,7 @@
 #include "daemon/mem/policy.h"
 #include "daemon/mem/table.h"
 #include "daemon/mem/tally.h"
+#include "daemon/mem/tiers.h"
 #include "daemon/util/list.h"
 #include "daemon/util/map.h"
 
@@ -52,6 +53,12 @@ struct pins {
 	uint64_t at;			/* second that was looked at last */
 	uint64_t bytes;			/* of the pages covered, all tenants' */
 	uint32_t percent;		/* of its max that a tenant may pin */
+};
+
+struct saves {			/* pages on their way to the tiers: save.h */
+	uint32_t nr;
+	uint64_t bytes;
+	bool full;		/* more was to be saved than there is room for */
 };
 
 struct mem {
@@ -90,6 +97,11 @@ struct mem {
 	struct move *move;		/* pages on their way: move.h */
 	uint64_t nr_moved;
 	uint64_t nr_taken;		/* pages, since start */
+
+	struct tiers *tiers;		/* behind the pool, or NULL */
+	struct saves saves;
+	struct list fetches;		/* from them: fetch.h */
+	struct mem_tiers_stat tiers_stat;
 
 	struct pins pins;
 	struct tally tally;

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include "daemon/mem/limits.h"
+#include "daemon/mem/save.h"
 #include "daemon/mem/segment.h"
 
 /*
@@ -33,6 +34,7 @@ void page_evict(struct page *p)
 	struct mem_space *s = p->space;
 
 	assert(p->state == PAGE_CACHED);
+	save_evicted(p);
 	page_free(p);
 	space_count(&s->stats->evicted, 1);
 	s->m->stat.evicted++;

@@ -34,6 +34,7 @@ struct size_class {
 	uint32_t nr_empty;
 	uint64_t nr_free;	/* cells */
 	uint64_t nr_cached;	/* pages, the copies too */
+	uint32_t nr_saves;	/* waited for, in a row: save.h */
 	bool low;		/* room is being made for it: water.h */
 	struct list partial;
 	struct list empty;

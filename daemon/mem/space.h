@@ -33,6 +33,8 @@ struct mem_space {
 	int stats_fd;			/* read-only, for clients */
 	struct tally tally;		/* FREE is always 0 */
 	uint64_t class_pages[MEM_MAX_CLASSES][PAGE_NR_STATES];
+	uint64_t origin;		/* of its pages in tiers: save.h; 0: not
+					 * known yet */
 	void *watch;			/* told of blocks, see watch.h; or NULL */
 };
 

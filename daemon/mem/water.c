@@ -5,6 +5,7 @@
 #include "daemon/mem/water.h"
 
 #include "daemon/mem/reclaim.h"
+#include "daemon/mem/save.h"
 #include "daemon/mem/segment.h"
 #include "daemon/mem/tenant.h"
 
@@ -90,7 +91,7 @@ void water_direct(struct size_class *sc, uint32_t nr)
 	if (!k.min || m->in_grace)
 		return;
 	while (nr && !step_is_spent(m) && water_room(sc) < want &&
-	       reclaim_step(sc))
+	       !save_is_coming(sc) && reclaim_step(sc))
 		nr--;
 }
 
@@ -137,6 +138,8 @@ static bool water_class(struct size_class *sc)
 		if (step_is_spent(m))
 			return true;
 		step_look(m, 1);
+		if (save_is_coming(sc))
+			return false; /* it goes on when they are */
 		if (!tenant_may_lose(sc->tenant, class_stride(sc)) ||
 		    !reclaim_step(sc))
 			break;
