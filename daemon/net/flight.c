@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "daemon/mem/mem.h"
+#include "daemon/mem/tiers.h"
 #include "daemon/net/dispatch/dispatch.h"
 #include "daemon/net/flight.h"
 #include "daemon/net/state.h"
@@ -22,6 +23,9 @@
 /* Of a turn. */
 #define STEP_NAMES  2048u
 #define STEP_EVENTS 64u
+
+/* After a fetch that did not bring what it was to. */
+#define FETCH_AGAIN_MS 1000u
 
 struct flight {
 	TAILQ_ENTRY(flight) link; /* client.flights, or flights.over */
@@ -34,6 +38,7 @@ struct flight {
 	uint32_t nr;
 	uint32_t done;		/* of them, from the first on */
 	struct flight_waits waits;
+	struct mem_fetch *fetch; /* it comes from the tiers; NULL: it does not */
 	struct name names[];
 };
 
@@ -109,6 +114,9 @@ static void flight_over(struct flight *f)
 
 	while ((w = TAILQ_FIRST(&f->waits)))
 		wait_wake(w);
+	if (f->fetch)
+		mem_fetch_cancel(f->fetch);
+	f->fetch = NULL;
 	TAILQ_REMOVE(&c->flights, f, link);
 	c->nr_flights--;
 	c->nr_announced -= f->nr;
@@ -267,6 +275,23 @@ static struct flight *flight_new(struct client *c, uint32_t space,
 	return f;
 }
 
+static bool flight_is_allowed(const struct client *c, uint32_t nr)
+{
+	return c->nr_flights < FLIGHT_MAX_NR &&
+	       c->nr_announced + nr <= FLIGHT_MAX_NAMES &&
+	       c->user->nr_announced + nr <=
+		       c->server->cfg.max_announced_per_user;
+}
+
+static void flight_begin(struct client *c, struct flight *f)
+{
+	TAILQ_INSERT_HEAD(&c->flights, f, link);
+	c->nr_flights++;
+	c->nr_announced += f->nr;
+	c->user->nr_announced += f->nr;
+	counts_of(c)->nr_flights++;
+}
+
 static int flight_announce(struct client *c, uint32_t space,
 			   const struct flight_ask *ask,
 			   struct flight_answer *ret)
@@ -274,21 +299,48 @@ static int flight_announce(struct client *c, uint32_t space,
 	uint32_t nr = flight_free(c->server, space, ask);
 	struct flight *f;
 
-	if (c->nr_flights >= FLIGHT_MAX_NR ||
-	    c->nr_announced + nr > FLIGHT_MAX_NAMES ||
-	    c->user->nr_announced + nr > c->server->cfg.max_announced_per_user)
+	if (!flight_is_allowed(c, nr))
 		return -EBUSY;
 	f = flight_new(c, space, ask, nr);
 	if (!f)
 		return -ENOMEM;
-	TAILQ_INSERT_HEAD(&c->flights, f, link);
-	c->nr_flights++;
-	c->nr_announced += nr;
-	c->user->nr_announced += nr;
-	counts_of(c)->nr_flights++;
+	flight_begin(c, f);
 	counts_of(c)->announced += nr;
 	*ret = (struct flight_answer){ FLIGHT_OURS, f->id, nr };
 	return 0;
+}
+
+static void flight_on_fetched(void *ctx, uint32_t nr);
+
+/*
+ * What nobody computes the tiers may have: then it comes from there, for all
+ * who want it, and the flight is of whoever asked first. Only for who waits.
+ */
+static struct flight *flight_fetch(struct client *c, struct mem_space *sp,
+				   const struct flight_ask *ask)
+{
+	uint32_t nr = ask->nr < MEM_FETCH_BLOCKS ? ask->nr : MEM_FETCH_BLOCKS;
+	struct mem_fetch *fetch;
+	struct flight *f;
+
+	if (!c->server->tiers || !ask->wait_ms ||
+	    !flight_is_allowed(c, nr))
+		return NULL;
+	if (name_equal(&ask->names[0], &c->fetch_not) &&
+	    uv_now(&c->server->loop) < c->fetch_ms)
+		return NULL;
+	nr = mem_fetch(sp, ask->depth, ask->names, nr, &fetch);
+	if (!nr)
+		return NULL;
+	f = flight_new(c, mem_space_id(sp), ask, nr);
+	if (!f) {
+		mem_fetch_cancel(fetch);
+		return NULL;
+	}
+	f->fetch = fetch;
+	mem_fetch_wait(fetch, flight_on_fetched, f);
+	flight_begin(c, f);
+	return f;
 }
 
 int flight_ask(struct client *c, struct mem_space *sp,
@@ -303,6 +355,8 @@ int flight_ask(struct client *c, struct mem_space *sp,
 		return 0;
 	}
 	f = flight_find(c->server, space, ask->depth, &ask->names[0]);
+	if (!f)
+		f = flight_fetch(c, sp, ask);
 	if (!f)
 		return ask->announce ? flight_announce(c, space, ask, ret) : 0;
 	ret->state = FLIGHT_COMING;
@@ -341,18 +395,45 @@ static void flight_tell(struct flight *f)
 	}
 }
 
-void flight_progress(struct client *c, uint64_t id, uint32_t depth)
+/* Its first @nr blocks are in the index, and perhaps some that follow it. */
+static void flight_has_come(struct flight *f, uint32_t nr)
 {
-	struct flight *f = flight_of(c, id);
-
-	if (!f || depth <= f->depth + f->done || depth > f->depth + f->nr)
+	if (nr > f->nr)
+		nr = f->nr;
+	if (nr <= f->done)
 		return;
-	f->done = depth - f->depth;
-	f->since_ms = uv_now(&c->server->loop);
+	f->done = nr;
+	f->since_ms = uv_now(&f->client->server->loop);
 	if (!TAILQ_EMPTY(&f->waits))
 		flight_tell(f);
 	if (f->done == f->nr)
 		flight_over(f);
+}
+
+void flight_progress(struct client *c, uint64_t id, uint32_t depth)
+{
+	struct flight *f = flight_of(c, id);
+
+	if (f && !f->fetch && depth > f->depth)
+		flight_has_come(f, depth - f->depth);
+}
+
+/* Where not all has come, somebody had better compute it: nobody is to wait in
+ * a circle. */
+static void flight_on_fetched(void *ctx, uint32_t nr)
+{
+	struct flight *f = ctx;
+	struct client *c = f->client;
+
+	f->fetch = NULL;
+	if (nr < f->nr) {
+		c->fetch_not = f->names[nr];
+		c->fetch_ms = uv_now(&c->server->loop) + FETCH_AGAIN_MS;
+		flight_has_come(f, nr);
+		flight_over(f);
+	} else {
+		flight_has_come(f, nr);
+	}
 }
 
 void flight_end(struct client *c, uint64_t id)

@@ -22,6 +22,7 @@
 #include "daemon/net/log.h"
 #include "daemon/net/restore.h"
 #include "daemon/net/state.h"
+#include "daemon/net/tiers.h"
 
 /* Besides two for each client: segments, spaces, our own. */
 #define MORE_FDS 8192u
@@ -108,6 +109,7 @@ static void on_tick(uv_timer_t *timer)
 	mem_tick(s->mem);
 	elastic_tick(s);
 	events_tick(s);
+	net_tiers_tick(s);
 	mem_pin_tick(s->mem, uv_now(&s->loop));
 	listener_tick(&s->listener);
 	update_status(s);
@@ -267,6 +269,11 @@ static int open_all(struct server *s, struct server_config *cfg, int listen_fd,
 		return r;
 	mem_pin_percent(s->mem, s->cfg.pin_percent);
 	mem_space_limit(s->mem, s->cfg.max_spaces_per_tenant);
+	r = net_tiers_init(s);
+	if (r < 0) {
+		snprintf(why, why_bytes, "tiers: %s", strerror(-r));
+		return r;
+	}
 	r = limits_init(s);
 	if (r < 0) {
 		snprintf(why, why_bytes, "limits of tenants: %s",
@@ -355,6 +362,7 @@ void server_free(struct server *s)
 	away_fini(s);
 	flights_fini(s);
 	procs_fini(&s->procs);
+	net_tiers_fini(s);
 	mem_free(s->mem);
 	dev_free(s->dev);
 	s->dev = NULL;

@@ -57,6 +57,9 @@ struct server_config {
 	uint64_t announce_ms;	/* without one published they are not awaited */
 	uint32_t max_spaces_per_tenant;
 	uint32_t max_fds_per_user; /* sent to it, and unread */
+	uint64_t tier_memory;	/* bytes; 0: none */
+	char tier_file[256];	/* empty: none */
+	uint64_t tier_file_bytes; /* 0: four times the pool */
 	char policy[16];	/* what is given up first; "": the default */
 	uint32_t pin_percent;	/* of its max that a tenant may pin */
 	uint64_t pin_ttl_ms;	/* for which it may, at most */

@@ -32,6 +32,7 @@
 struct dev;
 struct mem;
 struct mem_client;
+struct tiers;
 
 enum client_state {
 	CLIENT_NEW,		/* has not said hello */
@@ -77,6 +78,8 @@ struct client {
 	unsigned nr_announced;		/* their blocks */
 	LIST_HEAD(, flight_wait) flight_waits;
 	unsigned nr_flight_waits;
+	uint64_t fetch_ms;		/* until then this is not fetched for it: */
+	struct name fetch_not;		/* it did not come */
 	uint64_t since_ms;	/* uv_now() when it connected */
 	uint64_t nr_requests;
 	char program[CLIENT_PROGRAM_BYTES];
@@ -96,6 +99,8 @@ struct server {
 	struct listener listener;
 	struct dev *dev;
 	struct mem *mem;
+	struct tiers *tiers;	/* behind it, or NULL */
+	uv_async_t tier_wake;	/* from their threads */
 	struct procs procs;
 	struct tenants tenants;
 	struct users users;

@@ -71,6 +71,9 @@ static void test_good(void **state)
 		"pin-ttl-max = 90s\n"
 		"pool-max = 4G\n"
 		"shrink-after = 72s\n"
+		"tier-memory = 2G\n"
+		"tier-file = /var/lib/kvd/tier\n"
+		"tier-file-size = 9G\n"
 		"log-level = debug\n"
 		"[tenant chat]\n"
 		"users = root, 4242\n"
@@ -99,6 +102,9 @@ static void test_good(void **state)
 	assert_int_equal(c.server.max_spaces_per_tenant, 73);
 	assert_int_equal(c.server.pin_percent, 40);
 	assert_int_equal(c.server.pin_ttl_ms, 90000);
+	assert_int_equal(c.server.tier_memory, 2ULL << 30);
+	assert_string_equal(c.server.tier_file, "/var/lib/kvd/tier");
+	assert_int_equal(c.server.tier_file_bytes, 9ULL << 30);
 	t = TAILQ_FIRST(&c.server.tenants);
 	assert_string_equal(t->name, "chat");
 	assert_int_equal(t->nr_uids, 2);

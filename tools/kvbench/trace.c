@@ -128,6 +128,8 @@ static int check(struct opts *o)
 		return usage("--page-tokens is 32, 64 or 128");
 	if (o->trace.chunk < o->page_tokens)
 		return usage("--chunk is less than a page");
+	if (o->trace.tier_file && !o->trace.tier)
+		return usage("--tier-file without --tier: say how large");
 	for (i = 0; i < o->clients.nr; i++)
 		if (o->clients.n[i] > TRACE_MAX_CLIENTS)
 			return usage("--clients is at most 64");
@@ -242,6 +244,10 @@ static int run(int argc, char **argv)
 		{ "chunk", ARG_COUNT, &o.trace.chunk,
 		  "tokens stored at a time (2048)" },
 		{ "requests", ARG_COUNT, &o.trace.limit, "the first so many" },
+		{ "tier", ARG_TEXT, &o.trace.tier,
+		  "SIZE of a tier behind the pool: in memory, or in the file" },
+		{ "tier-file", ARG_TEXT, &o.trace.tier_file,
+		  "PATH of that file; absolute" },
 		{ "outputs", ARG_FLAG, &o.trace.outputs,
 		  "store output tokens, too: each is its request's own" },
 		{ "progress", ARG_FLAG, &o.trace.progress,

@@ -19,6 +19,7 @@
 #define NR_WATCHES 100 /* over a run */
 #define NR_CHECKS  3   /* pages of a hit */
 #define PIN_TTL_MS 86400000u
+#define TIER_WAIT_MS 10000u
 
 struct client {
 	struct trace_run *run;
@@ -187,6 +188,16 @@ static void took(struct client *c, enum trace_op op, uint64_t start_ns)
 	hist_add(&c->counts->ns[op], stats_now_ns() - start_ns);
 }
 
+/* What comes from a tier is waited for. */
+static int match_tokens(struct client *c, size_t *ret_hit)
+{
+	size_t nr = c->request.input - 1;
+
+	return c->run->o->tier ? kvd_seq_match_wait(c->seq, c->tokens, nr,
+	                                            TIER_WAIT_MS, ret_hit)
+	                       : kvd_seq_match(c->seq, c->tokens, nr, ret_hit);
+}
+
 static int match(struct client *c)
 {
 	struct kvd_seq_info info = { .size = sizeof(info) };
@@ -194,7 +205,7 @@ static int match(struct client *c)
 	                                             &c->request) * TRACE_BLOCK;
 	uint64_t start_ns = stats_now_ns();
 	size_t hit = 0;
-	int err = kvd_seq_match(c->seq, c->tokens, c->request.input - 1, &hit);
+	int err = match_tokens(c, &hit);
 
 	took(c, TRACE_MATCH, start_ns);
 	if (!err)

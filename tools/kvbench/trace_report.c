@@ -71,6 +71,19 @@ static json_t *what_it_stored(const struct trace_pool *p,
 	                 r->waste, "waste_max", r->waste_max);
 }
 
+static json_t *what_it_kept(const struct trace_options *o,
+                            const struct trace_result *r)
+{
+	if (!o->tier)
+		return json_object();
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I}", "tier", o->tier,
+	                 "tier_kind", o->tier_file ? "file" : "memory",
+	                 "tier_saved", (json_int_t)r->stat.saved, "tier_lost",
+	                 (json_int_t)r->stat.lost, "tier_fetched",
+	                 (json_int_t)r->stat.fetched, "tier_missed",
+	                 (json_int_t)r->stat.missed);
+}
+
 static json_t *how_long(const struct trace_result *r)
 {
 	static const char *const names[] = { "match", "reserve", "commit",
@@ -106,7 +119,7 @@ json_t *trace_figures(const struct trace_options *o,
 {
 	json_t *figures = what_it_ran(o, pool);
 	json_t *const more[] = { what_it_hit(pool, r), what_it_stored(pool, r),
-		                 how_long(r) };
+		                 what_it_kept(o, r), how_long(r) };
 	size_t i;
 
 	for (i = 0; i < sizeof(more) / sizeof(more[0]); i++) {

@@ -13,6 +13,7 @@
 #include "tools/kvbench/trace_run.h"
 
 #define POLL_US     20000
+#define SET_TEXT    300
 #define PROGRESS_NS 500000000ull
 
 struct thread {
@@ -30,23 +31,36 @@ static double cpu_s(int who)
 	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
 }
 
+/* --set KEY=VALUE, where there is a value. Return: words. */
+static int add_set(const char **more, char text[SET_TEXT], const char *key,
+                   const char *value)
+{
+	if (!value)
+		return 0;
+	snprintf(text, SET_TEXT, "%s=%s", key, value);
+	more[0] = "--set";
+	more[1] = text;
+	return 2;
+}
+
 static int start(struct trace_run *run)
 {
-	char pool[32], segment[32], policy[64];
-	const char *more[] = { "--pool", pool, "--segment", segment,
-		               "--set", "pin-max=100%", "--set",
-		               "pin-ttl-max=1440min", NULL, policy, NULL };
+	const struct trace_options *o = run->o;
+	char pool[32], segment[32], set[3][SET_TEXT];
+	const char *more[15] = { "--pool", pool, "--segment", segment,
+		                 "--set", "pin-max=100%", "--set",
+		                 "pin-ttl-max=1440min" };
 	struct kvd *probe = NULL;
-	int err;
+	int err, nr = 8;
 
 	snprintf(pool, sizeof(pool), "%llu",
 	         (unsigned long long)run->pool->bytes);
 	snprintf(segment, sizeof(segment), "%llu",
 	         (unsigned long long)run->pool->segment_bytes);
-	if (run->o->policy) {
-		snprintf(policy, sizeof(policy), "policy=%s", run->o->policy);
-		more[8] = "--set";
-	}
+	nr += add_set(more + nr, set[0], "policy", o->policy);
+	nr += add_set(more + nr, set[1],
+	              o->tier_file ? "tier-file-size" : "tier-memory", o->tier);
+	add_set(more + nr, set[2], "tier-file", o->tier_file);
 	err = daemon_start(&run->daemon, more);
 	if (!err)
 		err = daemon_connect(&run->daemon, "kvbench trace", &probe);

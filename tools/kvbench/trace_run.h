@@ -38,6 +38,8 @@ struct trace_options {
 	unsigned clients;
 	unsigned chunk; /* tokens */
 	unsigned pins;  /* blocks of TRACE_BLOCK tokens that are to be pinned */
+	const char *tier;      /* bytes of a tier in memory; NULL: none */
+	const char *tier_file; /* and in a file: its path */
 	bool outputs;
 	bool progress;
 };
@@ -65,6 +67,10 @@ struct trace_stat {
 	uint64_t published;
 	uint64_t deduplicated;
 	uint64_t evicted;
+	uint64_t saved; /* to tiers */
+	uint64_t lost;  /* evicted before they could be */
+	uint64_t fetched;
+	uint64_t missed;
 };
 
 struct trace_watch {

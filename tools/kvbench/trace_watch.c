@@ -36,6 +36,10 @@ static int ask(const struct child *daemon, struct trace_stat *ret)
 			.published = count(pool, NULL, "published"),
 			.deduplicated = count(pool, NULL, "deduplicated"),
 			.evicted = count(pool, NULL, "evicted"),
+			.saved = count(answer, "tiers", "saved"),
+			.lost = count(answer, "tiers", "lost"),
+			.fetched = count(answer, "tiers", "fetched"),
+			.missed = count(answer, "tiers", "missed"),
 		};
 	json_decref(answer);
 	return err;

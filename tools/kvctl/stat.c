@@ -89,6 +89,35 @@ static json_t *flight_to_json(const Kvd__FlightStat *f)
 	                 "waiting", (int)f->waiting);
 }
 
+static json_t *tier_to_json(const Kvd__TierStat *t)
+{
+	return json_pack("{s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+	                 "s:I}",
+	                 "name", t->name, "trouble",
+	                 *t->trouble ? json_safe(t->trouble) : json_null(),
+	                 "bytes", (json_int_t)t->bytes, "max_bytes",
+	                 (json_int_t)t->max_bytes, "entries",
+	                 (json_int_t)t->entries, "puts", (json_int_t)t->puts,
+	                 "gets", (json_int_t)t->gets, "dropped",
+	                 (json_int_t)t->dropped, "refused",
+	                 (json_int_t)t->refused, "bad", (json_int_t)t->bad,
+	                 "errors", (json_int_t)t->errors);
+}
+
+static json_t *tiers_to_json(const Kvd__TiersStat *s)
+{
+	json_t *tiers = json_array();
+	size_t i;
+
+	for (i = 0; i < s->n_tiers; i++)
+		json_array_append_new(tiers, tier_to_json(s->tiers[i]));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "saved",
+	                 (json_int_t)s->saved, "renewed",
+	                 (json_int_t)s->renewed, "lost", (json_int_t)s->lost,
+	                 "fetched", (json_int_t)s->fetched, "missed",
+	                 (json_int_t)s->missed, "places", tiers);
+}
+
 static json_t *to_json(const Kvd__StatReply *r, bool verify)
 {
 	json_t *answer = json_object(), *pools = json_array();
@@ -100,6 +129,8 @@ static json_t *to_json(const Kvd__StatReply *r, bool verify)
 	json_object_set_new(answer, "pools", pools);
 	json_object_set_new(answer, "loop", loop_to_json(r->loop));
 	json_object_set_new(answer, "flight", flight_to_json(r->flight));
+	if (r->tiers)
+		json_object_set_new(answer, "tiers", tiers_to_json(r->tiers));
 	if (verify)
 		json_object_set_new(answer, "verify_error",
 		                    bad ? json_safe(r->verify_error)
@@ -260,6 +291,45 @@ static void print_flight(const json_t *f)
 	       (long long)json_count(f, "saved_tokens"));
 }
 
+static void print_tier(const json_t *t)
+{
+	const json_t *trouble = json_object_get(t, "trouble");
+	char bytes[BYTES_TEXT], max[BYTES_TEXT];
+
+	printf("tier %-12s %s of %s, pages %lld; dropped %lld, refused %lld, "
+	       "bad %lld, errors %lld\n",
+	       json_text(t, "name"), bytes_text(json_count(t, "bytes"), bytes),
+	       bytes_text(json_count(t, "max_bytes"), max),
+	       (long long)json_count(t, "entries"),
+	       (long long)json_count(t, "dropped"),
+	       (long long)json_count(t, "refused"),
+	       (long long)json_count(t, "bad"),
+	       (long long)json_count(t, "errors"));
+	if (json_is_string(trouble))
+		printf("                  out of use: %s\n",
+		       json_string_value(trouble));
+}
+
+/* Nothing where there are none. */
+static void print_tiers(const json_t *tiers)
+{
+	const json_t *tier;
+	size_t i;
+
+	if (!tiers)
+		return;
+	printf("to the tiers      pages saved %lld, there still %lld, lost "
+	       "%lld; from them %lld, missed %lld\n",
+	       (long long)json_count(tiers, "saved"),
+	       (long long)json_count(tiers, "renewed"),
+	       (long long)json_count(tiers, "lost"),
+	       (long long)json_count(tiers, "fetched"),
+	       (long long)json_count(tiers, "missed"));
+	json_array_foreach(json_object_get(tiers, "places"), i, tier) {
+		print_tier(tier);
+	}
+}
+
 static void print(const json_t *answer)
 {
 	const json_t *pool, *why = json_object_get(answer, "verify_error");
@@ -274,6 +344,7 @@ static void print(const json_t *answer)
 		print_reclaimed(pool);
 		print_classes(json_object_get(pool, "classes"));
 	}
+	print_tiers(json_object_get(answer, "tiers"));
 	print_flight(json_object_get(answer, "flight"));
 	print_loop(json_object_get(answer, "loop"));
 	if (why)

@@ -7,6 +7,7 @@
 
 #include "daemon/net/dispatch/dispatch.h"
 
+struct Kvd__StatReply;
 struct alloc_args;
 struct arena;
 struct mem_counts;
@@ -77,6 +78,10 @@ int do_unmapped(struct client *c, const struct request *req, struct reply *r);
  * there is none. (demand.c) */
 struct mem_space *find_space(const struct client *c, uint32_t id,
 			     struct reply *r);
+
+/* Where there are tiers what they say, into @to. Return: 0, -ENOMEM. (tiers.c) */
+int put_tiers(const struct client *c, struct Kvd__StatReply *to,
+	      struct arena *arena);
 
 /* May @c see what is @tenant's? (stats.c) */
 bool may_see(const struct client *c, const char *tenant);

@@ -272,7 +272,7 @@ int do_stat(struct client *c, const struct request *req, struct reply *r)
 	a->n_pools = 1;
 	a->loop = put_loop(&c->server->turns, m->loop_reset, r->arena);
 	a->flight = put_flights(c, r->arena);
-	if (!a->loop || !a->flight)
+	if (!a->loop || !a->flight || put_tiers(c, a, r->arena) < 0)
 		return -ENOMEM;
 	r->msg = &a->base;
 	return m->verify ? put_verified(c->server, a, r->arena) : 0;
