@@ -140,8 +140,8 @@ static int conn_resume(struct kvd *k, uint64_t old_epoch)
 	}
 	r = hold_resume(k, kept);
 	/* Pages that a lost answer has named are nobody's. */
-	if (!r && kept && !LIST_EMPTY(&k->spaces))
-		r = request_claim_rest(LIST_FIRST(&k->spaces));
+	if (!r && kept)
+		r = request_claim_rest(k);
 	return r ? r : events_resume(k);
 }
 
@@ -352,6 +352,7 @@ void kvd_close(struct kvd *k)
 		return;
 	while (!LIST_EMPTY(&k->spaces))
 		kvd_space_close(LIST_FIRST(&k->spaces));
+	conn_last(k); /* what it had would wait for it */
 	if (k->fd >= 0)
 		request_bye(k);
 	conn_free(k);

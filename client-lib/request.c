@@ -521,7 +521,7 @@ int request_claim(struct kvd_space *sp, const handle_t *handles, uint32_t nr,
 	return r;
 }
 
-int request_claim_rest(struct kvd_space *sp)
+int request_claim_rest(struct kvd *k)
 {
 	Kvd__ClaimRequest m = KVD__CLAIM_REQUEST__INIT;
 	struct call c = {
@@ -532,10 +532,9 @@ int request_claim_rest(struct kvd_space *sp)
 	bool more;
 	int r;
 
-	m.space = sp->id;
 	m.rest = true;
 	do {
-		r = call(sp->k, &c);
+		r = call(k, &c);
 		more = !r && ((const Kvd__ClaimReply *)c.reply)->more;
 		call_end(&c);
 	} while (more);

@@ -20,7 +20,7 @@
 #include "proto/wire.h"
 
 /* No more is claimed of what this connection's predecessors had in any space. */
-int request_claim_rest(struct kvd_space *sp);
+int request_claim_rest(struct kvd *k);
 
 /* In two halves, the second of which fills in epoch, instance and device of
  * the connection. */

@@ -123,7 +123,8 @@ static void check_quarantine(const struct storm_world *w, uint64_t pages,
 
 /*
  * An open page has one holder. Return: false where kvd counts others and may
- * yet come to these: pages that it moves are held by nobody.
+ * yet come to these: pages that it moves are held by nobody, and what a torn
+ * connection had is held until the end of its process is noticed.
  */
 static bool check_union(const struct storm_world *w,
 			const Kvd__Counts *pages, uint64_t unsure, bool again,
@@ -345,7 +346,7 @@ static bool check_pool(const struct storm_world *w, uint64_t unsure,
 uint64_t storm_check(const struct storm_world *w, bool again)
 {
 	int64_t deadline = now_us() + SETTLE_MS * 1000;
-	bool wait = !w->pool_bytes;
+	bool wait = true;
 	uint64_t unsure, us;
 
 	if (again)

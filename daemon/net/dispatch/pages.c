@@ -230,7 +230,7 @@ int do_reference(struct client *c, const struct request *req,
 int do_claim(struct client *c, const struct request *req, struct reply *r)
 {
 	const Kvd__ClaimRequest *m = (const Kvd__ClaimRequest *)req->msg;
-	struct mem_space *space;
+	struct mem_space *space = NULL;
 	Kvd__ClaimReply *a;
 	size_t i;
 	int err;
@@ -241,7 +241,7 @@ int do_claim(struct client *c, const struct request *req, struct reply *r)
 	if (m->n_holds != m->n_handles)
 		return reply_fail(r, -EINVAL, "%zu handles, but %zu holds",
 				  m->n_handles, m->n_holds);
-	err = get_space(c, m->space, &space, r);
+	err = m->n_handles ? get_space(c, m->space, &space, r) : 0;
 	if (err < 0)
 		return err;
 	a = arena_alloc(r->arena, sizeof(*a));
