@@ -116,7 +116,11 @@ static int alloc_reclaim(struct size_class *sc, uint32_t nr)
 
 	if (t->m->in_grace)
 		return -EAGAIN;
-	while (reclaim_may_help(sc, nr) && reclaim_step(sc)) {
+	while (reclaim_may_help(sc, nr)) {
+		if (save_is_coming(sc))
+			return alloc_go_on(t->m);
+		if (!reclaim_step(sc))
+			break;
 		while (sc->nr_free < nr && slab_new(sc) == 0)
 			;
 		if (sc->nr_free >= nr)

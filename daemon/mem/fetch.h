@@ -13,7 +13,7 @@
 #include "daemon/mem/save.h"
 
 #define FETCH_LOADS 32u	/* pages of one fetch that are on their way at a time */
-#define FETCH_TRIES 32u	/* for room that is being made */
+#define FETCH_TRIES 256u	/* for room that is being made */
 
 /* All that there are end as soon as nothing of them is on its way. */
 void fetches_cancel(struct mem *m);

@@ -22,7 +22,6 @@ struct save {
 	uint64_t offset;
 	uint32_t copied, bytes;	/* and to be copied in this turn */
 	handle_t page;
-	uint32_t uses;
 	struct tier_key key;
 	int err;
 };
@@ -123,7 +122,7 @@ static void save_done(struct dev *d, struct dev_job *job)
 		m->tiers_stat.saved++;
 		if (p->state == PAGE_CACHED && p->saved == SAVED_SOON)
 			p->saved = SAVED;
-		tiers_put(m->tiers, &sv->key, sv->to, sv->uses);
+		tiers_put(m->tiers, &sv->key, sv->to);
 		save_end(sv);
 	}
 }
@@ -147,7 +146,6 @@ static struct save *save_new(struct page *p, const struct tier_key *key)
 		.from = &p->slab->segment->dev,
 		.offset = place_offset(page_place(p)),
 		.page = page_handle(p),
-		.uses = p->uses,
 		.key = *key,
 	};
 	head_fill(tier_page_head(to), p);
@@ -161,7 +159,7 @@ static bool save_page(struct page *p, uint32_t most)
 	struct tier_key key = save_key(p->space, page_name(p), p->class);
 	struct save *sv;
 
-	if (tiers_renew(m->tiers, &key, p->uses)) {
+	if (tiers_renew(m->tiers, &key)) {
 		m->tiers_stat.renewed++;
 		p->saved = SAVED;
 		return true;
@@ -332,9 +330,15 @@ bool save_is_due(struct size_class *sc, uint32_t nr)
 	return nr > room && class_waits(sc, least(nr - room, SAVE_JOBS_DUE));
 }
 
+/* Where it is, those after it are begun as well: one wait is enough. */
 bool save_is_coming(struct size_class *sc)
 {
-	return sc->tenant->m->tiers && class_waits(sc, 1);
+	struct save_walk w = { .left = SAVE_JOBS, .most = SAVE_JOBS_DUE };
+
+	if (!sc->tenant->m->tiers || !class_waits(sc, 1))
+		return false;
+	class_walk(sc, save_look, &w);
+	return true;
 }
 
 void save_evicted(const struct page *p)

@@ -251,7 +251,7 @@ static bool file_takes(const struct file *f, const struct tier_page *p)
 }
 
 static void file_put(struct tier *t, const struct tier_key *key,
-		     struct tier_page *page, uint32_t uses)
+		     struct tier_page *page)
 {
 	struct file *f = file_of(t);
 	struct entry *e = entry_find(f, key);
@@ -343,8 +343,7 @@ static bool file_has(const struct tier *t, const struct tier_key *key)
 	       !file_is_slow(f) && entry_find(f, key);
 }
 
-static bool file_renew(struct tier *t, const struct tier_key *key,
-		       uint32_t uses)
+static bool file_renew(struct tier *t, const struct tier_key *key)
 {
 	const struct file *f = file_of(t);
 	const struct entry *e = entry_find(f, key);

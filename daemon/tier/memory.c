@@ -2,34 +2,27 @@
 /*
  * memory.c - a tier in plain memory of the host.
  *
- * Which goes first: what the pool has got back meanwhile (it is there twice,
- * and comes back by renew()); else, of the oldest of each kind, the one whose
- * age, divided by what its kind is worth, is most. Kinds are by the number of
- * uses that a page had in the pool, each worth twice the one before. Age is
- * counted in pages put.
+ * What the pool has got back meanwhile goes first: it is there twice, and comes
+ * back by renew(). Then what was given up longest ago. That the pool's policy
+ * had kept it long, or used it much, has been seen to make it worth no more.
  */
 #include <stdlib.h>
 #include "daemon/tier/entry.h"
 #include "daemon/util/list.h"
 
-#define KINDS 4u
-
 struct entry {
-	struct list link;	/* of its kind, or memory.twice */
+	struct list link;	/* memory.once or .twice */
 	struct tier_key key;
 	struct tier_page *page;
-	uint64_t at;		/* of memory.now */
-	uint32_t uses;
 };
 
 struct memory {
 	struct tier tier;
 	struct map map;
-	struct list kinds[KINDS]; /* oldest first */
+	struct list once;	/* oldest first */
 	struct list twice;	/* the pool has them too */
-	uint64_t now;
 	void (*spill)(void *ctx, const struct tier_key *key,
-		      struct tier_page *page, uint32_t uses);
+		      struct tier_page *page);
 	void *ctx;
 	struct tier_stat stat;
 };
@@ -42,11 +35,6 @@ static struct memory *memory_of(struct tier *t)
 static uint64_t page_cost(const struct tier_page *p)
 {
 	return tier_cost(p->head_bytes, p->bytes);
-}
-
-static struct list *kind_of(struct memory *m, uint32_t uses)
-{
-	return &m->kinds[uses < KINDS - 1 ? uses : KINDS - 1];
 }
 
 static struct entry *entry_find(const struct memory *m,
@@ -69,37 +57,15 @@ static void entry_free(struct memory *m, struct entry *e)
 
 /* ---- room ---- */
 
-static struct entry *memory_oldest(const struct memory *m)
-{
-	struct entry *oldest = NULL;
-	uint64_t most = 0;
-
-	if (!list_empty(&m->twice))
-		return list_first(&m->twice, struct entry, link);
-	for (uint32_t i = 0; i < KINDS; i++) {
-		struct entry *e;
-		uint64_t age;
-
-		if (list_empty(&m->kinds[i]))
-			continue;
-		e = list_first(&m->kinds[i], struct entry, link);
-		age = (m->now - e->at) >> i;
-		if (!oldest || age > most) {
-			oldest = e;
-			most = age;
-		}
-	}
-	return oldest;
-}
-
 static void memory_shrink(struct memory *m, uint64_t bytes)
 {
 	while (m->stat.bytes + bytes > m->stat.max_bytes && m->stat.entries) {
-		struct entry *e = memory_oldest(m);
-		bool twice = m->twice.next == &e->link;
+		bool twice = !list_empty(&m->twice);
+		struct entry *e = list_first(twice ? &m->twice : &m->once,
+					     struct entry, link);
 
 		if (!twice && m->spill)
-			m->spill(m->ctx, &e->key, e->page, e->uses);
+			m->spill(m->ctx, &e->key, e->page);
 		m->stat.dropped++;
 		entry_free(m, e);
 	}
@@ -123,26 +89,18 @@ static bool memory_has(const struct tier *t, const struct tier_key *key)
 	return entry_find((const struct memory *)(const void *)t, key);
 }
 
-static void entry_renew(struct memory *m, struct entry *e, uint32_t uses)
-{
-	e->at = ++m->now;
-	e->uses = uses;
-	list_move_tail(kind_of(m, uses), &e->link);
-}
-
-static bool memory_renew(struct tier *t, const struct tier_key *key,
-			 uint32_t uses)
+static bool memory_renew(struct tier *t, const struct tier_key *key)
 {
 	struct memory *m = memory_of(t);
 	struct entry *e = entry_find(m, key);
 
 	if (e)
-		entry_renew(m, e, uses);
+		list_move_tail(&m->once, &e->link);
 	return e;
 }
 
 static void memory_put(struct tier *t, const struct tier_key *key,
-		       struct tier_page *page, uint32_t uses)
+		       struct tier_page *page)
 {
 	struct memory *m = memory_of(t);
 	struct entry *e = tier_map_get(&m->map, key);
@@ -159,8 +117,7 @@ static void memory_put(struct tier *t, const struct tier_key *key,
 	/* It is in the map, and in no list: it cannot go yet. */
 	memory_shrink(m, page_cost(page));
 	*e = (struct entry){ .key = *key, .page = tier_page_get(page) };
-	list_init(&e->link);
-	entry_renew(m, e, uses);
+	list_add_tail(&m->once, &e->link);
 	m->stat.bytes += page_cost(page);
 	m->stat.entries++;
 	m->stat.puts++;
@@ -215,8 +172,7 @@ static const struct tier_ops memory_ops = {
 struct tier *tier_memory_new(uint64_t bytes,
 			     void (*spill)(void *ctx,
 					   const struct tier_key *key,
-					   struct tier_page *page,
-					   uint32_t uses),
+					   struct tier_page *page),
 			     void *ctx)
 {
 	struct memory *m = calloc(1, sizeof(*m));
@@ -229,8 +185,7 @@ struct tier *tier_memory_new(uint64_t bytes,
 	m->stat.name = memory_ops.name;
 	m->stat.trouble = "";
 	m->stat.max_bytes = bytes;
-	for (uint32_t i = 0; i < KINDS; i++)
-		list_init(&m->kinds[i]);
+	list_init(&m->once);
 	list_init(&m->twice);
 	return &m->tier;
 }

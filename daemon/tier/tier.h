@@ -103,14 +103,10 @@ struct tier_ops {
 	 * Somebody who has it (again) gives it up: it is as new, if it is
 	 * there. Return: it is.
 	 */
-	bool (*renew)(struct tier *t, const struct tier_key *key,
-		      uint32_t uses);
-	/*
-	 * Takes a reference. @uses says what it is worth, 0 least. What was
-	 * there under @key is replaced.
-	 */
+	bool (*renew)(struct tier *t, const struct tier_key *key);
+	/* Takes a reference. What was there under @key is replaced. */
 	void (*put)(struct tier *t, const struct tier_key *key,
-		    struct tier_page *page, uint32_t uses);
+		    struct tier_page *page);
 	/* @get is told, perhaps before this returns. Where there is no such
 	 * page it is told NULL. */
 	void (*get)(struct tier *t, const struct tier_key *key,
@@ -146,8 +142,7 @@ struct tier_say {
 struct tier *tier_memory_new(uint64_t bytes,
 			     void (*spill)(void *ctx,
 					   const struct tier_key *key,
-					   struct tier_page *page,
-					   uint32_t uses),
+					   struct tier_page *page),
 			     void *ctx);
 
 /**

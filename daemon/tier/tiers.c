@@ -12,12 +12,12 @@ struct tiers {
 
 /* The first gives it up: the next may have it. */
 static void tiers_spill(void *ctx, const struct tier_key *key,
-			struct tier_page *page, uint32_t uses)
+			struct tier_page *page)
 {
 	struct tiers *t = ctx;
 
 	if (t->nr > 1)
-		t->at[1]->ops->put(t->at[1], key, page, uses);
+		t->at[1]->ops->put(t->at[1], key, page);
 }
 
 int tiers_new(const struct tiers_config *cfg, const struct tier_say *say,
@@ -67,18 +67,18 @@ bool tiers_has(const struct tiers *t, const struct tier_key *key)
 	return false;
 }
 
-bool tiers_renew(struct tiers *t, const struct tier_key *key, uint32_t uses)
+bool tiers_renew(struct tiers *t, const struct tier_key *key)
 {
 	for (uint32_t i = 0; i < t->nr; i++)
-		if (t->at[i]->ops->renew(t->at[i], key, uses))
+		if (t->at[i]->ops->renew(t->at[i], key))
 			return true;
 	return false;
 }
 
 void tiers_put(struct tiers *t, const struct tier_key *key,
-	       struct tier_page *page, uint32_t uses)
+	       struct tier_page *page)
 {
-	t->at[0]->ops->put(t->at[0], key, page, uses);
+	t->at[0]->ops->put(t->at[0], key, page);
 }
 
 void tiers_get(struct tiers *t, const struct tier_key *key,

@@ -33,9 +33,9 @@ void tiers_free(struct tiers *t);
 
 /* As struct tier_ops. */
 bool tiers_has(const struct tiers *t, const struct tier_key *key);
-bool tiers_renew(struct tiers *t, const struct tier_key *key, uint32_t uses);
+bool tiers_renew(struct tiers *t, const struct tier_key *key);
 void tiers_put(struct tiers *t, const struct tier_key *key,
-	       struct tier_page *page, uint32_t uses);
+	       struct tier_page *page);
 void tiers_get(struct tiers *t, const struct tier_key *key,
 	       struct tier_get *get);
 void tiers_drop(struct tiers *t, const struct tier_key *key);

@@ -39,15 +39,15 @@ static void test_put_get(void **state)
 {
 	struct tier *t = file_tier(ROOM(8));
 
-	put(t, 1, 0);
+	put(t, 1);
 	assert_true(got(t, 1)); /* not written yet, perhaps */
-	put(t, 2, 0);
+	put(t, 2);
 	t->ops->flush(t);
 	assert_true(got(t, 2));
 	assert_true(got(t, 1));
 	assert_false(got(t, 3));
 	assert_int_equal(stat_of(t).puts, 2);
-	put(t, 2, 0); /* it is there, and not old */
+	put(t, 2); /* it is there, and not old */
 	assert_int_equal(stat_of(t).puts, 2);
 	assert_int_equal(size_of_file(), ROOM(2));
 	tier_free(t);
@@ -58,7 +58,7 @@ static void test_ring(void **state)
 	struct tier *t = file_tier(ROOM(8) + TIER_ALIGN);
 
 	for (uint64_t i = 0; i < 30; i++) {
-		put(t, i, 0);
+		put(t, i);
 		t->ops->flush(t);
 		for (uint64_t j = i < 8 ? 0 : i - 7; j <= i; j++)
 			assert_true(got(t, j));
@@ -74,12 +74,12 @@ static void test_again(void **state)
 	struct tier *t = file_tier(ROOM(8));
 
 	for (uint64_t i = 0; i < 8; i++)
-		put(t, i, 0);
-	put(t, 7, 0);
+		put(t, i);
+	put(t, 7);
 	assert_int_equal(stat_of(t).puts, 8);
-	put(t, 1, 0); /* over 0 */
+	put(t, 1); /* over 0 */
 	assert_int_equal(stat_of(t).puts, 9);
-	put(t, 8, 0); /* over where 1 was */
+	put(t, 8); /* over where 1 was */
 	t->ops->flush(t);
 	assert_true(got(t, 1));
 	assert_false(got(t, 0));
@@ -95,7 +95,7 @@ static void test_restart(void **state)
 		uint64_t first = nr < 8 ? 0 : nr - 8;
 
 		for (uint64_t i = 0; i < nr; i++)
-			put(t, i, 0);
+			put(t, i);
 		t->ops->flush(t);
 		tier_free(t);
 		t = file_tier(ROOM(8) + TIER_ALIGN);
@@ -103,7 +103,7 @@ static void test_restart(void **state)
 		for (uint64_t i = first; i < nr; i++)
 			assert_true(got(t, i));
 		/* And goes on where that one was. */
-		put(t, 100, 0);
+		put(t, 100);
 		assert_true(got(t, 100));
 		assert_int_equal(how_many(t, 0, 101), nr < 8 ? nr + 1 : 8);
 		if (nr >= 8)
@@ -118,7 +118,7 @@ static void test_corrupt(void **state)
 	struct tier *t = file_tier(ROOM(8));
 
 	for (uint64_t i = 0; i < 3; i++)
-		put(t, i, 0);
+		put(t, i);
 	t->ops->flush(t);
 	spoil(TIER_ALIGN + COST + 4000, 1); /* a byte of page 1 */
 	assert_true(got(t, 0));
@@ -129,7 +129,7 @@ static void test_corrupt(void **state)
 	spoil(TIER_ALIGN + 2 * COST + TIER_HEAD_AT, 1); /* page 2's head */
 	assert_false(got(t, 2));
 	assert_int_equal(stat_of(t).bad, 2);
-	put(t, 1, 0); /* it may be put anew */
+	put(t, 1); /* it may be put anew */
 	assert_true(got(t, 1));
 	assert_int_equal(said.bad, 0);
 	tier_free(t);
@@ -141,7 +141,7 @@ static void test_corrupt_record(void **state)
 	struct tier *t = file_tier(ROOM(8));
 
 	for (uint64_t i = 0; i < 3; i++)
-		put(t, i, 0);
+		put(t, i);
 	t->ops->flush(t);
 	tier_free(t);
 	spoil(TIER_ALIGN + COST + 16, 1);
@@ -157,7 +157,7 @@ static void test_truncated(void **state)
 	struct tier *t = file_tier(ROOM(8));
 
 	for (uint64_t i = 0; i < 3; i++)
-		put(t, i, 0);
+		put(t, i);
 	t->ops->flush(t);
 	assert_int_equal(truncate(path, (off_t)ROOM(2) + 100), 0);
 	assert_true(got(t, 1));
@@ -190,7 +190,7 @@ static void put_forged(struct tier *t, bool knows)
 	r.own_crc = crc32c(0, &r, offsetof(struct file_record, own_crc));
 	memset(tier_page_data(p), 0, p->bytes);
 	memcpy(tier_page_data(p) + at, &r, sizeof(r));
-	t->ops->put(t, &key, p, 0);
+	t->ops->put(t, &key, p);
 	tier_page_put(p);
 }
 
@@ -204,7 +204,7 @@ static void test_forged(void **state)
 	for (int knows = 0; knows < 2; knows++) {
 		struct tier *t = file_tier(ROOM(8));
 
-		put(t, 1, 0);
+		put(t, 1);
 		t->ops->flush(t);
 		put_forged(t, knows);
 		t->ops->flush(t);
@@ -228,7 +228,7 @@ static void test_foreign(void **state)
 	t = file_tier(ROOM(8));
 	assert_int_equal(said.bad, 1);
 	assert_non_null(strstr(said.what, "remove it"));
-	put(t, 1, 0);
+	put(t, 1);
 	assert_false(got(t, 1));
 	assert_int_equal(size_of_file(), 8);
 	tier_free(t);
@@ -239,8 +239,8 @@ static void test_locked(void **state)
 {
 	struct tier *a = file_tier(ROOM(8)), *b = file_tier(ROOM(8));
 
-	put(a, 1, 0);
-	put(b, 2, 0);
+	put(a, 1);
+	put(b, 2);
 	assert_true(got(a, 1));
 	assert_false(got(b, 2));
 	assert_non_null(strstr(stat_of(b).trouble, "another kvd"));

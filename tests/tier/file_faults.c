@@ -29,7 +29,7 @@ static void faults(const char *spec)
 static bool comes_back(struct tier *t, uint64_t nr)
 {
 	for (int i = 0; i < 100; i++) {
-		put(t, nr, 0);
+		put(t, nr);
 		t->ops->flush(t);
 		if (how_many(t, nr, nr + 1))
 			return true;
@@ -43,24 +43,24 @@ static void test_full(void **state)
 {
 	struct tier *t = file_tier(ROOM(64));
 
-	put(t, 0, 0);
+	put(t, 0);
 	t->ops->flush(t);
 	faults("tier-write:ENOSPC");
 	for (uint64_t i = 1; i < 20; i++)
-		put(t, i, 0);
+		put(t, i);
 	t->ops->flush(t);
 	assert_int_equal(how_many(t, 1, 20), 0);
 	assert_int_equal(said.bad, 1);
 	assert_non_null(strstr(said.what, "No space left"));
 	assert_string_equal(stat_of(t).trouble, said.what);
 	assert_true(got(t, 0));
-	put(t, 1, 0); /* not even tried */
+	put(t, 1); /* not even tried */
 	assert_true(stat_of(t).refused > 0);
 	faults(NULL);
 	assert_true(comes_back(t, 30));
 	assert_int_equal(said.good, 1);
 	assert_string_equal(stat_of(t).trouble, "");
-	put(t, 31, 0);
+	put(t, 31);
 	assert_true(got(t, 31));
 	tier_free(t);
 }
@@ -76,7 +76,7 @@ static void test_limit(void **state)
 	lim.rlim_cur = ROOM(4);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &lim), 0);
 	for (uint64_t i = 0; i < 8; i++)
-		put(t, i, 0);
+		put(t, i);
 	t->ops->flush(t);
 	setrlimit(RLIMIT_FSIZE, &was);
 	assert_int_equal(how_many(t, 0, 8), 4);
@@ -90,7 +90,7 @@ static void test_read_error(void **state)
 {
 	struct tier *t = file_tier(ROOM(64));
 
-	put(t, 1, 0);
+	put(t, 1);
 	t->ops->flush(t);
 	faults("tier-read:EIO");
 	assert_false(got(t, 1));
@@ -112,7 +112,7 @@ static void test_no_place(void **state)
 	t = file_tier(ROOM(8));
 	assert_int_equal(said.bad, 1);
 	assert_non_null(strstr(said.what, "No such file"));
-	put(t, 1, 0);
+	put(t, 1);
 	assert_false(got(t, 1));
 	mkdir(sub, 0700);
 	t->ops->tick(t, clock_ns());
@@ -121,7 +121,7 @@ static void test_no_place(void **state)
 	t->ops->tick(t, clock_ns() + 6 * SECOND);
 	t->ops->flush(t);
 	assert_int_equal(said.good, 1);
-	put(t, 1, 0);
+	put(t, 1);
 	assert_true(got(t, 1));
 	tier_free(t);
 	unlink(path);
@@ -141,7 +141,7 @@ static void test_read_only(void **state)
 	chmod(dir, 0700);
 	assert_int_equal(said.bad, 1);
 	assert_true(stat_of(t).trouble[0]);
-	put(t, 1, 0);
+	put(t, 1);
 	assert_false(got(t, 1));
 	tier_free(t);
 }
@@ -151,7 +151,7 @@ static void test_removed(void **state)
 {
 	struct tier *t = file_tier(ROOM(8));
 
-	put(t, 1, 0);
+	put(t, 1);
 	t->ops->flush(t);
 	unlink(path);
 	assert_true(got(t, 1)); /* nothing is wrong with it yet */
@@ -159,7 +159,7 @@ static void test_removed(void **state)
 	t->ops->flush(t);
 	assert_false(got(t, 1));
 	assert_int_equal(access(path, R_OK), 0);
-	put(t, 2, 0);
+	put(t, 2);
 	assert_true(got(t, 2));
 	assert_int_equal(said.bad, 0);
 	tier_free(t);
@@ -171,18 +171,18 @@ static void test_slow(void **state)
 	struct tier *t = file_tier(ROOM(64));
 	uint64_t begin;
 
-	put(t, 1, 0);
+	put(t, 1);
 	t->ops->flush(t);
 	faults("tier-write:2500ms");
 	begin = clock_ns();
-	put(t, 2, 0);
+	put(t, 2);
 	assert_int_equal(how_many(t, 1, 2), 1);
 	assert_true(clock_ns() - begin < SECOND);
 	while (clock_ns() - begin < 2 * SECOND + SECOND / 5)
 		usleep(10000);
 	faults(NULL);
 	assert_int_equal(how_many(t, 1, 3), 0); /* as if it had none */
-	put(t, 3, 0);
+	put(t, 3);
 	assert_int_equal(stat_of(t).refused, 1);
 	t->ops->tick(t, clock_ns());
 	assert_int_equal(said.bad, 1);
@@ -208,10 +208,10 @@ static void test_end(void **state)
 	struct tier *t = file_tier(ROOM(64));
 	struct tier_key key = key_of(1);
 
-	put(t, 1, 0);
+	put(t, 1);
 	t->ops->flush(t);
 	faults("tier-write:300ms");
-	put(t, 2, 0);
+	put(t, 2);
 	usleep(50000); /* it is being written, and what follows waits */
 	t->ops->get(t, &key, &get);
 	assert_non_null(get.done);

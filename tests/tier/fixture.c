@@ -20,7 +20,7 @@ static void fill(uint8_t *to, uint32_t bytes, uint64_t nr)
 		to[i] = (uint8_t)((nr + 1) * 31 + i * 7 + (i >> 8));
 }
 
-void put(struct tier *t, uint64_t nr, uint32_t uses)
+void put(struct tier *t, uint64_t nr)
 {
 	struct tier_page *p = tier_page_new(sizeof(nr), PAGE_BYTES);
 	struct tier_key key = key_of(nr);
@@ -28,7 +28,7 @@ void put(struct tier *t, uint64_t nr, uint32_t uses)
 	assert_non_null(p);
 	memcpy(tier_page_head(p), &nr, sizeof(nr));
 	fill(tier_page_data(p), PAGE_BYTES, nr);
-	t->ops->put(t, &key, p, uses);
+	t->ops->put(t, &key, p);
 	tier_page_put(p);
 }
 

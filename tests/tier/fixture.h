@@ -22,7 +22,7 @@
 struct tier_key key_of(uint64_t nr);
 
 /* A page of PAGE_BYTES that says that it is @nr. */
-void put(struct tier *t, uint64_t nr, uint32_t uses);
+void put(struct tier *t, uint64_t nr);
 
 /* Is page @nr had, as it was put? Waits. False: it is a miss. */
 bool got(struct tier *t, uint64_t nr);
