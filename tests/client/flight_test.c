@@ -272,6 +272,27 @@ static void test_longer(void)
 	daemon_assert_idle(&d);
 }
 
+/* A block more than was announced comes with the last that was. */
+static void test_more_at_once(void)
+{
+	struct kvd_seq *sa;
+	size_t hit, coming;
+	struct toy a;
+
+	fresh();
+	toy_open(&a, d.socket, &opts);
+	sa = seq_new(&a, NULL);
+	CHECK(!kvd_seq_match_begin(sa, tokens, 4 * P - 1, 0, &hit, &coming),
+	      "%s", kvd_error(a.k));
+	CHECK(flights().flights == 1, "announced %u", flights().flights);
+	CHECK(!toy_run(&a, sa, tokens, 4 * P, 4 * P, NULL), "%s",
+	      kvd_error(a.k));
+	kvd_process(a.k);
+	CHECK(flights().flights == 0, "announced %u", flights().flights);
+	toy_close(&a);
+	daemon_assert_idle(&d);
+}
+
 /* ---- how it ends ---- */
 
 static void give_up_truncate(struct toy *t, struct kvd_seq *seq)
@@ -573,6 +594,7 @@ int main(int argc, char **argv)
 	test_geometries();
 	test_taken();
 	test_longer();
+	test_more_at_once();
 	test_given_up(give_up_truncate, 2 * P);
 	test_given_up(give_up_match, 0);
 	test_given_up(give_up_nan, 2 * P);

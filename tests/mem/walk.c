@@ -6,9 +6,11 @@
  * In the last space groups have two classes, and blocks exact copies. Every
  * space has a shadow, made of what is told of it.
  * KVD_SEED repeats a run, KVD_STEPS makes it longer. With KVD_WALK_RESIZE the
- * pool is given other sizes, and clients unmap what is revoked, or do not.
+ * pool is given other sizes, and clients unmap what is revoked, or do not. With
+ * KVD_WALK_TIERS there is a tier, of which blocks are asked for.
  */
 #include "tests/mem/shadow.h"
+#include "tests/mem/walk_tiers.h"
 #include "daemon/mem/elastic.h"
 
 #include <stdio.h>
@@ -487,7 +489,9 @@ static void op_restart(void)
 {
 	count();
 	nr_asked = 0;
+	walk_tiers_leave(&f);
 	fx_restart(&f);
+	walk_tiers_again(&f);
 	shadows_end(true);
 	for (int i = 0; i < PROCS; i++) {
 		struct proc *p = &procs[i];
@@ -506,6 +510,12 @@ static void op_restart(void)
 	fx_verify(&f);
 	shadows_check();
 	mem_grace_end(f.m, nobody_lives);
+}
+
+static void op_fetch(struct proc *p)
+{
+	walk_tiers_fetch(p->s[below(SPACES)], below(SEQS), below(DEPTHS - 12),
+			 one_in(4));
 }
 
 static void step(void)
@@ -546,6 +556,8 @@ static void step(void)
 			op_restart();
 		break;
 	case 96:
+		for (uint32_t i = below(6); i; i--)
+			op_fetch(p);
 		if (resizes && one_in(3))
 			op_resize(p);
 		break;
@@ -566,6 +578,7 @@ static void test_walk(void **state)
 	const char *seed = getenv("KVD_SEED"), *steps = getenv("KVD_STEPS");
 	unsigned long nr = steps ? strtoul(steps, NULL, 0) : 12000;
 	struct mem_stat st;
+	uint64_t fetched;
 
 	rng = seed ? strtoull(seed, NULL, 0) : (uint64_t)time(NULL) * 2654435761u;
 	rng |= 1;
@@ -573,6 +586,8 @@ static void test_walk(void **state)
 	fflush(stdout);
 	resizes = getenv("KVD_WALK_RESIZE") != NULL;
 	fx_init_elastic(&f, 22 * MIB, resizes ? 44 * MIB : 0, 4 * MIB);
+	if (getenv("KVD_WALK_TIERS"))
+		walk_tiers_begin(&f, 64 * MIB);
 	f.revoked = ask;
 	f.changed = shadow_change;
 	for (int i = 0; i < PROCS; i++)
@@ -591,6 +606,7 @@ static void test_walk(void **state)
 	while (nr_zombies)
 		op_reap();
 	dev_drain(f.dev);
+	fetched = walk_tiers_end(&f);
 	shadows_check();
 	shadows_end(false);
 	mem_stat(f.m, &st);
@@ -605,6 +621,8 @@ static void test_walk(void **state)
 	       (unsigned long long)moved, (unsigned long long)revoked,
 	       (unsigned long long)unmapped);
 	assert_true(!resizes || (moved > 0 && unmapped > 0) || nr < 12000);
+	printf("%llu pages fetched\n", (unsigned long long)fetched);
+	assert_true(!getenv("KVD_WALK_TIERS") || fetched > 0 || nr < 12000);
 	assert_true(told > 1000 || nr < 12000);
 	assert_true(copies > 0 || nr < 12000);
 	assert_int_equal(st.pages.of[PAGE_OPEN] + st.pages.of[PAGE_SEALED] +
