@@ -178,6 +178,11 @@ static bool save_page(struct page *p, uint32_t most)
 
 /* ---- which ---- */
 
+static bool save_is_on(const struct mem *m)
+{
+	return m->tiers && tiers_take(m->tiers);
+}
+
 struct save_walk {
 	uint64_t left;		/* pages to look at */
 	uint32_t most;		/* on their way at a time */
@@ -286,7 +291,7 @@ static bool save_class(const struct size_class *sc)
 
 void save_step(struct mem *m)
 {
-	if (!m->tiers)
+	if (!save_is_on(m))
 		return;
 	list_for_each(i, &m->tenants) {
 		const struct tenant *t = list_entry(i, struct tenant, link);
@@ -301,7 +306,7 @@ void save_taken(struct size_class *sc)
 {
 	struct mem *m = sc->tenant->m;
 
-	if (m->tiers && !m->saves.full && class_going(sc))
+	if (save_is_on(m) && !m->saves.full && class_going(sc))
 		mem_has_work(m);
 }
 
@@ -324,7 +329,7 @@ bool save_is_due(struct size_class *sc, uint32_t nr)
 	const struct mem *m = sc->tenant->m;
 	uint64_t room;
 
-	if (!m->tiers || m->in_grace)
+	if (!save_is_on(m) || m->in_grace)
 		return false;
 	room = class_room(sc);
 	return nr > room && class_waits(sc, least(nr - room, SAVE_JOBS_DUE));
@@ -335,7 +340,7 @@ bool save_is_coming(struct size_class *sc)
 {
 	struct save_walk w = { .left = SAVE_JOBS, .most = SAVE_JOBS_DUE };
 
-	if (!sc->tenant->m->tiers || !class_waits(sc, 1))
+	if (!save_is_on(sc->tenant->m) || !class_waits(sc, 1))
 		return false;
 	class_walk(sc, save_look, &w);
 	return true;

@@ -242,11 +242,18 @@ static void write_done(struct tier_job *job)
 	free(w);
 }
 
-static bool file_takes(const struct file *f, const struct tier_page *p)
+static bool file_takes(const struct tier *t)
 {
+	const struct file *f = (const struct file *)(const void *)t;
+
 	return f->state == READY && !file_is_slow(f) &&
 	       (!f->bad || (!f->trying && clock_ns() >= f->retry_ns)) &&
-	       f->queued + page_cost(p) <= MAX_QUEUED &&
+	       f->queued < MAX_QUEUED;
+}
+
+static bool file_has_room(const struct file *f, const struct tier_page *p)
+{
+	return f->queued + page_cost(p) <= MAX_QUEUED &&
 	       page_cost(p) <= (f->stat.max_bytes - TIER_ALIGN) / 2;
 }
 
@@ -261,7 +268,7 @@ static void file_put(struct tier *t, const struct tier_key *key,
 
 	if (e && !entry_is_old(f, e))
 		return;
-	w = file_takes(f, page) ? malloc(sizeof(*w)) : NULL;
+	w = file_takes(t) && file_has_room(f, page) ? malloc(sizeof(*w)) : NULL;
 	if (!w) {
 		f->stat.refused++;
 		return;
@@ -613,6 +620,7 @@ static const struct tier_ops file_ops = {
 	.name = "file",
 	.free = file_free,
 	.has = file_has,
+	.takes = file_takes,
 	.renew = file_renew,
 	.put = file_put,
 	.get = file_get,

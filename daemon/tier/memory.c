@@ -89,6 +89,11 @@ static bool memory_has(const struct tier *t, const struct tier_key *key)
 	return entry_find((const struct memory *)(const void *)t, key);
 }
 
+static bool memory_takes(const struct tier *t)
+{
+	return true;
+}
+
 static bool memory_renew(struct tier *t, const struct tier_key *key)
 {
 	struct memory *m = memory_of(t);
@@ -161,6 +166,7 @@ static const struct tier_ops memory_ops = {
 	.name = "memory",
 	.free = memory_free,
 	.has = memory_has,
+	.takes = memory_takes,
 	.renew = memory_renew,
 	.put = memory_put,
 	.get = memory_get,

@@ -99,6 +99,8 @@ struct tier_ops {
 	/* Ends all: what is wanted is told NULL. */
 	void (*free)(struct tier *t);
 	bool (*has)(const struct tier *t, const struct tier_key *key);
+	/* Is it worth while to put anything now? */
+	bool (*takes)(const struct tier *t);
 	/*
 	 * Somebody who has it (again) gives it up: it is as new, if it is
 	 * there. Return: it is.

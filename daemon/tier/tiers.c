@@ -67,6 +67,11 @@ bool tiers_has(const struct tiers *t, const struct tier_key *key)
 	return false;
 }
 
+bool tiers_take(const struct tiers *t)
+{
+	return t->at[0]->ops->takes(t->at[0]);
+}
+
 bool tiers_renew(struct tiers *t, const struct tier_key *key)
 {
 	for (uint32_t i = 0; i < t->nr; i++)

@@ -33,6 +33,7 @@ void tiers_free(struct tiers *t);
 
 /* As struct tier_ops. */
 bool tiers_has(const struct tiers *t, const struct tier_key *key);
+bool tiers_take(const struct tiers *t);
 bool tiers_renew(struct tiers *t, const struct tier_key *key);
 void tiers_put(struct tiers *t, const struct tier_key *key,
 	       struct tier_page *page);

@@ -249,6 +249,24 @@ static void test_none(void **state)
 	tx_fini(&t);
 }
 
+/* A tier that is of no use: nothing is copied for it. */
+static void test_no_use(void **state)
+{
+	struct tx t;
+
+	memset(&t, 0, sizeof(t));
+	fx_init(&t.f, 4 * MIB, 4 * MIB);
+	tx_tiers(&t, 0, "/proc/kvd-tier");
+	t.c = fx_client(&t.f, 1, "t", 0);
+	t.s = fx_space(t.c, 1, small);
+	store_many(&t, 1, 60);
+	store_many(&t, 2, 60);
+	assert_int_equal(stat_of(&t).saved, 0);
+	assert_true(stat_of(&t).lost >= 56);
+	assert_int_equal(fetch(&t, 1, 0, 5), 0);
+	tx_fini(&t);
+}
+
 /* All of the pool is held: what is fetched has no room, and waits for none. */
 static void test_no_room(void **state)
 {
@@ -441,6 +459,7 @@ int main(void)
 		cmocka_unit_test(test_renewed),
 		cmocka_unit_test(test_part),
 		cmocka_unit_test(test_none),
+		cmocka_unit_test(test_no_use),
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_cancel),
