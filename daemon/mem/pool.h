@@ -151,6 +151,12 @@ static inline uint64_t pool_room(const struct mem *m)
 		       m->pool_bytes - m->segment_total : 0;
 }
 
+/* And those that it would be given for the asking. */
+static inline uint64_t pool_room_on_demand(const struct mem *m)
+{
+	return pool_room(m) + (m->on_demand ? m->pool_max - m->pool_bytes : 0);
+}
+
 /* Has mem_trim() called, where it is not being called anyway. */
 void mem_has_work(struct mem *m);
 

@@ -75,7 +75,7 @@ uint64_t water_room(const struct size_class *sc)
 	uint64_t granules = tenant_granules(t, sc);
 
 	if (!m->grow_failed && segment_is_allowed(t))
-		granules += pool_room(m) / DEV_GRANULE;
+		granules += pool_room_on_demand(m) / DEV_GRANULE;
 	return (sc->nr_free + granules / sc->nr_granules * sc->nr_cells) *
 	       sc->page_bytes;
 }
@@ -194,7 +194,7 @@ void water_stat(const struct mem *m, struct mem_stat *ret)
 
 	ret->marks = m->marks;
 	ret->marks.min = m->marks.low / 2;
-	ret->room = pool_room(m);
+	ret->room = pool_room_on_demand(m);
 	list_for_each(i, &m->tenants) {
 		const struct tenant *t = list_entry(i, struct tenant, link);
 

@@ -10,9 +10,11 @@
  * After each kill the parent makes a pool from the descriptors, verifies it,
  * and finds every promise kept and every indexed page to hold what its name
  * says. Then the next child goes on from there. KVD_SEED repeats the child's
- * choices, not the moment of death.
+ * choices, not the moment of death. With KVD_KILL_RESIZE the child's pool is made
+ * smaller and larger, and pages move.
  */
 #include "tests/mem/fixture.h"
+#include "daemon/mem/elastic.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -45,7 +47,7 @@ struct store {
 
 struct shared {
 	_Atomic uint64_t promise[SEQS][DEPTHS][CLASSES];
-	_Atomic uint64_t nr_published;
+	_Atomic uint64_t nr_published, nr_moved;
 };
 
 static struct store store;
@@ -147,10 +149,21 @@ static void send_drop(void *ctx, const char *name)
 	store_send(name, -1);
 }
 
+static uint32_t revoked[16];	/* segments, to be unmapped */
+static uint32_t nr_revoked;
+
+static void note_revoked(void *ctx, struct mem_client *c, uint32_t segment)
+{
+	if (nr_revoked == 16)
+		_exit(15);
+	revoked[nr_revoked++] = segment;
+}
+
 static const struct mem_ops ops = {
 	.room = no_room,
 	.keep_fd = send_keep,
 	.drop_fd = send_drop,
+	.revoked = note_revoked,
 };
 
 static void no_wake(void *ctx)
@@ -277,9 +290,26 @@ static bool nobody(pid_t pid, uint64_t start_time)
 	return false;
 }
 
+/* Another size, or a step on the way to it. */
+static void child_resize(struct child *ch)
+{
+	struct mem_size was, is;
+
+	mem_size(ch->f.m, &was);
+	if (below(20) == 0)
+		mem_resize(ch->f.m, (4 + below(9)) * (uint64_t)MIB);
+	dev_reap(ch->f.dev);
+	mem_trim(ch->f.m);
+	while (nr_revoked)
+		mem_unmapped(ch->c, revoked[--nr_revoked]);
+	mem_size(ch->f.m, &is);
+	shared->nr_moved += is.moved - was.moved;
+}
+
 static void child_run(void)
 {
 	static struct child ch;
+	bool resizes = getenv("KVD_KILL_RESIZE");
 
 	pool_new(&ch.f);
 	ch.c = fx_client(&ch.f, getpid(), "t", 0);
@@ -294,6 +324,8 @@ static void child_run(void)
 			child_release(&ch, seq, depth);
 		if (i == 200)
 			mem_grace_end(ch.f.m, nobody);
+		if (resizes)
+			child_resize(&ch);
 	}
 }
 
@@ -365,9 +397,11 @@ static void test_kill(void **state)
 		found += check();
 		below(1);
 	}
-	printf("%llu blocks published, %u found after %d kills\n",
-	       (unsigned long long)shared->nr_published, found, KILLS);
+	printf("%llu blocks published, %u found after %d kills, %llu moved\n",
+	       (unsigned long long)shared->nr_published, found, KILLS,
+	       (unsigned long long)shared->nr_moved);
 	assert_true(shared->nr_published > 0 && found > 0);
+	assert_true(shared->nr_moved || !getenv("KVD_KILL_RESIZE"));
 }
 
 int main(void)

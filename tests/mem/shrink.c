@@ -430,12 +430,16 @@ static void test_on_demand(void **state)
 	mem_free(f.m);
 	fx_forget(&f);
 	f.cfg.on_demand = true;
+	f.cfg.marks = (struct mem_marks){ .low = MIB, .high = 2 * MIB };
 	assert_int_equal(fx_new(&f), 0);
 	c = fx_client(&f, 1, "t", 0);
 	s = fx_space(c, 1, shape);
-	for (uint32_t i = 0; i < 3; i++)
+	for (uint32_t i = 0; i < 2; i++) {
 		cache(&f, c, s, i, NR, NR, h + i * NR);
+		settle(&f);
+	}
 	assert_int_equal(in_index(s, 0, NR), NR);
+	cache(&f, c, s, 2, NR, NR - 1, h);
 	assert_int_equal(size_of(&f).bytes, 3 * SEG);
 	cache(&f, c, s, 3, NR, NR, h);
 	assert_int_equal(in_index(s, 0, NR), 0);
