@@ -7,7 +7,9 @@
  * and no allocation wait as long as it may. When the pool is small it really
  * is: what was given back has been unmapped by all of them.
  *
- *	client_elastic [DEVICE]		once, and less of it, on a GPU
+ *	client_elastic [DEVICE [MIB]]
+ *
+ * It is made smaller when MIB of it are used, 72 unless said; on a GPU once.
  */
 #include <signal.h>
 #include <stdatomic.h>
@@ -32,10 +34,10 @@
 #define NR_PROMPTS 20000
 #define COMMON	   96u		/* tokens of a prompt, half of all are alike */
 #define MOST	   320u
-#define WAIT_S	   60
+#define WAIT_S	   100
 
 static const char *device;	/* NULL: the host's memory */
-static uint64_t grown = 40 * MIB; /* as large as it has to get */
+static uint64_t grown = 72 * MIB; /* as large as it has to get */
 static int cycles = 3, enough = 40;
 static struct daemon elastic, quiet;
 static struct kvd_space_opts opts;
@@ -222,9 +224,10 @@ int main(int argc, char **argv)
 		   MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(all != MAP_FAILED, "mmap");
 	options();
-	if (argc > 1) {
+	if (argc > 2)
+		grown = (uint64_t)atoi(argv[2]) * MIB;
+	if (argc > 1 && strcmp(argv[1], "host")) {
 		device = argv[1];
-		grown = 10 * MIB;
 		cycles = 1;
 		enough = 4;
 	}
