@@ -396,7 +396,7 @@ static size_t make_other(unsigned type, struct request_state *s,
 		uint32_t ids[4];
 
 		m.segments = ids;
-		m.n_segments = number(in, 5);
+		m.n_segments = bytes_get(in, 1) % 5;
 		for (size_t i = 0; i < m.n_segments; i++)
 			ids[i] = (uint32_t)number(in, 6);
 		return put(type, s, buf, &m.base);
