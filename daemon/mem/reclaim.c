@@ -447,6 +447,8 @@ bool reclaim_coldest(struct tenant *t)
 
 	if (!p || !tenant_may_lose(t, page_bytes(p)))
 		return false;
+	if (!p->copy && save_is_coming(p->slab->class))
+		return false;
 	page_evict(p);
 	return true;
 }

@@ -73,7 +73,7 @@ bool reclaim_down(struct tenant *t, uint64_t bytes);
 bool reclaim_number(struct tenant *t);
 
 /* Gives up what @t would give up next, unless its min keeps that. Return:
- * false when there is nothing. */
+ * false when there is nothing, or it is being saved (save.h). */
 bool reclaim_coldest(struct tenant *t);
 
 #endif
