@@ -6,6 +6,7 @@
  * block it is.
  */
 #include "tests/mem/fixture.h"
+#include "daemon/mem/elastic.h"
 #include "daemon/mem/tiers.h"
 #include "daemon/tier/tiers.h"
 
@@ -195,6 +196,43 @@ static void test_save_fetch(void **state)
 	assert_int_equal(stat_of(&t).fetched, 20);
 	/* What they were fetched for is free again: a hold and its end. */
 	assert_int_equal(fx_pages(&t.f, PAGE_SEALED), 0);
+	tx_fini(&t);
+}
+
+/* A pool is made smaller: what there is no room for any more is not lost. */
+static void test_shrink(void **state)
+{
+	struct mem_size size;
+	struct tx t;
+
+	memset(&t, 0, sizeof(t));
+	fx_init(&t.f, 8 * MIB, 4 * MIB);
+	tx_tiers(&t, 256 * COST, NULL);
+	t.c = fx_client(&t.f, 1, "t", 0);
+	t.s = fx_space(t.c, 1, small);
+	store_many(&t, 1, 60);
+	store_many(&t, 2, 60);
+	assert_int_equal(fx_pages(&t.f, PAGE_CACHED), 120);
+	assert_int_equal(mem_resize(t.f.m, 4 * MIB), 0);
+	for (int i = 0; i < 60; i++) {
+		settle(&t);
+		fx_verify(&t.f);
+	}
+	mem_size(t.f.m, &size);
+	assert_int_equal(size.draining - size.revoked, 0);
+	assert_true(size.moved > 0);
+	assert_true(fx_pages(&t.f, PAGE_CACHED) <= 64);
+	assert_int_equal(stat_of(&t).lost, 0);
+	for (uint32_t seq = 1; seq <= 2; seq++) {
+		assert_true(fetch(&t, seq, 0, 60) > 0 ||
+			    fx_lookup(t.s, seq, 59, 0));
+		for (uint32_t d = 0; d < 60; d++) {
+			handle_t h = fx_lookup(t.s, seq, d, 0);
+
+			assert_true(h);
+			assert_true(is_filled(bytes_of(&t, h), seq, d, PAGE));
+		}
+	}
 	tx_fini(&t);
 }
 
@@ -456,6 +494,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_save_fetch),
+		cmocka_unit_test(test_shrink),
 		cmocka_unit_test(test_renewed),
 		cmocka_unit_test(test_part),
 		cmocka_unit_test(test_none),
