@@ -89,6 +89,7 @@ struct storm_options {
 	uint64_t seed;
 	const char *socket;
 	const uint32_t *weights; /* [STORM_NR_OPS], NULL: the storm's own */
+	uint32_t wait_ms;	/* of a match, for what is on its way; 0: none */
 	bool (*pace)(void);	/* until the next operation is due. Return: the
 				 * round is not over. NULL: as fast as it goes */
 };

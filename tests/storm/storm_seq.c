@@ -150,6 +150,7 @@ void op_match(void)
 	};
 	uint32_t extra = roll(8) ? 0 : 1 + roll(3), n;
 	size_t hit = 0;
+	int r;
 
 	memcpy(o.extra, &extra, sizeof(extra));
 	CHECK(!kvd_seq_new(v->sp, &o, &e->seq), "%s", kvd_error(s.k));
@@ -157,7 +158,12 @@ void op_match(void)
 	e->chain[0] = storm_root(extra);
 	n = 1 + roll(STORM_MAX_TOKENS - MAX_CHUNK);
 	prompt_grow(e, n);
-	if (!entry_worked(e, kvd_seq_match(e->seq, e->tokens, n, &hit)))
+	if (s.o->wait_ms)
+		r = kvd_seq_match_wait(e->seq, e->tokens, n, s.o->wait_ms,
+				       &hit);
+	else
+		r = kvd_seq_match(e->seq, e->tokens, n, &hit);
+	if (!entry_worked(e, r))
 		return;
 	CHECK(hit <= n && kvd_seq_tokens(e->seq) == hit, "%zu of %u found",
 	      hit, n);

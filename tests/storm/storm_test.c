@@ -4,6 +4,7 @@
  * anybody else's, all adds up.
  *
  *	storm_random [--seed N] [--ops N] [--restart ROUNDS] [--resize 1]
+ *		     [--tier 1]
  *
  * After each round of ROUND operations, by all clients at once and by the
  * admin among them, all stand still: then the walker runs, states add up to
@@ -16,6 +17,7 @@
  * pages; clients claim what they hold.
  *
  * With --resize the pool is made larger and smaller meanwhile, by the admin.
+ * With --tier what it gives up is saved, and comes back.
  *
  * A seed decides what is done, not how it interleaves.
  */
@@ -37,6 +39,7 @@
 #define ROUND	      1000u
 #define ADMIN_OPS     8u	/* of them */
 #define POOL	      (48ull << 20)
+#define WAIT_MS	      20
 #define ROUND_MS      120000	/* at most */
 #define TENANT_BYTES  32
 
@@ -45,6 +48,13 @@ static const char *const args[] = {
 	"--pool", "48M", "--segment", "2M", "--set", "grace=1s", "--set",
 	"pool-max=96M", NULL
 };
+static char tier_file[64];
+static const char *const args_tier[] = {
+	"--pool", "48M", "--segment", "2M", "--set", "grace=1s", "--set",
+	"pool-max=96M", "--set", "tier-memory=24M", "--set", tier_file,
+	"--set", "tier-file-size=48M", NULL
+};
+static bool tier;
 static bool resizes;
 static struct storm_options opts;
 static uint64_t rng, nr_ops = 40000, worst_walk_us, rounds;
@@ -235,7 +245,7 @@ static void restart(void)
 	note_counts();
 	close(crew.admin);
 	manager_kill(&m);
-	manager_again(&m, args);
+	manager_again(&m, tier ? args_tier : args);
 	crew.admin = raw_open(m.daemon.socket);
 	nr_restarts++;
 }
@@ -289,8 +299,30 @@ static void round_of(uint32_t nr)
 	rounds++;
 }
 
+/* What tiers have done since the last restart. */
+static void tell_tiers(void)
+{
+	Kvd__StatRequest req = KVD__STAT_REQUEST__INIT;
+	const Kvd__TiersStat *t;
+	Kvd__StatReply *reply;
+
+	CHECK(!raw_call(crew.admin, WIRE_STAT, &req.base,
+			&kvd__stat_reply__descriptor, &reply, NULL), "stat");
+	t = reply->tiers;
+	if (t)
+		printf("%llu pages saved to tiers, %llu lost, %llu fetched, "
+		       "%llu missed\n", (unsigned long long)t->saved,
+		       (unsigned long long)t->lost,
+		       (unsigned long long)t->fetched,
+		       (unsigned long long)t->missed);
+	CHECK(!tier || nr_ops < MANY_OPS || (t && t->saved && t->fetched),
+	      "tiers had nothing to do");
+	kvd__stat_reply__free_unpacked(reply, NULL);
+}
+
 static void end(void)
 {
+	tell_tiers();
 	crew_end(&crew);
 	raw_bye(crew.admin);
 	close(crew.admin);
@@ -359,10 +391,14 @@ static void options(int argc, char **argv)
 			restart_every = n;
 		else if (!strcmp(argv[i], "--resize"))
 			resizes = n;
+		else if (!strcmp(argv[i], "--tier"))
+			tier = n;
 		else
 			CHECK(0, "storm_random [--seed N] [--ops N] "
-			      "[--restart ROUNDS] [--resize 1]");
+			      "[--restart ROUNDS] [--resize 1] [--tier 1]");
 	}
+	if (tier)
+		opts.wait_ms = WAIT_MS;
 	rng = opts.seed;
 	printf("seed %llu\n", (unsigned long long)opts.seed);
 	fflush(stdout);
@@ -373,7 +409,9 @@ int main(int argc, char **argv)
 	int64_t t;
 
 	options(argc, argv);
-	manager_start(&m, args);
+	snprintf(tier_file, sizeof(tier_file), "tier-file=/tmp/kvd-storm-%d",
+		 (int)getpid());
+	manager_start(&m, tier ? args_tier : args);
 	chmod(m.daemon.dir, 0711);
 	chmod(m.daemon.socket, 0666);
 	opts.socket = m.daemon.socket;
@@ -390,5 +428,8 @@ int main(int argc, char **argv)
 	end();
 	tell(now_us() - t);
 	manager_stop(&m);
+	if (tier)
+		CHECK(!unlink(strchr(tier_file, '/')), "%s: %s", tier_file,
+		      strerror(errno));
 	return 0;
 }
