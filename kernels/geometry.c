@@ -97,6 +97,30 @@ static const char *formats_check(const struct kvd_geometry *g)
 	return NULL;
 }
 
+/* Can a side be stored in format @to without a profile, from @from? */
+static int can_demote(uint32_t from, uint32_t to)
+{
+	return to < KVD_NR_FORMATS && format_bits(to) <= format_bits(from) &&
+	       format_basis(to) == format_basis(from) && !is_16(to) &&
+	       format_coding(to) != CODING_FP8 && !format_needs_profile(to) &&
+	       !format_needs_profile(from);
+}
+
+/* Pages are stored once more without a transform, and without tables. */
+static const char *demote_check(const struct kvd_geometry *g)
+{
+	if (!g->demote_k && !g->demote_v)
+		return NULL;
+	if (!can_demote(g->k_format, g->demote_k) ||
+	    !can_demote(g->v_format, g->demote_v))
+		return "demote_k and demote_v must be formats of fewer bits "
+		       "and the same basis, not fp8 and without a profile";
+	if (geometry_nr_classes(g) > PAGE_MAX_CLASSES)
+		return "too many groups for demotion: their pages are of more "
+		       "than 16 classes";
+	return NULL;
+}
+
 static const char *group_formats_check(const struct kvd_geometry *g,
                                        const struct kvd_group *gr)
 {
@@ -118,11 +142,16 @@ static const char *group_formats_check(const struct kvd_geometry *g,
 /* All classes of a group must fit. */
 static const char *group_size_check(const struct kvd_geometry *g, uint32_t i)
 {
-	struct page_layout l;
+	uint32_t demoted = geometry_demoted_class(g, i);
+	struct page_layout l, d;
 
 	if (page_layout_class(&l, g, i) ||
 	    page_layout_class(&l, g, geometry_sealed_class(g, i)))
 		return "a page of this group would exceed 64 MiB";
+	if (demoted != PAGE_NO_CLASS &&
+	    (page_layout_class(&d, g, demoted) ||
+	     d.page_bytes >= l.page_bytes))
+		return "a demoted page of this group would be no smaller";
 	return NULL;
 }
 
@@ -147,6 +176,8 @@ const char *kvd_geometry_check(const struct kvd_geometry *g)
 	if (!g->nr_groups || g->nr_groups > KVD_MAX_GROUPS)
 		return "nr_groups must be 1 to 8";
 	err = formats_check(g);
+	if (!err)
+		err = demote_check(g);
 	if (err)
 		return err;
 	for (i = 0; i < g->nr_groups; i++) {
@@ -163,7 +194,7 @@ const char *kvd_geometry_check(const struct kvd_geometry *g)
 
 uint64_t kvd_geometry_fingerprint(const struct kvd_geometry *g)
 {
-	uint32_t f[11 + 7 * KVD_MAX_GROUPS], i, n = 0;
+	uint32_t f[13 + 7 * KVD_MAX_GROUPS], i, n = 0;
 
 	f[n++] = htole32(g->page_tokens);
 	f[n++] = htole32(g->k_format);
@@ -186,6 +217,10 @@ uint64_t kvd_geometry_fingerprint(const struct kvd_geometry *g)
 		f[n++] = htole32(gr->v_dim);
 		f[n++] = htole32(gr->window);
 		f[n++] = htole32(gr->exact);
+	}
+	if (g->demote_k) {
+		f[n++] = htole32(g->demote_k);
+		f[n++] = htole32(g->demote_v);
 	}
 	return XXH3_64bits(f, n * sizeof(f[0]));
 }

@@ -72,12 +72,18 @@ static int group_has_two(const struct kvd_geometry *g, uint32_t group)
 	        g->exact_pages);
 }
 
+/* Its sealed pages may be stored once more, smaller. */
+static int group_demotes(const struct kvd_geometry *g, uint32_t group)
+{
+	return g->demote_k && !g->groups[group].exact;
+}
+
 uint32_t geometry_nr_classes(const struct kvd_geometry *g)
 {
 	uint32_t nr = g->nr_groups, i;
 
 	for (i = 0; i < g->nr_groups; i++)
-		nr += group_has_two(g, i);
+		nr += group_has_two(g, i) + group_demotes(g, i);
 	return nr;
 }
 
@@ -92,12 +98,26 @@ uint32_t geometry_sealed_class(const struct kvd_geometry *g, uint32_t group)
 	return c;
 }
 
+uint32_t geometry_demoted_class(const struct kvd_geometry *g, uint32_t group)
+{
+	uint32_t c = g->nr_groups, i;
+
+	if (!group_demotes(g, group))
+		return PAGE_NO_CLASS;
+	for (i = 0; i < g->nr_groups; i++)
+		c += group_has_two(g, i);
+	for (i = 0; i < group; i++)
+		c += group_demotes(g, i);
+	return c;
+}
+
 uint32_t geometry_class_group(const struct kvd_geometry *g, uint32_t c)
 {
 	uint32_t i;
 
 	for (i = 0; c >= g->nr_groups; i++)
-		if (geometry_sealed_class(g, i) == c)
+		if (geometry_sealed_class(g, i) == c ||
+		    geometry_demoted_class(g, i) == c)
 			return i;
 	return c;
 }
@@ -108,7 +128,10 @@ void geometry_class_formats(const struct kvd_geometry *g, uint32_t c,
 	uint32_t group = geometry_class_group(g, c);
 
 	*ret_k = *ret_v = g->open_format;
-	if (!g->groups[group].exact && geometry_sealed_class(g, group) == c) {
+	if (geometry_demoted_class(g, group) == c) {
+		*ret_k = g->demote_k;
+		*ret_v = g->demote_v;
+	} else if (!g->groups[group].exact && geometry_sealed_class(g, group) == c) {
 		*ret_k = g->k_format;
 		*ret_v = g->v_format;
 	}

@@ -13,6 +13,8 @@
  * A group of layers has one class of pages or two. Class g, of group g, is
  * where tokens are appended first; where that is not already the geometry's
  * own format, a class of number nr_groups and up is (geometry_sealed_class).
+ * Where sealed pages may be demoted, a class after those is of the smaller
+ * ones (geometry_demoted_class).
  */
 #ifndef KERNELS_PAGE_H
 #define KERNELS_PAGE_H
@@ -23,6 +25,7 @@
 
 #define PAGE_ALIGN 256u
 #define PAGE_MAX_CLASSES (KVD_MAX_GROUPS * 2)
+#define PAGE_NO_CLASS UINT32_MAX
 #define V_GROUP_DEFAULT 64u
 
 /* Scale and minimum of a run of codes: x = code * scale + min. */
@@ -95,7 +98,8 @@ extern "C" {
 int page_layout_init(struct page_layout *l, const struct kvd_geometry *g,
 		     uint32_t group, uint32_t k_format, uint32_t v_format);
 
-/* Classes of pages there are: nr_groups, up to twice that. */
+/* Classes of pages there are: nr_groups, up to three times that; a geometry
+ * that is good has PAGE_MAX_CLASSES at most. */
 uint32_t geometry_nr_classes(const struct kvd_geometry *g);
 
 /* Group of class @c, below geometry_nr_classes(). */
@@ -106,6 +110,9 @@ uint32_t geometry_class_group(const struct kvd_geometry *g, uint32_t c);
  * that is the only one.
  */
 uint32_t geometry_sealed_class(const struct kvd_geometry *g, uint32_t group);
+
+/* The class of what is demoted of @group, or PAGE_NO_CLASS. */
+uint32_t geometry_demoted_class(const struct kvd_geometry *g, uint32_t group);
 
 /* Formats of class @c. */
 void geometry_class_formats(const struct kvd_geometry *g, uint32_t c,

@@ -19,6 +19,7 @@
 #define DEV_GRANULE (2u << 20)	/* segments are multiples of this */
 
 struct dev;
+struct page_layout;
 
 /* One segment; the device's file keeps what it needs in it. */
 struct dev_segment {
@@ -34,6 +35,19 @@ enum dev_export_kind {
 	DEV_EXPORT_MMAP = 0,
 	DEV_EXPORT_VMM = 1,
 	DEV_EXPORT_IPC = 2
+};
+
+/* Full pages to be stored once more, in another layout of the same basis. */
+struct dev_convert_page {
+	const struct dev_segment *from, *to;
+	uint64_t from_at, to_at;	/* offsets there */
+	uint32_t bad;		/* out: it holds what cannot be stored so */
+};
+
+struct dev_convert {
+	const struct page_layout *from, *to;
+	struct dev_convert_page *pages;
+	uint32_t nr;
 };
 
 /* How a segment crosses to a client. */
@@ -69,6 +83,8 @@ struct dev_ops {
 	/* And into one: what a tier had. 0 or -EIO */
 	int (*write)(struct dev *d, struct dev_segment *s, uint64_t offset,
 		     const void *buf, uint64_t bytes);
+	/* Of formats that need no profile. 0, -EIO. NULL: it cannot. */
+	int (*convert)(struct dev *d, const struct dev_convert *c);
 };
 
 /**

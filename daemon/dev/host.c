@@ -20,6 +20,7 @@
 #include "daemon/dev/device.h"
 #include "daemon/util/clock.h"
 #include "daemon/util/memfd.h"
+#include "kernels/host/host.h"
 
 #define HUGE_PAGE (2ull << 20)
 #define COLLAPSE  25 /* MADV_COLLAPSE, Linux 6.1 */
@@ -200,6 +201,33 @@ static int host_write(struct dev *d, struct dev_segment *s, uint64_t offset,
 	return 0;
 }
 
+/* On this one thread: the machine is the workers'. */
+static int host_convert(struct dev *d, const struct dev_convert *c)
+{
+	for (uint32_t i = 0; i < c->nr; i++) {
+		struct dev_convert_page *p = &c->pages[i];
+		void *const bases[] = { host_at(p->from, 0), host_at(p->to, 0) };
+		const struct kv_convert_page page = {
+			.from = { .offset = p->from_at },
+			.to = { .offset = p->to_at, .segment = 1, .layout = 1 },
+			.nr_tokens = c->from->page_tokens,
+		};
+		struct kv_convert_args a = {
+			.layouts = { *c->from, *c->to },
+			.bases = bases,
+			.pages = &page,
+			.nr_pages = 1,
+			.nr_layers = c->from->nr_layers,
+			.nonfinite = &p->bad,
+			.nr_threads = 1,
+		};
+
+		p->bad = 0;
+		host_kernels()->convert(&a);
+	}
+	return 0;
+}
+
 const struct dev_ops dev_host_ops = {
 	.name = "host",
 	.survives = true,
@@ -213,4 +241,5 @@ const struct dev_ops dev_host_ops = {
 	.read = host_read,
 	.copy = host_copy,
 	.write = host_write,
+	.convert = host_convert,
 };

@@ -7,6 +7,7 @@
  * nothing can fail any more.
  */
 #include <errno.h>
+#include "daemon/mem/demote.h"
 #include "daemon/mem/hold.h"
 #include "daemon/mem/limits.h"
 #include "daemon/mem/reclaim.h"
@@ -114,7 +115,7 @@ static int alloc_reclaim(struct size_class *sc, uint32_t nr)
 {
 	struct tenant *t = sc->tenant;
 
-	if (t->m->in_grace)
+	if (t->m->in_grace || demote_begin(t, nr))
 		return -EAGAIN;
 	while (reclaim_may_help(sc, nr)) {
 		if (save_is_coming(sc))
@@ -218,6 +219,7 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	int r;
 
 	if (class >= s->nr_classes || nr == 0 ||
+	    class == s->demoted[s->classes[class].group] ||
 	    !alloc_is_possible(c->tenant, nr,
 			       (uint64_t)nr * s->sizes[class]->page_bytes))
 		return -EINVAL;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "daemon/mem/demote.h"
 #include "daemon/mem/hold.h"
 #include "daemon/mem/pin.h"
 #include "daemon/mem/reclaim.h"
@@ -264,4 +265,5 @@ void mem_tenant_stat(const struct mem *m, const char *name,
 					    link)->leaving;
 	ret->pages = tally_counts(t->tally.pages);
 	ret->bytes = tally_counts(t->tally.bytes);
+	demote_counts(m, t, &ret->pages, &ret->bytes);
 }

@@ -289,7 +289,8 @@ struct mem_class {
 /*
  * A group of layers has one class of pages or two: class g, of group g, is
  * where tokens are appended; where that is not already the geometry's own
- * formats, a class after those is (kernels/page.h).
+ * formats, a class after those is (kernels/page.h); and one more of pages that
+ * were demoted (demote.h), which cannot be allocated.
  */
 #define MEM_MAX_CLASSES (KVD_MAX_GROUPS * 2)
 
@@ -621,7 +622,7 @@ struct mem_stat {
 	struct mem_counts bytes; /* FREE includes bytes not cut into pages */
 	uint64_t segments;
 	uint64_t hits, misses;	/* tokens */
-	uint64_t published, deduplicated, evicted, nonfinite;
+	uint64_t published, deduplicated, evicted, nonfinite, demoted;
 	uint64_t reclaimed[MEM_RECLAIM_NR]; /* pages; evicted is their sum */
 	uint64_t released;	/* pages, by mem_writer_release() */
 	uint64_t room;		/* of the class that has the least */

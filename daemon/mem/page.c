@@ -33,7 +33,8 @@ struct page *page_get(const struct mem *m, handle_t handle)
 
 	if (nr == 0 || nr > m->nr_touched)
 		return NULL;
-	if (p->generation != handle_gen(handle) || p->state == PAGE_FREE)
+	if (p->generation != handle_gen(handle) || p->state == PAGE_FREE ||
+	    (p->demoting && p->state == PAGE_OPEN))
 		return NULL;
 	return p;
 }
@@ -130,10 +131,14 @@ static void page_set_client(struct page *p, struct mem_client *c)
 
 bool page_is_copy(const struct page *p)
 {
-	uint32_t sealed = page_sealed_class(p);
+	uint32_t sealed = page_sealed_class(p), small = page_demoted_class(p);
+	const struct index *ix = &p->space->index;
 
-	return p->block && p->class != sealed &&
-	       index_page(&p->space->index, p->block, sealed);
+	if (!p->block || p->class == sealed)
+		return false;
+	return index_page(ix, p->block, sealed) ||
+	       (small != PAGE_NO_CLASS && p->class != small &&
+		index_page(ix, p->block, small));
 }
 
 bool page_is_followed(const struct page *p)
@@ -155,6 +160,12 @@ void page_count_use(struct page *p)
 	p->uses += p->uses < UINT8_MAX;
 }
 
+struct shelf *page_home(const struct page *p)
+{
+	return size_class_shelf(p->space->sizes[page_sealed_class(p)],
+				p->priority);
+}
+
 static struct shelf *page_shelf(const struct page *p)
 {
 	return size_class_shelf(p->slab->class, p->priority);
@@ -165,7 +176,8 @@ static void page_list_cached(struct page *p)
 {
 	struct mem *m = p->space->m;
 
-	p->stamp = m->tick;
+	if (!p->demoting) /* else it is as cold as it was */
+		p->stamp = m->tick;
 	p->copy = page_is_copy(p);
 	p->priority = p->space->index.links[p->block].priority;
 	if (p->copy)
@@ -207,19 +219,27 @@ void page_reprioritize(struct mem_space *s, uint32_t block)
 	}
 }
 
-/* What @block has of @class. It makes or unmakes an exact copy. */
-static void page_index(struct mem_space *s, uint32_t block, uint32_t class,
-		       handle_t handle)
+/* Its list is another, if what it is a copy of has come or gone. */
+static void page_relist(struct mem_space *s, uint32_t block, uint32_t class)
 {
-	uint32_t open = s->classes[class].group, up;
-	struct page *p;
+	struct page *p = page_get(s->m, index_page(&s->index, block, class));
 
-	up = index_set_page(&s->index, block, class, handle);
-	p = page_get(s->m, index_page(&s->index, block, open));
 	if (p && p->state == PAGE_CACHED && p->copy != page_is_copy(p)) {
 		page_unlist_cached(p, true);
 		page_list_cached(p);
 	}
+}
+
+/* What @block has of @class. It makes or unmakes copies. */
+static void page_index(struct mem_space *s, uint32_t block, uint32_t class,
+		       handle_t handle)
+{
+	uint32_t group = s->classes[class].group, up;
+
+	up = index_set_page(&s->index, block, class, handle);
+	page_relist(s, block, group);
+	if (s->demoted[group] != PAGE_NO_CLASS)
+		page_relist(s, block, s->demoted[group]);
 	if (up)
 		page_followed(s, up);
 }
@@ -243,12 +263,11 @@ static struct page *page_take_number(struct mem *m)
 	return p;
 }
 
-struct page *page_take(struct mem_client *c, struct mem_space *s,
-		       uint32_t class)
+/* All but whose it is. */
+static struct page *page_take_cell(struct mem_space *s, uint32_t class)
 {
 	struct page *p = page_take_number(s->m);
 
-	s->m->tick++;
 	s->m->nr_taken++;
 	assert(p->state == PAGE_FREE && p->holds == 0);
 	p->space = s;
@@ -257,8 +276,18 @@ struct page *page_take(struct mem_client *c, struct mem_space *s,
 	p->slab = slab_get(s->sizes[class], page_nr(p), &p->cell);
 	if (++p->generation == 0)
 		p->generation = 1;
+	p->demotes_not = false;
 	charge_init(&p->charge, s->tenant, page_bytes(p));
 	page_set_state(p, PAGE_OPEN);
+	return p;
+}
+
+struct page *page_take(struct mem_client *c, struct mem_space *s,
+		       uint32_t class)
+{
+	struct page *p = page_take_cell(s, class);
+
+	s->m->tick++;
 	page_set_client(p, c);
 	hold_add(c, p, 1);
 	page_write(p, PAGE_OPEN, NULL);
@@ -307,6 +336,37 @@ void page_replace(struct page *from, struct page *to)
 	from->depth = 0;
 	page_write(from, PAGE_SEALED, NULL);
 	page_index(s, block, to->class, page_handle(to));
+}
+
+struct page *page_take_demoted(struct mem_space *s, uint32_t class)
+{
+	struct page *p = page_take_cell(s, class);
+
+	p->demoting = true;
+	p->holds = 1;
+	return p;
+}
+
+/* The new identity is whole before the old one goes. */
+void page_demote(struct page *p, struct page *from)
+{
+	struct mem *m = p->space->m;
+	uint32_t block = from->block;
+
+	assert(p->state == PAGE_OPEN && p->demoting && !p->block);
+	assert(from->state == PAGE_SEALED && from->holds == 0 && block);
+	page_set_state(p, PAGE_SEALED);
+	p->block = block;
+	p->depth = from->depth;
+	p->priority = from->priority;
+	p->stamp = from->stamp;
+	p->uses = from->uses;
+	p->queue = from->queue;
+	p->freq = from->freq;
+	p->holds = 0;
+	page_write(p, PAGE_SEALED, &m->table.prefixes[page_nr(from)]);
+	page_index(p->space, block, p->class, page_handle(p));
+	page_free(from);
 }
 
 void page_cache(struct page *p)

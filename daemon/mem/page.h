@@ -13,7 +13,8 @@
  * A page of an open class, where its group has a sealed class as well, is an
  * exact copy while its block has a page of that class too. When the sealed
  * page comes or goes, a copy that is CACHED changes its list; it counts as
- * used then.
+ * used then. A demoted page (demote.h) is a copy while its block has the sealed
+ * page.
  */
 #ifndef DAEMON_MEM_PAGE_H
 #define DAEMON_MEM_PAGE_H
@@ -48,6 +49,8 @@ struct page {
 	int8_t priority;	/* on the shelf of this */
 	bool pinned;		/* one of the holds is its pins': pin.h */
 	uint8_t saved;		/* CACHED: enum saved */
+	bool demoting;		/* one of the holds is demote.h's */
+	bool demotes_not;	/* that was tried, and cannot be */
 	uint8_t uses;		/* since it was named, at most 255 */
 	uint8_t queue, freq;	/* of policy_s3fifo.c */
 };
@@ -78,7 +81,18 @@ static inline uint32_t page_sealed_class(const struct page *p)
 	return p->space->sealed[p->space->classes[p->class].group];
 }
 
-/* Has its block a sealed page that does without it? */
+/* The class of what is demoted in its group; PAGE_NO_CLASS: nothing is. */
+static inline uint32_t page_demoted_class(const struct page *p)
+{
+	return p->space->demoted[p->space->classes[p->class].group];
+}
+
+static inline bool page_is_demoted(const struct page *p)
+{
+	return p->class == page_demoted_class(p);
+}
+
+/* Has its block a page that is wanted more and does without it? */
 bool page_is_copy(const struct page *p);
 
 /* Is there something in the index that cannot be found without it? */
@@ -101,6 +115,21 @@ struct page *page_take(struct mem_client *c, struct mem_space *s,
  */
 void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 	       uint32_t depth);
+
+/*
+ * FREE -> OPEN, held for demote.h alone, which fills it; the table has it FREE.
+ * A number and a cell are there.
+ */
+struct page *page_take_demoted(struct mem_space *s, uint32_t class);
+
+/*
+ * Such a page -> SEALED, under the name of @from, which loses it and is FREE;
+ * nobody holds either any more.
+ */
+void page_demote(struct page *p, struct page *from);
+
+/* The shelf of its block's sealed page, where names are remembered. */
+struct shelf *page_home(const struct page *p);
 
 /* SEALED, no holds, named -> CACHED. */
 void page_cache(struct page *p);

@@ -197,16 +197,24 @@ static uint64_t ghost_name(const struct shelf *s, const struct page *p)
 	return name_hash(page_name(p)) ^ s->salt;
 }
 
+/* Where a page of that name will be published again. */
+static void ghost_leave(const struct shelf *s, const struct page *p,
+			uint64_t now)
+{
+	ghost_add(s->ghosts, ghost_name(s, p), p->stamp, page_kind(p), now);
+}
+
 static void density_take(struct shelf *s, struct page *p, bool used)
 {
 	uint64_t now = p->space->m->tick;
 
 	list_del(&p->link);
+	if (p->demoting)
+		return;
 	if (used)
 		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
 	else
-		ghost_add(s->ghosts, ghost_name(s, p), p->stamp, page_kind(p),
-			  now);
+		ghost_leave(page_home(p), p, now);
 }
 
 /* One that was given up too early is as good as one that was found. */

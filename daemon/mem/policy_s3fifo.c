@@ -60,6 +60,9 @@ static void s3_take(struct shelf *s, struct page *p, bool used)
 	list_del(&p->link);
 	s->nr_small -= p->queue == S3_IN_SMALL;
 	s->nr--;
+	if (p->demoting)
+		return;
+	s = page_home(p); /* where the name will be published again */
 	if (used)
 		p->freq += p->freq < S3_MAX_FREQ;
 	else if (p->queue == S3_IN_SMALL)

@@ -25,7 +25,9 @@
  * and no more than its max, unless that was lowered below it since.
  * mem_verify() checks all of it.
  *
- * DEMOTED has no pages yet, and REVOKED never has: its bytes are those of
+ * A page that is being made for demote.h is OPEN with its hold, of no client,
+ * and FREE in the table. DEMOTED is how figures call the CACHED pages of a
+ * demoted class. REVOKED never has pages: its bytes are those of
  * segments that have been emptied and that some process may still have mapped
  * (shrink.h); they are in their tenant's charge until none can.
  */
@@ -114,6 +116,8 @@ struct mem {
 	bool freed;			/* since: a page became FREE or CACHED */
 	bool trimming;			/* a tenant may be above its limits */
 	bool working;			/* ops->work was told */
+
+	uint32_t nr_demoting;		/* jobs: demote.h */
 
 	struct mem_marks marks;		/* of free room, see water.h */
 	bool marks_bounded;

@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "daemon/mem/demote.h"
 #include "daemon/mem/hold.h"
 #include "daemon/mem/watch.h"
 
@@ -71,6 +72,7 @@ static struct page *publish_one(struct mem_client *c, struct page *p,
 		page_seal(p, prefix, block, depth);
 		space_count(&s->stats->published, 1);
 		s->m->stat.published++;
+		demote_replaced(s, block, s->classes[p->class].group);
 		return p;
 	}
 	if (kept == page_handle(p))

@@ -87,6 +87,26 @@ static bool goes_before(const struct cold *a, const struct cold *b)
 				      a->page->stamp < b->page->stamp;
 }
 
+struct page *reclaim_class_coldest(const struct size_class *sc)
+{
+	return class_coldest(sc, OTHERS).page;
+}
+
+struct page *reclaim_coldest_of(const struct tenant *t,
+				bool (*wanted)(const struct page *p))
+{
+	struct cold coldest = { .page = NULL };
+
+	list_for_each(pos, &t->classes) {
+		struct cold c = class_coldest(list_entry(pos, struct size_class,
+							 link), OTHERS);
+
+		if (c.page && wanted(c.page) && goes_before(&c, &coldest))
+			coldest = c;
+	}
+	return coldest.page;
+}
+
 /* Of the classes of @t but @but. */
 static struct cold tenant_coldest(const struct tenant *t, enum which which,
 				  const struct size_class *but)
@@ -289,7 +309,7 @@ static bool scan_page(struct page *p, void *scan)
 	return !s->idle && --s->left;
 }
 
-static struct slab *class_idle_slab(const struct size_class *sc)
+struct slab *reclaim_idle_slab(const struct size_class *sc)
 {
 	struct scan s = { .left = RECLAIM_SCAN };
 
@@ -318,9 +338,9 @@ static void slab_evict(struct slab *slab)
 	}
 }
 
-static bool class_evict_slab(const struct size_class *sc)
+bool reclaim_slab(const struct size_class *sc)
 {
-	struct slab *slab = class_idle_slab(sc);
+	struct slab *slab = reclaim_idle_slab(sc);
 
 	if (slab)
 		slab_evict(slab);
@@ -336,7 +356,7 @@ bool reclaim_step(struct size_class *sc)
 	mine = class_coldest(sc, OTHERS);
 	theirs = tenant_coldest(sc->tenant, OTHERS, sc);
 	if (goes_before(&theirs, &mine) &&
-	    class_evict_slab(theirs.page->slab->class))
+	    reclaim_slab(theirs.page->slab->class))
 		return true;
 	if (mine.page) {
 		page_evict(mine.page);
@@ -346,7 +366,7 @@ bool reclaim_step(struct size_class *sc)
 		struct size_class *other;
 
 		other = list_entry(pos, struct size_class, link);
-		if (other != sc && class_evict_slab(other))
+		if (other != sc && reclaim_slab(other))
 			return true;
 	}
 	return false;

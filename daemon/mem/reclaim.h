@@ -18,6 +18,19 @@
 /* CACHED -> FREE, counted. */
 void page_evict(struct page *p);
 
+/* What goes first of @sc but copies, or NULL. */
+struct page *reclaim_class_coldest(const struct size_class *sc);
+
+/* The same over the classes of @t of which that is @wanted. */
+struct page *reclaim_coldest_of(const struct tenant *t,
+				bool (*wanted)(const struct page *p));
+
+/* Gives up all of such a slab. Return: there was one. */
+bool reclaim_slab(const struct size_class *sc);
+
+/* A slab without held pages, near the cold end of @sc, or NULL. */
+struct slab *reclaim_idle_slab(const struct size_class *sc);
+
 /* Gives up @nr pages of @t, which has them. Return: false when the step is
  * spent before. */
 bool reclaim_pages(struct tenant *t, uint64_t nr);

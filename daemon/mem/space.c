@@ -60,8 +60,10 @@ static const char *space_init_classes(struct mem_space *s)
 			.page_bytes = l.page_bytes,
 		};
 	}
-	for (uint32_t i = 0; i < g->nr_groups; i++)
+	for (uint32_t i = 0; i < g->nr_groups; i++) {
 		s->sealed[i] = (uint8_t)geometry_sealed_class(g, i);
+		s->demoted[i] = geometry_demoted_class(g, i);
+	}
 	return NULL;
 }
 

@@ -15,6 +15,7 @@
 #include "daemon/mem/index.h"
 #include "daemon/mem/slab.h"
 #include "daemon/mem/tenant.h"
+#include "kernels/page.h"
 
 struct mem_space {
 	struct mem *m;
@@ -27,7 +28,9 @@ struct mem_space {
 	uint32_t nr_classes;
 	struct mem_class classes[MEM_MAX_CLASSES];
 	struct size_class *sizes[MEM_MAX_CLASSES];
-	uint8_t sealed[KVD_MAX_GROUPS];	/* class of a group's sealed pages */
+	uint8_t sealed[KVD_MAX_GROUPS];	/* class of a group's sealed pages, */
+	uint32_t demoted[KVD_MAX_GROUPS]; /* and of those made smaller, or
+					   * PAGE_NO_CLASS */
 	struct index index;
 	struct shm_stats *stats;
 	int stats_fd;			/* read-only, for clients */

@@ -3,7 +3,7 @@
  * stat.c - figures of a pool and of a space.
  */
 #include <stdatomic.h>
-#include "daemon/mem/space.h"
+#include "daemon/mem/demote.h"
 #include "daemon/mem/water.h"
 
 void mem_stat(const struct mem *m, struct mem_stat *ret)
@@ -13,6 +13,7 @@ void mem_stat(const struct mem *m, struct mem_stat *ret)
 	*ret = m->stat;
 	ret->pages = tally_counts(m->tally.pages);
 	ret->bytes = tally_counts(m->tally.bytes);
+	demote_counts(m, NULL, &ret->pages, &ret->bytes);
 	used = ret->bytes.total - ret->bytes.of[PAGE_FREE];
 	ret->bytes.total = m->pool_bytes > m->segment_total ?
 				   m->pool_bytes : m->segment_total;
@@ -39,4 +40,5 @@ void mem_space_stat(const struct mem_space *s, struct mem_space_stat *ret)
 	};
 	for (uint32_t i = 0; i < s->nr_classes; i++)
 		ret->class_pages[i] = tally_counts(s->class_pages[i]);
+	demote_space_counts(s, ret);
 }

@@ -68,6 +68,10 @@ static int verify_identity(struct verify *v, const struct page *p, uint32_t nr)
 {
 	const struct identity *id = table_get(&v->m->table, nr);
 
+	if (p->demoting && p->state == PAGE_OPEN) /* nobody's before it is full */
+		return id->state != PAGE_FREE || id->named ?
+			       broken(v, "page %u: not whole and not free in "
+				      "the table", nr) : 0;
 	if (id->generation != p->generation ||
 	    id->state != durable_state(p->state))
 		return broken(v, "page %u: identity is of generation %u, "
@@ -92,6 +96,9 @@ static bool holds_fit(const struct verify *v, const struct page *p)
 {
 	switch (p->state) {
 	case PAGE_OPEN:
+		if (p->demoting)
+			return !p->client && !p->writer && p->holds == 1 &&
+			       !p->block;
 		return p->client ? p->holds == 1 && !p->writer &&
 					   hold_count(p->client, p) == 1 :
 				   p->holds == 0 && p->writer;
@@ -130,7 +137,8 @@ static int verify_page(struct verify *v, const struct page *p, uint32_t nr)
 
 	if (r < 0 || p->state == PAGE_FREE)
 		return r;
-	if (p->generation == 0 || p->holds != v->holds[nr] + p->pinned)
+	if (p->generation == 0 ||
+	    p->holds != v->holds[nr] + p->pinned + p->demoting)
 		return broken(v, "page %u: %llu holds, its clients have %llu",
 			      nr, (unsigned long long)p->holds,
 			      (unsigned long long)v->holds[nr]);

@@ -4,6 +4,7 @@
  */
 #include "daemon/mem/water.h"
 
+#include "daemon/mem/demote.h"
 #include "daemon/mem/reclaim.h"
 #include "daemon/mem/save.h"
 #include "daemon/mem/segment.h"
@@ -90,6 +91,8 @@ void water_direct(struct size_class *sc, uint32_t nr)
 
 	if (!k.min || m->in_grace)
 		return;
+	if (water_room(sc) < want && demote_begin(sc->tenant, nr))
+		return;
 	while (nr && !step_is_spent(m) && water_room(sc) < want &&
 	       !save_is_coming(sc) && reclaim_step(sc))
 		nr--;
@@ -140,8 +143,11 @@ static bool water_class(struct size_class *sc)
 		step_look(m, 1);
 		if (save_is_coming(sc))
 			return false; /* it goes on when they are */
-		if (!tenant_may_lose(sc->tenant, class_stride(sc)) ||
-		    !reclaim_step(sc))
+		if (!tenant_may_lose(sc->tenant, class_stride(sc)))
+			break;
+		if (demote_begin(sc->tenant, DEMOTE_PAGES))
+			return false; /* it goes on when they are done */
+		if (!reclaim_step(sc))
 			break;
 	}
 	sc->low = false;

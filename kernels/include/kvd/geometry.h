@@ -107,6 +107,10 @@ struct kvd_geometry {
 				 * that stay in open_format; 0 to 16 */
 	uint32_t v_group;	/* channels of V that share a scale in kivi:
 				 * 32, 64 or 128; 0 is 64 */
+	uint32_t demote_k;	/* enum kvd_format that pages in k_format and */
+	uint32_t demote_v;	/* v_format are stored once more in when nobody
+				 * holds them and room is short, before they
+				 * are given up; 0, both: in none */
 	uint32_t nr_groups;
 	uint64_t profile;	/* kvd_profile_digest() of the calibration the
 				 * pages are made with; 0: none */

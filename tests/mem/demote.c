@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * demote.c - cached pages are stored once more, smaller, before they are lost.
+ *
+ * Pages are of int8 (8.5 KiB a layer) and are demoted to int4 (4.5 KiB).
+ */
+#include "tests/mem/fixture.h"
+
+#include <stdio.h>
+
+#define LAYERS 15u
+#define SMALL  1u	/* the class of what is demoted */
+#define MANY   400u	/* more than the pool holds in int8 */
+
+static const uint32_t layers[] = { LAYERS, 0 };
+
+static struct mem_space *demoting(struct mem_client *c)
+{
+	struct mem_space_key key = fx_key(1, layers);
+
+	key.geometry.k_format = key.geometry.v_format = KVD_INT8;
+	key.geometry.demote_k = key.geometry.demote_v = KVD_INT4;
+	return fx_open(c, &key);
+}
+
+/* Publishes block @depth of a chain and lets go of it. */
+static handle_t store(struct fx *f, struct mem_client *c, struct mem_space *s,
+		      uint32_t seq)
+{
+	handle_t h = fx_page(f, c, s, 0);
+
+	h = fx_publish(c, s, seq, 0, 0, h);
+	fx_release(c, h);
+	return h;
+}
+
+/* All jobs, and what they make worth doing. */
+static void settle(struct fx *f)
+{
+	do
+		dev_drain(f->dev);
+	while (mem_trim(f->m));
+	dev_drain(f->dev);
+	fx_verify(f);
+}
+
+static uint32_t count(const struct mem_space *s, uint32_t class)
+{
+	uint32_t nr = 0;
+
+	for (uint32_t i = 0; i < MANY; i++)
+		nr += fx_lookup(s, i, 0, class) != 0;
+	return nr;
+}
+
+/* The number of a block that has a page of @class, and the page. */
+static uint32_t find(const struct mem_space *s, uint32_t class, handle_t *ret)
+{
+	uint32_t i = 0;
+
+	while (i < MANY && !(*ret = fx_lookup(s, i, 0, class)))
+		i++;
+	assert_true(i < MANY);
+	return i;
+}
+
+static struct mem_space *fill(struct fx *f, struct mem_client **c)
+{
+	struct mem_space *s;
+
+	fx_init(f, 32 * MIB, 4 * MIB);
+	*c = fx_client(f, 1, "t", 0);
+	s = demoting(*c);
+	for (uint32_t i = 0; i < MANY; i++) {
+		store(f, *c, s, i);
+		if (i % 32 == 0)
+			fx_verify(f);
+	}
+	settle(f);
+	return s;
+}
+
+static void test_demote(void **state)
+{
+	struct mem_client *c;
+	struct mem_space_stat st;
+	struct mem_stat all;
+	struct mem_space *s;
+	uint32_t large, small;
+	place_t place;
+	handle_t h;
+	struct fx f;
+
+	s = fill(&f, &c);
+	large = count(s, 0);
+	small = count(s, SMALL);
+	mem_stat(f.m, &all);
+	mem_space_stat(s, &st);
+	assert_true(all.demoted >= small);
+	assert_int_equal(all.pages.of[PAGE_DEMOTED], small);
+	assert_int_equal(all.pages.of[PAGE_CACHED], large);
+	assert_int_equal(st.class_pages[SMALL].of[PAGE_DEMOTED], small);
+	printf("%u as they were, %u demoted\n", large, small);
+	/* In int8 alone there is room for 15 in each of 16 granules. */
+	assert_true(large + small > 15 * 16 * 5 / 4);
+
+	/* Found, held, let go of: it is what it was. */
+	find(s, SMALL, &h);
+	assert_int_equal(mem_match(c, s, &h, 1, &place), 1);
+	fx_verify(&f);
+	assert_int_equal(fx_pages(&f, PAGE_SEALED), 1);
+	fx_release(c, h);
+	assert_int_equal(fx_pages(&f, PAGE_DEMOTED), small);
+	fx_fini(&f);
+}
+
+/* The base format, published again, takes the place of what was demoted. */
+static void test_replaced(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	uint32_t seq;
+	handle_t h, held;
+	place_t place;
+	struct fx f;
+
+	s = fill(&f, &c);
+	seq = find(s, SMALL, &h);
+	store(&f, c, s, seq);
+	assert_int_not_equal(fx_lookup(s, seq, 0, 0), 0);
+	assert_int_equal(fx_lookup(s, seq, 0, SMALL), 0);
+
+	/* Who holds it keeps it; then it is a copy, and the first to go. */
+	seq = find(s, SMALL, &held);
+	assert_int_equal(mem_match(c, s, &held, 1, &place), 1);
+	store(&f, c, s, seq);
+	assert_int_equal(fx_lookup(s, seq, 0, SMALL), held);
+	fx_release(c, held);
+	fx_verify(&f);
+	for (uint32_t i = 0; i < MANY; i++)
+		store(&f, c, s, MANY + i);
+	settle(&f);
+	assert_int_equal(fx_lookup(s, seq, 0, SMALL) == held, 0);
+	fx_fini(&f);
+}
+
+/* Nobody makes such pages by himself. */
+static void test_alloc(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	uint64_t need;
+	place_t place;
+	handle_t h;
+	struct fx f;
+
+	fx_init(&f, 8 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 0);
+	s = demoting(c);
+	assert_int_equal(mem_space_class(s, SMALL)->k_format, KVD_INT4);
+	assert_int_equal(mem_alloc(c, s, SMALL, 1, &h, &place, &need), -EINVAL);
+	fx_fini(&f);
+}
+
+static bool nobody_lives(pid_t pid, uint64_t start_time)
+{
+	return false;
+}
+
+/* A successor finds them under their names. */
+static void test_restart(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	uint32_t small, seq;
+	handle_t h;
+	struct fx f;
+
+	s = fill(&f, &c);
+	small = count(s, SMALL);
+	seq = find(s, SMALL, &h);
+	fx_restart(&f);
+	c = fx_client(&f, 1, "t", 0);
+	s = demoting(c);
+	assert_int_equal(count(s, SMALL), small);
+	assert_int_equal(fx_lookup(s, seq, 0, SMALL), h);
+	mem_grace_end(f.m, nobody_lives);
+	settle(&f);
+	assert_int_equal(fx_pages(&f, PAGE_DEMOTED), small);
+	fx_fini(&f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_demote),
+		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_alloc),
+		cmocka_unit_test(test_restart),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
