@@ -114,6 +114,9 @@ static int opts_check(struct kvd *k, const struct kvd_space_opts *o)
 	why = kvd_geometry_check(&o->geometry);
 	if (why)
 		return fail(k, -EINVAL, "geometry: %s", why);
+	if (o->geometry.demote_k)
+		return fail(k, -EOPNOTSUPP, "demoted pages cannot be attended "
+			    "over yet: leave demote_k and demote_v 0");
 	if (o->tp_rank >= (o->tp_size ? o->tp_size : 1))
 		return fail(k, -EINVAL, "tp_rank must be below tp_size");
 	if (o->nr_threads > MAX_THREADS)

@@ -218,7 +218,7 @@ uint64_t kvd_geometry_fingerprint(const struct kvd_geometry *g)
 		f[n++] = htole32(gr->window);
 		f[n++] = htole32(gr->exact);
 	}
-	if (g->demote_k) {
+	if (g->demote_k || g->demote_v) {
 		f[n++] = htole32(g->demote_k);
 		f[n++] = htole32(g->demote_v);
 	}

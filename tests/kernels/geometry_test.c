@@ -119,6 +119,43 @@ static void test_fingerprint(void **state)
 	assert_int_equal(kvd_geometry_fingerprint(&g), was);
 }
 
+/* Smaller formats of one basis, and a class for each group that has any. */
+static void test_demotion(void **state)
+{
+	struct kvd_geometry g = good;
+	struct page_layout l, d;
+	uint32_t c, k, v;
+
+	g.k_format = g.v_format = KVD_INT8;
+	g.groups[1].exact = 1;
+	assert_null(kvd_geometry_check(&g));
+	assert_int_equal(geometry_demoted_class(&g, 0), PAGE_NO_CLASS);
+	c = geometry_nr_classes(&g);
+	g.demote_k = g.demote_v = KVD_INT4;
+	assert_null(kvd_geometry_check(&g));
+	assert_int_equal(geometry_nr_classes(&g), c + 1);
+	assert_int_equal(geometry_demoted_class(&g, 0), c);
+	assert_int_equal(geometry_demoted_class(&g, 1), PAGE_NO_CLASS);
+	assert_int_equal(geometry_class_group(&g, c), 0);
+	geometry_class_formats(&g, c, &k, &v);
+	assert_int_equal(k, KVD_INT4);
+	assert_int_equal(v, KVD_INT4);
+	assert_int_equal(page_layout_class(&l, &g, geometry_sealed_class(&g, 0)), 0);
+	assert_int_equal(page_layout_class(&d, &g, c), 0);
+	assert_true(d.page_bytes < l.page_bytes);
+
+	g.demote_v = 0; /* one alone */
+	assert_non_null(strstr(kvd_geometry_check(&g), "demote_k"));
+	g.demote_k = g.demote_v = KVD_INT4H; /* another basis */
+	assert_non_null(strstr(kvd_geometry_check(&g), "basis"));
+	g.demote_k = g.demote_v = KVD_FP8_E4M3;
+	assert_non_null(strstr(kvd_geometry_check(&g), "fp8"));
+	g.demote_k = g.demote_v = KVD_INT8;
+	assert_non_null(strstr(kvd_geometry_check(&g), "no smaller"));
+	g.demote_k = KVD_NR_FORMATS;
+	assert_non_null(strstr(kvd_geometry_check(&g), "demote_k"));
+}
+
 static void test_names(void **state)
 {
 	uint32_t f;
@@ -158,6 +195,7 @@ int main(void)
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_too_big),
 		cmocka_unit_test(test_fingerprint),
+		cmocka_unit_test(test_demotion),
 		cmocka_unit_test(test_names),
 		cmocka_unit_test(test_layout),
 	};

@@ -110,7 +110,8 @@ struct kvd_geometry {
 	uint32_t demote_k;	/* enum kvd_format that pages in k_format and */
 	uint32_t demote_v;	/* v_format are stored once more in when nobody
 				 * holds them and room is short, before they
-				 * are given up; 0, both: in none */
+				 * are given up; 0, both: in none. libkvd
+				 * takes no others yet */
 	uint32_t nr_groups;
 	uint64_t profile;	/* kvd_profile_digest() of the calibration the
 				 * pages are made with; 0: none */
@@ -127,7 +128,8 @@ const char *kvd_geometry_check(const struct kvd_geometry *g);
 
 /**
  * kvd_geometry_fingerprint() - XXH3-64 over all fields but size, in
- * declaration order, as little-endian u32, groups beyond nr_groups left out.
+ * declaration order, as little-endian u32, groups beyond nr_groups left out;
+ * demote_k and demote_v come last, where they are not both 0.
  * @g must be valid.
  */
 uint64_t kvd_geometry_fingerprint(const struct kvd_geometry *g);
