@@ -297,7 +297,7 @@ bool demote_begin(struct tenant *t, uint64_t nr)
 	struct mem *m = t->m;
 	struct page *p;
 
-	if (!dev_ops(m->dev)->convert || !nr || tenant_has_copies(t))
+	if (!t->demotes || !dev_ops(m->dev)->convert || !nr || tenant_has_copies(t))
 		return false;
 	p = reclaim_coldest_of(t, page_is_large);
 	if (!p || !page_can_demote(p))

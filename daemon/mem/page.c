@@ -160,15 +160,17 @@ void page_count_use(struct page *p)
 	p->uses += p->uses < UINT8_MAX;
 }
 
-struct shelf *page_home(const struct page *p)
-{
-	return size_class_shelf(p->space->sizes[page_sealed_class(p)],
-				p->priority);
-}
-
 static struct shelf *page_shelf(const struct page *p)
 {
 	return size_class_shelf(p->slab->class, p->priority);
+}
+
+struct shelf *page_home(const struct page *p)
+{
+	if (!page_is_demoted(p))
+		return page_shelf(p);
+	return size_class_shelf(p->space->sizes[page_sealed_class(p)],
+				p->priority);
 }
 
 /* Puts a page that is CACHED where it belongs. */

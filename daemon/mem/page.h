@@ -128,7 +128,7 @@ struct page *page_take_demoted(struct mem_space *s, uint32_t class);
  */
 void page_demote(struct page *p, struct page *from);
 
-/* The shelf of its block's sealed page, where names are remembered. */
+/* Where its name is remembered: its shelf, or what was demoted's before. */
 struct shelf *page_home(const struct page *p);
 
 /* SEALED, no holds, named -> CACHED. */

@@ -63,6 +63,7 @@ static const char *space_init_classes(struct mem_space *s)
 	for (uint32_t i = 0; i < g->nr_groups; i++) {
 		s->sealed[i] = (uint8_t)geometry_sealed_class(g, i);
 		s->demoted[i] = geometry_demoted_class(g, i);
+		s->tenant->demotes |= s->demoted[i] != PAGE_NO_CLASS;
 	}
 	return NULL;
 }

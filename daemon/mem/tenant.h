@@ -29,6 +29,7 @@ struct tenant {
 	struct list clients;
 	struct list segments;
 	struct list classes;
+	bool demotes;		/* some space of it does, or did */
 	uint32_t nr_spaces;
 	uint32_t nr_writers;
 	uint64_t segment_bytes;	/* of its segments, the one in making too */
