@@ -47,9 +47,12 @@ cat >"$tmp/program.c" <<'end'
 #include <kvd/profile.h>
 int main(void)
 {
-	struct kvd_geometry g = { sizeof(struct kvd_geometry), 64, KVD_F16,
-				  KVD_F16, 0, 0, 0, 0, 0, 1, 0,
-				  { { 1, 1, 0, 64, 64, 0, 0 } } };
+	struct kvd_geometry g = { sizeof(struct kvd_geometry) };
+	struct kvd_group group = { 1, 1, 0, 64, 64, 0, 0 };
+	g.page_tokens = 64;
+	g.k_format = g.v_format = KVD_F16;
+	g.nr_groups = 1;
+	g.groups[0] = group;
 	printf("%s %d\n", kvd_format_name(KVD_BF16),
 	       kvd_geometry_check(&g) == NULL);
 	kvd_close(NULL);
