@@ -279,11 +279,15 @@ bool mem_trim(struct mem *m)
 
 void mem_tick(struct mem *m)
 {
+	bool more;
+
 	m->freed |= m->grow_failed;
 	m->grow_failed = false;
 	m->trimming = true; /* what was held may be cached since */
 	step_begin(m);
-	if (limits_step(m) | shrink_step(m))
+	more = limits_step(m);
+	more |= shrink_step(m);
+	if (more)
 		mem_has_work(m);
 	save_step(m);
 	mem_tell_room(m);
