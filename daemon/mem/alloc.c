@@ -199,8 +199,6 @@ static int alloc_make(struct mem_client *c, struct size_class *sc, uint32_t nr,
 	step_begin(c->m);
 	c->m->why = MEM_RECLAIM_DIRECT;
 	r = alloc_reserve(c, sc, nr, ret_need);
-	if (r == 0)
-		water_direct(sc, nr);
 	c->m->why = MEM_RECLAIM_LIMITS;
 	return r;
 }
@@ -239,6 +237,7 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 		handles[i] = page_handle(p);
 		places[i] = page_place(p);
 	}
+	water_direct(s->sizes[class], nr);
 	segment_make_ahead(c->tenant);
 	water_taken(s->sizes[class]);
 	save_taken(s->sizes[class]);

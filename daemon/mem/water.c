@@ -86,16 +86,16 @@ uint64_t water_room(const struct size_class *sc)
 void water_direct(struct size_class *sc, uint32_t nr)
 {
 	struct mem_marks k = water_marks(sc->tenant->m, sc->page_bytes);
-	uint64_t want = k.min + (uint64_t)nr * sc->page_bytes;
 	struct mem *m = sc->tenant->m;
 
-	if (!k.min || m->in_grace)
+	if (m->in_grace || water_room(sc) >= k.min ||
+	    demote_begin(sc->tenant, nr))
 		return;
-	if (water_room(sc) < want && demote_begin(sc->tenant, nr))
-		return;
-	while (nr && !step_is_spent(m) && water_room(sc) < want &&
+	m->why = MEM_RECLAIM_DIRECT;
+	while (nr && !step_is_spent(m) && water_room(sc) < k.min &&
 	       !save_is_coming(sc) && reclaim_step(sc))
 		nr--;
+	m->why = MEM_RECLAIM_LIMITS;
 }
 
 void water_taken(struct size_class *sc)

@@ -11,9 +11,10 @@
  *
  * An allocation that leaves less than low has background reclaim start for its
  * class: a bounded step a turn of the loop, by mem_trim(), until high is
- * reached, or nothing is left that may go. What would be below min the
- * allocation makes itself first, in a bounded step, and takes its pages
- * whether or not that was enough. Without an allocation nothing starts: a
+ * reached, or nothing is left that may go. What is below min the allocation
+ * makes itself, in a bounded step, when it has its pages: giving up others may
+ * cost a class free cells that it has counted on, for an empty slab is given
+ * back. Without an allocation nothing starts: a
  * class that is full and wanted by nobody stays full.
  *
  * What goes is what would go for an allocation of that class, in that order;
@@ -36,8 +37,8 @@ uint64_t water_room(const struct size_class *sc);
 struct mem_marks water_marks(const struct mem *m, uint64_t page_bytes);
 
 /*
- * @nr pages of @sc are about to be taken: where that leaves less than min,
- * gives up as many first, within what is left of the step.
+ * @nr pages of @sc were taken: where that leaves less than min, gives up as
+ * many at most, within what is left of the step.
  */
 void water_direct(struct size_class *sc, uint32_t nr);
 

@@ -328,6 +328,28 @@ static void test_steps(void **state)
 	fx_fini(&f);
 }
 
+/* What an allocation has found stays its own while min is made up for. */
+static void test_found(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	handle_t h[16];
+	struct fx f;
+
+	set_up(&f, 4 * MIB, 2 * MIB, 4 * MIB);
+	c = fx_client(&f, 1, "t", 0);
+	s = fx_space(c, 1, large);
+	assert_int_equal(fx_alloc(&f, c, s, 0, 16, h), 0);
+	fx_publish(c, s, 0, 0, 0, h[0]);
+	for (uint32_t i = 0; i < 16; i++)
+		fx_release(c, h[i]);
+	/* The one cached page leaves its slab empty, beside another. */
+	assert_int_equal(fx_alloc(&f, c, s, 0, 15, h), 0);
+	assert_int_equal(reclaimed(&f, MEM_RECLAIM_DIRECT), 1);
+	assert_int_equal(fx_pages(&f, PAGE_OPEN), 15);
+	fx_fini(&f);
+}
+
 /* Marks that were chosen: of few pages none, of many no more than so many. */
 static void test_bounds(void **state)
 {
@@ -389,6 +411,7 @@ int main(void)
 		cmocka_unit_test(test_grace),
 		cmocka_unit_test(test_numbers),
 		cmocka_unit_test(test_steps),
+		cmocka_unit_test(test_found),
 		cmocka_unit_test(test_bounds),
 		cmocka_unit_test(test_bad),
 	};
