@@ -15,12 +15,13 @@
  * An error that stays is one that a call returns in which nothing is wrong:
  * there is no list of codes to be kept.
  */
-static void cuda_look(struct dev *d)
+int cuda_fault(struct dev *d)
 {
 	const struct cuda *c = d->priv;
 
 	if (c->cu->cuStreamSynchronize(c->stream))
 		atomic_store(&d->lost, true);
+	return -EIO;
 }
 
 int cuda_errno(struct dev *d, cu_result err)
@@ -31,8 +32,7 @@ int cuda_errno(struct dev *d, cu_result err)
 	case -ENOMEM:
 		return -ENOMEM;
 	default:
-		cuda_look(d);
-		return -EIO;
+		return cuda_fault(d);
 	}
 }
 
@@ -159,6 +159,7 @@ void cuda_close(struct dev *d)
 {
 	struct cuda *c = d->priv;
 
+	cuda_convert_end(c);
 	c->cu->cuStreamDestroy(c->stream);
 	c->cu->cuCtxSetCurrent(NULL);
 	c->cu->cuDevicePrimaryCtxRelease(c->device);

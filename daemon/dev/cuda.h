@@ -10,10 +10,16 @@
 #include "daemon/dev/device.h"
 #include "kernels/cuda/driver.h"
 
+struct kv_cuda;
+
 struct cuda {
 	const struct cuda_driver *cu;
 	cu_device device;
 	cu_stream stream;	/* of the lowest priority */
+
+	/* cuda_convert.c's own: */
+	struct kv_cuda *kernels;   /* NULL: not needed yet */
+	struct dev_segment block;  /* what a launch is told; or not yet */
 };
 
 /**
@@ -35,11 +41,17 @@ int cuda_copy(struct dev *d, struct dev_segment *to, uint64_t to_offset,
 int cuda_write(struct dev *d, struct dev_segment *s, uint64_t offset,
 	       const void *buf, uint64_t bytes);
 
+int cuda_convert(struct dev *d, const struct dev_convert *what);
+void cuda_convert_end(struct cuda *c);
+
 /*
  * What dev_ops may return of a driver's result: 0, -ENOMEM or -EIO. After an
  * error that stays (dev_lost()) it is -EIO for good.
  */
 int cuda_errno(struct dev *d, cu_result err);
+
+/* The same of an error whatever it was: -EIO. */
+int cuda_fault(struct dev *d);
 
 /* An attribute of the device, 0 where the driver does not know it. */
 int cuda_attribute(const struct cuda *c, int attr);

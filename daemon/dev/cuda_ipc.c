@@ -67,4 +67,5 @@ const struct dev_ops dev_cuda_ipc_ops = {
 	.read = cuda_read,
 	.copy = cuda_copy,
 	.write = cuda_write,
+	.convert = cuda_convert,
 };

@@ -83,7 +83,8 @@ struct dev_ops {
 	/* And into one: what a tier had. 0 or -EIO */
 	int (*write)(struct dev *d, struct dev_segment *s, uint64_t offset,
 		     const void *buf, uint64_t bytes);
-	/* Of formats that need no profile. 0, -EIO. NULL: it cannot. */
+	/* Of formats that need no profile. 0, -ENOMEM, -EIO; -EOPNOTSUPP where
+	 * this build has no kernels for the device. */
 	int (*convert)(struct dev *d, const struct dev_convert *c);
 };
 

@@ -5,6 +5,7 @@
 #include "daemon/mem/demote.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include "daemon/mem/reclaim.h"
 #include "daemon/mem/segment.h"
@@ -143,6 +144,7 @@ static void demotion_done(struct dev *d, struct dev_job *job)
 	for (uint32_t i = 0; i < x->convert.nr; i++)
 		pair_end(&x->pairs[i], x->err == 0 && !x->pages[i].bad);
 	m->nr_demoting--;
+	m->demotes_not |= x->err == -EOPNOTSUPP;
 	demote_next(x);
 	free(x->pairs);
 	free(x);
@@ -297,7 +299,7 @@ bool demote_begin(struct tenant *t, uint64_t nr)
 	struct mem *m = t->m;
 	struct page *p;
 
-	if (!t->demotes || !dev_ops(m->dev)->convert || !nr || tenant_has_copies(t))
+	if (!t->demotes || m->demotes_not || !nr || tenant_has_copies(t))
 		return false;
 	p = reclaim_coldest_of(t, page_is_large);
 	if (!p || !page_can_demote(p))

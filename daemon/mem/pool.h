@@ -118,6 +118,7 @@ struct mem {
 	bool working;			/* ops->work was told */
 
 	uint32_t nr_demoting;		/* jobs: demote.h */
+	bool demotes_not;		/* the device cannot */
 
 	struct mem_marks marks;		/* of free room, see water.h */
 	bool marks_bounded;

@@ -34,6 +34,7 @@ int kv_cuda_find(struct kv_cuda *kc, enum kv_cuda_image image,
 	return cu_errno(err);
 }
 
+/* Of the images that have been loaded. */
 static int kernels_find(struct kv_cuda *kc, struct cuda_why *why)
 {
 	const struct {
@@ -54,54 +55,77 @@ static int kernels_find(struct kv_cuda *kc, struct cuda_why *why)
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < sizeof(list) / sizeof(list[0]); i++)
-		rc = kv_cuda_find(kc, list[i].image, list[i].name,
-				  list[i].function, why);
+		if (kc->modules[list[i].image])
+			rc = kv_cuda_find(kc, list[i].image, list[i].name,
+					  list[i].function, why);
 	return rc;
 }
 
-static int modules_load(struct kv_cuda *kc, struct cuda_why *why)
+static int module_load(struct kv_cuda *kc, enum kv_cuda_image image,
+		       struct cuda_why *why)
 {
-	for (int i = 0; i < KV_CUDA_NR_IMAGES; i++) {
-		cu_result err = kc->cu->cuModuleLoadData(&kc->modules[i],
-							 kv_cuda_images[i]);
+	cu_result err = kc->cu->cuModuleLoadData(&kc->modules[image],
+						 kv_cuda_images[image]);
 
-		if (!err)
-			continue;
-		kc->modules[i] = NULL;
-		if (cu_errno(err) == -ENOEXEC)
-			snprintf(why->text, why->bytes, "%s",
-				 kv_cuda_image_text);
-		else
-			cu_text(kc->cu, "cuModuleLoadData", err, why->text,
-				why->bytes);
-		return cu_errno(err);
+	if (!err)
+		return 0;
+	kc->modules[image] = NULL;
+	if (cu_errno(err) == -ENOEXEC)
+		snprintf(why->text, why->bytes, "%s", kv_cuda_image_text);
+	else
+		cu_text(kc->cu, "cuModuleLoadData", err, why->text, why->bytes);
+	return cu_errno(err);
+}
+
+/* Images @first to @end - 1, and their kernels. */
+static int images_load(const struct cuda_driver *cu, enum kv_cuda_image first,
+		       enum kv_cuda_image end, struct kv_cuda **ret,
+		       struct cuda_why *why)
+{
+	struct kv_cuda *kc = calloc(1, sizeof(*kc));
+	int rc = 0;
+
+	if (!kc) {
+		snprintf(why->text, why->bytes, "out of memory");
+		return -ENOMEM;
 	}
-	return 0;
+	kc->cu = cu;
+	for (uint32_t i = first; !rc && i < end; i++)
+		rc = module_load(kc, i, why);
+	if (!rc)
+		rc = kernels_find(kc, why);
+	if (rc)
+		kv_cuda_free(kc);
+	else
+		*ret = kc;
+	return rc;
 }
 
 int kv_cuda_new(const struct cuda_driver *cu, struct kv_cuda **ret, char *why,
 		size_t why_bytes)
 {
-	struct kv_cuda *kc = calloc(1, sizeof(*kc));
 	struct cuda_why line = { why, why_bytes };
+	struct kv_cuda *kc;
 	int rc;
 
-	if (!kc) {
-		snprintf(why, why_bytes, "out of memory");
-		return -ENOMEM;
-	}
-	kc->cu = cu;
-	rc = modules_load(kc, &line);
-	if (!rc)
-		rc = kernels_find(kc, &line);
-	if (!rc)
-		rc = mma_prepare(kc, &line);
-	if (rc) {
-		kv_cuda_free(kc);
+	rc = images_load(cu, 0, KV_CUDA_NR_IMAGES, &kc, &line);
+	if (rc)
 		return rc;
-	}
-	*ret = kc;
-	return 0;
+	rc = mma_prepare(kc, &line);
+	if (rc)
+		kv_cuda_free(kc);
+	else
+		*ret = kc;
+	return rc;
+}
+
+int kv_cuda_new_convert(const struct cuda_driver *cu, struct kv_cuda **ret,
+			char *why, size_t why_bytes)
+{
+	struct cuda_why line = { why, why_bytes };
+
+	return images_load(cu, KV_CUDA_convert, KV_CUDA_convert + 1, ret,
+			   &line);
 }
 
 void kv_cuda_free(struct kv_cuda *kc)

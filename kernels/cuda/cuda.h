@@ -35,6 +35,10 @@ struct kv_cuda;
 int kv_cuda_new(const struct cuda_driver *cu, struct kv_cuda **ret, char *why,
 		size_t why_bytes);
 
+/* The same of kernels for kv_cuda_convert(), which alone may then be called. */
+int kv_cuda_new_convert(const struct cuda_driver *cu, struct kv_cuda **ret,
+			char *why, size_t why_bytes);
+
 /* Needs the context that it was made in. NULL is fine. */
 void kv_cuda_free(struct kv_cuda *kc);
 

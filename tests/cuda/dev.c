@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * dev.c - the daemon's two CUDA devices: segments made, handed over, adopted,
- * given back; and every driver call failing once.
+ * given back; pages converted; and every driver call failing once.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "daemon/dev/dev.h"
+#include "kernels/page.h"
 #include "tests/cuda/child.h"
 
 #define BYTES (2 * (uint64_t)DEV_GRANULE)
@@ -23,13 +24,34 @@
 /* One of dev_ops, called on the device's thread. */
 struct call {
 	struct dev_job job;
-	enum { NEW, ADOPT, FREE, READ, ZERO } what;
+	enum { NEW, ADOPT, FREE, READ, ZERO, CONVERT } what;
 	struct dev_segment *seg;
 	int fd;
 	uint64_t offset;
 	uint8_t byte;
 	int r;
 };
+
+/* A page of zeros in f16 becomes one of int8, at the end of the segment. */
+static int convert(struct dev *d, struct dev_segment *s)
+{
+	const struct kvd_geometry g = {
+		.page_tokens = 32,
+		.nr_groups = 1,
+		.groups = { { 1, 1, 0, 64, 64 } },
+	};
+	struct page_layout from, to;
+	struct dev_convert_page page = { .from = s, .to = s, .bad = 1 };
+	struct dev_convert what = { &from, &to, &page, 1 };
+	int r;
+
+	REQUIRE(page_layout_init(&from, &g, 0, KVD_F16, KVD_F16) == 0);
+	REQUIRE(page_layout_init(&to, &g, 0, KVD_INT8, KVD_INT8) == 0);
+	page.to_at = BYTES - to.page_bytes;
+	r = dev_ops(d)->convert(d, &what);
+	REQUIRE(r || !page.bad);
+	return r;
+}
 
 static void call_run(struct dev *d, struct dev_job *job)
 {
@@ -51,6 +73,9 @@ static void call_run(struct dev *d, struct dev_job *job)
 		break;
 	case ZERO:
 		c->r = ops->zero(d, c->seg, c->offset, 1);
+		break;
+	case CONVERT:
+		c->r = convert(d, c->seg);
 		break;
 	}
 }
@@ -407,6 +432,48 @@ static void open_failure(int socket)
 	dev_free(device("cuda-vmm:0"));
 }
 
+static int convert_wanted; /* what convert() must say once */
+
+static void convert_failure(int socket)
+{
+	struct dev *d = device("cuda-vmm:0");
+	struct call c = { .what = CONVERT };
+	struct dev_segment s;
+
+	REQUIRE(segment_new(d, &s) == 0);
+	c.seg = &s;
+	REQUIRE(call(d, &c) == convert_wanted);
+	REQUIRE(!dev_lost(d));
+	REQUIRE(call(d, &c) == 0);
+	segment_free(d, &s);
+	dev_free(d);
+	child_live_is(0);
+}
+
+/* From the kernels' loading to the flags' coming back. */
+static void test_convert_faults(void **state)
+{
+	static const struct {
+		const char *fault;
+		int wanted;
+	} faults[] = {
+		{ "cuModuleLoadData:1", -EIO },
+		{ "cuModuleLoadData:1:209", -EOPNOTSUPP },
+		{ "cuModuleGetFunction:2", -EIO },
+		{ "cuMemAlloc:1", -ENOMEM },
+		{ "cuMemcpyHtoDAsync:1", -ENOMEM },
+		{ "cuLaunchKernel:1", -EIO },
+		{ "cuMemcpyDtoHAsync:1:700", -EIO },
+	};
+
+	if (!child_double())
+		skip();
+	for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+		convert_wanted = faults[i].wanted;
+		run(convert_failure, "FAKECUDA_FAIL", faults[i].fault);
+	}
+}
+
 static void test_faults(void **state)
 {
 	static const char *const vmm[] = { "cuMemCreate", "cuMemMap",
@@ -477,6 +544,7 @@ static void lost(const char *spec)
 		if (r)
 			continue;
 		lost_or(call(d, &(struct call){ .what = ZERO, .seg = &s }));
+		lost_or(call(d, &(struct call){ .what = CONVERT, .seg = &s }));
 		fd = s.fd;
 		segment_free(d, &s);
 		REQUIRE(fd < 0 || fcntl(fd, F_GETFD) < 0);
@@ -500,7 +568,7 @@ static void test_lost(void **state)
 {
 	char at[16];
 
-	for (int n = 1; n <= 45; n++) {
+	for (int n = 1; n <= 60; n++) {
 		snprintf(at, sizeof(at), "%d", n);
 		run(vmm_lost, "FAKECUDA_LOST", at);
 		run(ipc_lost, "FAKECUDA_LOST", at);
@@ -515,6 +583,7 @@ int main(void)
 		cmocka_unit_test(test_vmm_restart),
 		cmocka_unit_test(test_absent),
 		cmocka_unit_test(test_faults),
+		cmocka_unit_test(test_convert_faults),
 		cmocka_unit_test(test_lost),
 	};
 

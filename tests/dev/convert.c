@@ -262,12 +262,12 @@ static struct kvd_geometry geometry(uint32_t from, uint32_t to, enum side side,
 		.tile_order = order,
 		.v_group = 32u << random_below(3),
 		.nr_groups = 1,
-		.groups = { { .nr_layers = 2,
+		.groups = { { .nr_layers = 1 + random_below(2),
 			      .nr_kv_heads = 2,
-			      .k_dim = 32 * (1 + random_below(4)) + odd,
+			      .k_dim = 32 * (1 + random_below(3)) + odd,
 			      .v_dim = side == ALONE ?
 					       0 :
-					       32 * (1 + random_below(4)) +
+					       32 * (1 + random_below(3)) +
 						       odd } },
 	};
 }

@@ -14,6 +14,25 @@
 
 static const uint32_t layers[] = { LAYERS, 0 };
 
+/* Of a device without kernels, when that is what mem/ is to see. */
+static struct dev_ops without;
+static bool without_kernels;
+static uint32_t nr_refused;
+
+const struct dev_ops *__real_dev_ops(const struct dev *d);
+const struct dev_ops *__wrap_dev_ops(const struct dev *d);
+
+const struct dev_ops *__wrap_dev_ops(const struct dev *d)
+{
+	return without_kernels ? &without : __real_dev_ops(d);
+}
+
+static int convert_not(struct dev *d, const struct dev_convert *c)
+{
+	nr_refused++;
+	return -EOPNOTSUPP;
+}
+
 static struct mem_space *demoting(struct mem_client *c)
 {
 	struct mem_space_key key = fx_key(1, layers);
@@ -162,6 +181,34 @@ static void test_alloc(void **state)
 	fx_fini(&f);
 }
 
+/* Where the device cannot, that is seen once; then pages are lost at once. */
+static void test_cannot(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	struct mem_stat all;
+	struct fx f;
+
+	fx_init(&f, 32 * MIB, 4 * MIB);
+	without = *__real_dev_ops(f.dev);
+	without.convert = convert_not;
+	without_kernels = true;
+	c = fx_client(&f, 1, "t", 0);
+	s = demoting(c);
+	for (uint32_t i = 0; i < MANY; i++) {
+		store(&f, c, s, i);
+		dev_drain(f.dev);
+		fx_verify(&f);
+	}
+	settle(&f);
+	mem_stat(f.m, &all);
+	assert_int_equal(nr_refused, 1);
+	assert_int_equal(all.demoted, 0);
+	assert_true(count(s, 0) >= 15 * 15);
+	fx_fini(&f);
+	without_kernels = false;
+}
+
 static bool nobody_lives(pid_t pid, uint64_t start_time)
 {
 	return false;
@@ -196,6 +243,7 @@ int main(void)
 		cmocka_unit_test(test_demote),
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_alloc),
+		cmocka_unit_test(test_cannot),
 		cmocka_unit_test(test_restart),
 	};
 
