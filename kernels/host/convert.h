@@ -36,6 +36,10 @@ void convert_pages(const struct kv_convert_args *a,
 void ref_side_load(const struct side *s, uint32_t nr_tokens,
 		   const struct kv_tables *tables, float *x);
 
+/* In load_avx2.c: the same bits. */
+void avx2_side_load(const struct side *s, uint32_t nr_tokens,
+		    const struct kv_tables *tables, float *x);
+
 /* host_kernels.convert on AVX2. */
 void avx2_convert(const struct kv_convert_args *a);
 
