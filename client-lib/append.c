@@ -29,7 +29,6 @@ static struct kv_append_args args_of(const struct kvd_space *sp,
 {
 	const struct page_layout *l = &sp->layouts[args->group];
 	struct kv_append_args a = {
-		.layouts = { *l, sp->layouts[sp->sealed_class[args->group]] },
 		.layer = args->layer,
 		.dtype = args->dtype,
 		.k = args->k,
@@ -39,6 +38,7 @@ static struct kv_append_args args_of(const struct kvd_space *sp,
 		.nr_threads = sp->opts.nr_threads,
 	};
 
+	space_layouts(sp, args->group, a.layouts);
 	if (!a.k_stride)
 		a.k_stride = (uint64_t)l->nr_heads * l->k_dim;
 	if (!a.v_stride)

@@ -64,7 +64,6 @@ static struct kv_attend_args args_of(const struct kvd_space *sp,
 {
 	const struct page_layout *l = &sp->layouts[args->group];
 	struct kv_attend_args a = {
-		.layouts = { *l, sp->layouts[sp->sealed_class[args->group]] },
 		.layer = args->layer,
 		.dtype = args->dtype,
 		.nr_q_heads = args->nr_q_heads,
@@ -80,6 +79,7 @@ static struct kv_attend_args args_of(const struct kvd_space *sp,
 		.nr_threads = sp->opts.nr_threads,
 	};
 
+	space_layouts(sp, args->group, a.layouts);
 	if (a.scale == 0)
 		a.scale = 1 / sqrtf((float)l->k_dim);
 	if (!a.q_stride)

@@ -130,12 +130,11 @@ static int attend_most(struct kvd_batch *b, uint32_t group,
 	struct kvd_space *sp = b->sp;
 
 	*a = (struct kv_attend_args){
-		.layouts = { sp->layouts[group],
-			     sp->layouts[sp->sealed_class[group]] },
 		.nr_seqs = b->groups[group].max_seqs,
 		.nr_rows = b->opts.max_rows,
 		.window = sp->opts.geometry.groups[group].window,
 	};
+	space_layouts(sp, group, a->layouts);
 	return tables_get(sp, group, b->opts.max_tokens, &a->tables);
 }
 

@@ -52,14 +52,26 @@ static inline uint32_t match_blocks(const struct match *m)
 	return m->nr + (m->tail != 0);
 }
 
-/* The page in which block @i of a group is read; 0: there is none. */
+/* The class of the page in which block @i of a group is read: demoted where
+ * there is no other. */
+static inline uint32_t match_read_class(const struct match *m, uint32_t i,
+					uint32_t group)
+{
+	const struct kvd_space *sp = m->seq->sp;
+	uint32_t c = space_class(sp, group, i);
+
+	if (sp->demoted_class[group] == PAGE_NO_CLASS ||
+	    m->pages[(size_t)i * sp->nr_classes + c])
+		return c;
+	return sp->demoted_class[group];
+}
+
+/* That page; 0: there is none. */
 static inline handle_t match_page(const struct match *m, uint32_t i,
 				  uint32_t group)
 {
-	struct kvd_space *sp = m->seq->sp;
-
-	return m->pages[(size_t)i * sp->nr_classes +
-			space_class(sp, group, i)];
+	return m->pages[(size_t)i * m->seq->sp->nr_classes +
+			match_read_class(m, i, group)];
 }
 
 /* ---- a match as a whole: seq_match.c ---- */

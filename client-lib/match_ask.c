@@ -34,8 +34,8 @@ static bool tail_open(const struct match *m, uint32_t block, uint32_t group)
 static uint32_t match_class(const struct match *m, uint32_t block,
 			    uint32_t group)
 {
-	return tail_open(m, block, group) ?
-		       group : space_class(m->seq->sp, group, block);
+	return tail_open(m, block, group) ? group :
+					    match_read_class(m, block, group);
 }
 
 /* Block @block of a group is in @h now. */

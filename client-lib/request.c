@@ -109,6 +109,8 @@ static void put_geometry(const struct kvd_geometry *g, Kvd__Geometry *m,
 	m->exact_pages = g->exact_pages;
 	m->v_group = g->v_group;
 	m->profile = g->profile;
+	m->demote_k = g->demote_k;
+	m->demote_v = g->demote_v;
 	m->n_groups = g->nr_groups;
 	m->groups = list;
 	for (uint32_t i = 0; i < g->nr_groups; i++) {

@@ -82,8 +82,6 @@ static int seal_run(struct seal *s)
 	struct kvd_space *sp = s->sp;
 	uint32_t at_once[SEAL_PAGES] = { 0 }, *nonfinite[SEAL_PAGES];
 	struct kv_convert_args a = {
-		.layouts = { sp->layouts[s->group],
-			     sp->layouts[sp->sealed_class[s->group]] },
 		.pages = s->pages,
 		.nr_pages = s->nr,
 		.first_layer = s->layer,
@@ -94,6 +92,7 @@ static int seal_run(struct seal *s)
 
 	if (!s->nr)
 		return 0;
+	space_layouts(sp, s->group, a.layouts);
 	r = tables_get(sp, s->group, 0, &a.tables);
 	if (!r)
 		r = seal_words(s, at_once, nonfinite);
@@ -261,15 +260,15 @@ int seal_undo(struct kvd_seq *seq, uint32_t group, uint32_t i,
 		.nr_tokens = space_page_tokens(sp),
 	};
 	struct kv_convert_args a = {
-		.layouts = { sp->layouts[group],
-			     sp->layouts[sp->sealed_class[group]] },
 		.pages = &page,
 		.nr_pages = 1,
 		.nr_layers = sp->opts.geometry.groups[group].nr_layers,
 		.nr_threads = sp->opts.nr_threads,
 	};
-	int r = tables_get(sp, group, 0, &a.tables);
+	int r;
 
+	space_layouts(sp, group, a.layouts);
+	r = tables_get(sp, group, 0, &a.tables);
 	if (!r)
 		r = sp->device->ops->convert(sp->device, &a, NULL, stream);
 	return r ? fail(sp->k, r, "cannot open a sealed page") : 0;
@@ -339,10 +338,12 @@ void seal_trim(struct kvd_seq *seq)
 
 bool seal_only(const struct kvd_seq *seq, uint32_t group, uint32_t i)
 {
-	const struct table *t = &seq->tables[group];
+	const struct hold *h = seq->tables[group].holds[i];
 
-	return !t->opens[i] && space_seals(seq->sp, group, i) && t->holds[i] &&
-	       t->holds[i]->page_class != group;
+	if (!h || seq->tables[group].opens[i])
+		return false;
+	return h->page_class == seq->sp->demoted_class[group] ||
+	       (space_seals(seq->sp, group, i) && h->page_class != group);
 }
 
 bool seal_lag_lost(const struct kvd_seq *seq)

@@ -158,6 +158,21 @@ size_t kvd_seq_tokens(const struct kvd_seq *seq)
 	return seq->nr_tokens;
 }
 
+/* Is block @i read in a demoted page, in some group? */
+static bool block_is_demoted(const struct kvd_seq *seq, uint32_t i)
+{
+	const struct kvd_space *sp = seq->sp;
+
+	for (uint32_t g = 0; g < space_nr_groups(sp); g++) {
+		const struct hold *h = i < seq->tables[g].nr ?
+					       seq->tables[g].holds[i] : NULL;
+
+		if (h && h->page_class == sp->demoted_class[g])
+			return true;
+	}
+	return false;
+}
+
 static void info_add(struct kvd_seq_info *info, uint32_t group,
 		     const struct hold *h)
 {
@@ -190,6 +205,9 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info)
 			info_add(info, g, t->opens[i]);
 		}
 	}
+	for (uint32_t i = 0; i < blocks_of(sp, seq->nr_tokens); i++)
+		if (block_is_demoted(seq, i))
+			info->demoted_tokens += space_page_tokens(sp);
 	return 0;
 }
 
@@ -258,13 +276,21 @@ void seq_vouch(struct kvd_seq *seq, uint32_t group, uint32_t end, bool sealed)
 	}
 }
 
+/* As space_layouts() has them. */
+static uint32_t page_ref_layout(uint32_t group, const struct hold *h)
+{
+	if (h->page_class == group)
+		return 0;
+	return h->page_class == h->space->demoted_class[group] ? 2 : 1;
+}
+
 struct kv_page_ref page_ref(uint32_t group, const struct hold *h)
 {
 	if (!h)
 		return (struct kv_page_ref){ .segment = KV_NO_SEGMENT };
 	return (struct kv_page_ref){ .offset = h->offset,
 				     .segment = h->segment,
-				     .layout = h->page_class != group };
+				     .layout = page_ref_layout(group, h) };
 }
 
 void table_set(struct kvd_seq *seq, uint32_t group, uint32_t i,

@@ -190,7 +190,7 @@ int seal_list(const struct kvd_item *it, uint32_t group,
  */
 int seal_upto(struct kvd_seq *seq, uint32_t tokens, kvd_stream stream);
 
-/* Block @i of a group, sealed, into open page @to: all of its layers. */
+/* Block @i of a group into @to, which can be appended to: all its layers. */
 int seal_undo(struct kvd_seq *seq, uint32_t group, uint32_t i,
 	      const struct hold *to, kvd_stream stream);
 
@@ -203,7 +203,8 @@ void seal_unflag(struct kvd_seq *seq, struct table *t, uint32_t i);
 /* Lets go of open pages that no token to come will see. */
 void seal_trim(struct kvd_seq *seq);
 
-/* Is of block @i only the sealed page left, which cannot be appended to? */
+/* Is of block @i only a page left that cannot be appended to: sealed whole, or
+ * demoted? */
 bool seal_only(const struct kvd_seq *seq, uint32_t group, uint32_t i);
 
 /* Will the next token see the newest full block other than the law says? */

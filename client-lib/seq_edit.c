@@ -50,11 +50,14 @@ static void copies_drop(struct kvd_space *sp, struct hold **copies,
 	memset(copies, 0, KVD_MAX_GROUPS * sizeof(struct hold *));
 }
 
-/* An open page with what sealed block @i stands for. */
+/* A page to append to, with what is left of block @i: seal_only(). */
 static int page_open(struct kvd_seq *seq, uint32_t group, uint32_t i,
 		     kvd_stream stream, struct hold **ret)
 {
-	int r = stock_take(seq->sp, group, 1, ret);
+	struct kvd_space *sp = seq->sp;
+	uint32_t page_class = space_seals(sp, group, i) ?
+				      group : space_class(sp, group, i);
+	int r = stock_take(sp, page_class, 1, ret);
 
 	if (r)
 		return r;
@@ -66,7 +69,8 @@ static int page_open(struct kvd_seq *seq, uint32_t group, uint32_t i,
 /*
  * Copies of the page that position @n is in, for each group where @n cuts it
  * and @always or the sequence cannot write to it; NULL for the others. Where
- * only a sealed page is left its values are written to an open one.
+ * only a page is left that nobody appends to, its values are written to one
+ * for that.
  */
 static int copies_make(struct kvd_seq *seq, uint32_t n, bool always,
 		       kvd_stream stream, struct hold **copies)

@@ -5,8 +5,9 @@
  * The index is walked here, in mapped memory; what it says is a hint. The
  * daemon is asked for holds on exactly the pages needed, for those of a long
  * prefix while its end is being looked up (match_ask.c). It grants from the
- * front; if some page has meanwhile been reclaimed, what was granted is given
- * back and a shorter prefix tried.
+ * front; if some page has meanwhile been reclaimed, moved or demoted, what was
+ * granted is given back and the index walked once more, then a shorter prefix
+ * tried.
  *
  * After the whole blocks comes the tail: tokens that a block after the last
  * one begins with. Its pages are held as the others' are, and then cut, which
@@ -23,6 +24,7 @@
 #include "client-lib/seq.h"
 
 #define MAX_TRIES 8
+#define MAX_WALKS 4 /* of these, with a new look at the index */
 #define TAIL_ALONE 8 /* one in so many tokens of a page, or no tail alone */
 
 static const struct name root; /* parent of every first block */
@@ -222,6 +224,10 @@ static int match_try(struct match *m)
 		if (r)
 			return r;
 		m->no_tail |= got == m->nr; /* the tail has gone */
+		if (i + 1 < MAX_WALKS) {
+			match_walk(m);
+			got = m->nr_found;
+		}
 		match_aim(m, match_longest(m, got));
 	}
 	m->nr = m->tail = 0;

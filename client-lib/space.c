@@ -114,9 +114,6 @@ static int opts_check(struct kvd *k, const struct kvd_space_opts *o)
 	why = kvd_geometry_check(&o->geometry);
 	if (why)
 		return fail(k, -EINVAL, "geometry: %s", why);
-	if (o->geometry.demote_k)
-		return fail(k, -EOPNOTSUPP, "demoted pages cannot be attended "
-			    "over yet: leave demote_k and demote_v 0");
 	if (o->tp_rank >= (o->tp_size ? o->tp_size : 1))
 		return fail(k, -EINVAL, "tp_rank must be below tp_size");
 	if (o->nr_threads > MAX_THREADS)
@@ -132,8 +129,10 @@ static int layouts_init(struct kvd_space *sp)
 	sp->nr_classes = geometry_nr_classes(geo);
 	sp->whole = kvd_formats_whole(geo->k_format, geo->v_format);
 	sp->lag = sp->whole && kvd_formats_lag(geo->k_format, geo->v_format);
-	for (uint32_t g = 0; g < geo->nr_groups; g++)
+	for (uint32_t g = 0; g < geo->nr_groups; g++) {
 		sp->sealed_class[g] = geometry_sealed_class(geo, g);
+		sp->demoted_class[g] = geometry_demoted_class(geo, g);
+	}
 	for (uint32_t c = 0; c < sp->nr_classes; c++)
 		if (page_layout_class(&sp->layouts[c], geo, c))
 			return fail(sp->k, -EINVAL, "pages of class %u would "

@@ -6,7 +6,7 @@
  * so far (map.h), a stock of free pages per class (stock.h), its sequences,
  * and pages that wait for device work to end (retire.h). Class number g is
  * where group g's tokens are appended; kernels/page.h says which group has a
- * second one.
+ * second one, and one of pages that kvd has demoted, which are only read.
  */
 #ifndef CLIENT_LIB_SPACE_H
 #define CLIENT_LIB_SPACE_H
@@ -40,6 +40,7 @@ struct kvd_space {
 	uint32_t nr_classes;
 	struct page_layout layouts[PAGE_MAX_CLASSES];
 	uint32_t sealed_class[KVD_MAX_GROUPS];
+	uint32_t demoted_class[KVD_MAX_GROUPS]; /* PAGE_NO_CLASS: none */
 	bool whole;		/* pages are sealed whole, but exact ones */
 	bool lag;		/* and the newest full one is kept exact too */
 	struct tables tables;
@@ -90,6 +91,16 @@ static inline uint32_t space_class(const struct kvd_space *sp, uint32_t group,
 {
 	return i < sp->opts.geometry.exact_pages ? group :
 						   sp->sealed_class[group];
+}
+
+/* How kernels see the pages of a group: kv_page_ref.layout is an index here. */
+static inline void space_layouts(const struct kvd_space *sp, uint32_t group,
+				 struct page_layout *layouts)
+{
+	layouts[0] = sp->layouts[group];
+	layouts[1] = sp->layouts[sp->sealed_class[group]];
+	if (sp->demoted_class[group] != PAGE_NO_CLASS)
+		layouts[2] = sp->layouts[sp->demoted_class[group]];
 }
 
 /* What there is to report of lookups, and that it has been reported. */

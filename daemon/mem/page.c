@@ -346,6 +346,7 @@ struct page *page_take_demoted(struct mem_space *s, uint32_t class)
 
 	p->demoting = true;
 	p->holds = 1;
+	page_write(p, PAGE_FREE, NULL); /* the table counts numbers in use */
 	return p;
 }
 

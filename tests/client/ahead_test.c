@@ -31,6 +31,8 @@ static uint64_t hits, misses; /* of all that was matched */
 #define NEVER UINT32_MAX
 
 static uint32_t lose[2] = { NEVER, NEVER }; /* blocks whose pages have gone */
+static handle_t gone[2];		    /* those, once asked for */
+static bool moved;			    /* but for the first time only */
 static uint32_t refuse_at = NEVER;	    /* which place cannot be mapped */
 static uint32_t kill_at_begin = NEVER, kill_at_end = NEVER;
 static uint32_t nr_begun, nr_ended, nr_way, most_way, nr_maps;
@@ -60,6 +62,16 @@ static void daemon_again(void)
 	daemon_start_in(&d, args);
 }
 
+static void refuse(handle_t *handles, uint32_t nr)
+{
+	for (uint32_t k = 0; k < nr; k++)
+		for (int i = 0; i < 2; i++)
+			if (gone[i] && handles[k] == gone[i]) {
+				handles[k] += 1ULL << 32;
+				gone[i] = moved ? 0 : gone[i];
+			}
+}
+
 /* As if the daemon had reclaimed the pages after the lookup. */
 int __wrap_request_match_begin(struct kvd_space *sp, struct request_match *q,
 			       const handle_t *handles, uint32_t nr)
@@ -73,9 +85,10 @@ int __wrap_request_match_begin(struct kvd_space *sp, struct request_match *q,
 	memcpy(changed, handles, nr * sizeof(*handles));
 	for (int i = 0; i < 2; i++)
 		if (lose[i] >= first && lose[i] < first + nr) {
-			changed[lose[i] - first] += 1ULL << 32;
+			gone[i] = handles[lose[i] - first];
 			lose[i] = NEVER;
 		}
+	refuse(changed, nr);
 	r = __real_request_match_begin(sp, q, changed, nr);
 	if (!r && ++nr_way > most_way)
 		most_way = nr_way;
@@ -207,6 +220,7 @@ static void check_lost(struct toy *t, uint32_t a, uint32_t b)
 	CHECK(hit == (long)first * P, "%ld tokens found, page %u had gone", hit,
 	      first);
 	lose[0] = lose[1] = NEVER;
+	gone[0] = gone[1] = 0;
 	assert_nothing_held(t);
 }
 
@@ -225,6 +239,23 @@ static void test_lost(void)
 		check_lost(&t, first + CHUNK / 3, first / 2);
 	}
 	CHECK(match(&t, NULL) == (long)N, "all is there still");
+	toy_close(&t);
+}
+
+/* It is elsewhere, or demoted: the index has it, and says where. */
+static void test_moved(void)
+{
+	struct toy t;
+
+	toy_open(&t, d.socket, &opts);
+	moved = true;
+	lose[0] = CHUNK / 3;
+	lose[1] = CHUNK + CHUNK / 3;
+	CHECK(match(&t, NULL) == (long)N, "what has moved was not found");
+	CHECK(lose[0] == NEVER && !gone[0] && !gone[1] &&
+	      nr_begun > ASKS, "nothing had moved");
+	moved = false;
+	assert_nothing_held(&t);
 	toy_close(&t);
 }
 
@@ -292,6 +323,7 @@ int main(void)
 	hits = misses = 0;
 	test_all();
 	test_lost();
+	test_moved();
 	test_memory();
 	test_counts();
 	daemon_assert_idle(&d);

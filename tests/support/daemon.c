@@ -239,6 +239,7 @@ static void copy_stat(const Kvd__PoolStat *p, struct daemon_stat *ret)
 	ret->open = p->pages->open;
 	ret->sealed = p->pages->sealed;
 	ret->cached = p->pages->cached;
+	ret->demoted = p->pages->demoted;
 	ret->quarantined = p->pages->quarantined;
 	ret->revoked = p->pages->revoked;
 	ret->hits = p->hits;

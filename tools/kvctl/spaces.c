@@ -32,11 +32,17 @@ static json_t *geometry_to_json(const Kvd__Geometry *g)
 {
 	char text[KVD_FORMATS_TEXT];
 
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:o, s:o}",
+	char demoted[KVD_FORMATS_TEXT];
+
+	return json_pack("{s:i, s:s, s:s, s:s, s:o, s:s, s:s, s:i, s:o, s:o}",
 	                 "page_tokens", (int)g->page_tokens, "format",
 	                 kvd_formats_name(g->k_format, g->v_format, text),
 	                 "k_format", kvd_format_name(g->k_format), "v_format",
-	                 kvd_format_name(g->v_format), "open_format",
+	                 kvd_format_name(g->v_format), "demote",
+	                 g->demote_k ? json_string(kvd_formats_name(
+	                                       g->demote_k, g->demote_v,
+	                                       demoted)) : json_null(),
+	                 "open_format",
 	                 kvd_format_name(g->open_format), "tile_order",
 	                 g->tile_order == KVD_TILE_MMA ? "mma" : "row",
 	                 "exact_pages",
@@ -96,6 +102,17 @@ static int ask(struct kvd *k, const struct options *o, json_t **ret)
 	return err;
 }
 
+/* With what pages are demoted to, if they are. */
+static void print_formats(struct table *t, const json_t *s)
+{
+	const char *demote = json_string_value(json_object_get(s, "demote"));
+	char text[TABLE_CELL];
+
+	snprintf(text, sizeof(text), "%s%s%s", json_text(s, "format"),
+	         demote ? " > " : "", demote ? demote : "");
+	table_text(t, text);
+}
+
 static void print_space(struct table *t, const json_t *s)
 {
 	const json_t *pages = json_object_get(s, "pages");
@@ -106,7 +123,7 @@ static void print_space(struct table *t, const json_t *s)
 	table_text(t, json_text(s, "tenant"));
 	snprintf(text, sizeof(text), "%.12s", json_text(s, "model"));
 	table_text(t, text);
-	table_text(t, json_text(s, "format"));
+	print_formats(t, s);
 	table_count(t, json_count(s, "page_tokens"));
 	table_count(t, json_count(s, "exact_pages"));
 	table_count(t, (int64_t)json_array_size(json_object_get(s, "groups")));

@@ -42,7 +42,8 @@
  * are the same however a prompt is cut into chunks and whoever computed its
  * prefix. Where the format is sealed whole, a token sees its own page as it
  * was appended and those before it quantized; with 2 and 3 bits also the page
- * before its own as it was appended (kvd_seq_info() says when it could not).
+ * before its own as it was appended (kvd_seq_info() says when it could not, and
+ * how much was found in fewer bits, where the geometry allows that).
  *
  * Devices. On a "host" pool q, K, V and out are host pointers and calls
  * return when the work is done. On CUDA pools they are device pointers, the
@@ -294,10 +295,9 @@ size_t kvd_seq_tokens(const struct kvd_seq *seq);
 
 struct kvd_seq_info {
 	uint32_t size;
-	uint32_t inexact_lag;	/* 1: kvd_seq_match() found the newest page in
-				 * its sealed form alone, where who computed it
-				 * attended over the exact one: what follows
-				 * differs by that page's quantization error */
+	uint32_t inexact_lag;	/* 1: kvd_seq_match() found the newest page but
+				 * sealed, where who computed it attended over
+				 * the exact one: its quantization error more */
 	uint64_t nr_tokens;
 	uint64_t open_bytes;	/* of its pages in open_format: the tail, and
 				 * those kept exact */
@@ -307,6 +307,7 @@ struct kvd_seq_info {
 	uint32_t requantized;	/* 1: pages from some on are not published: a
 				 * match or truncate went on with quantized
 				 * values, which are quantized again */
+	uint64_t demoted_tokens; /* in pages of fewer bits: demote_k */
 };
 
 int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
@@ -336,9 +337,8 @@ int kvd_seq_info(const struct kvd_seq *seq, struct kvd_seq_info *info);
  * is published from there on. That is worth it for a sequence that nobody
  * follows.
  *
- * On CUDA pools the copy is recorded on kvd_seq_opts.stream, which what uses
- * the sequence next has to be on, or come after. With NULL there the copy is
- * done when the call returns.
+ * On CUDA pools the copy is recorded on kvd_seq_opts.stream: what uses the
+ * sequence next comes after. With NULL it is done when the call returns.
  *
  * Return: 0 also for a miss; -EINVAL, -ENOTCONN, -ESTALE, -ENOMEM, -EMFILE,
  * -EIO.

@@ -40,6 +40,8 @@ static int get_geometry(const Kvd__Geometry *m, struct kvd_geometry *g,
 	g->exact_pages = m->exact_pages;
 	g->v_group = m->v_group;
 	g->profile = m->profile;
+	g->demote_k = m->demote_k;
+	g->demote_v = m->demote_v;
 	g->nr_groups = (uint32_t)m->n_groups;
 	for (i = 0; i < m->n_groups; i++)
 		g->groups[i] = (struct kvd_group){

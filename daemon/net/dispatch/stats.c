@@ -367,6 +367,8 @@ static Kvd__Geometry *put_geometry(const struct kvd_geometry *g,
 	a->exact_pages = g->exact_pages;
 	a->v_group = g->v_group;
 	a->profile = g->profile;
+	a->demote_k = g->demote_k;
+	a->demote_v = g->demote_v;
 	a->groups = arena_array(arena, g->nr_groups, sizeof(*a->groups));
 	if (!a->groups)
 		return NULL;

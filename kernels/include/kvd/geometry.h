@@ -110,8 +110,9 @@ struct kvd_geometry {
 	uint32_t demote_k;	/* enum kvd_format that pages in k_format and */
 	uint32_t demote_v;	/* v_format are stored once more in when nobody
 				 * holds them and room is short, before they
-				 * are given up; 0, both: in none. libkvd
-				 * takes no others yet */
+				 * are given up; 0, both: in none. A match finds
+				 * them, and kvd_seq_info() says so; what is
+				 * published again in full takes their place */
 	uint32_t nr_groups;
 	uint64_t profile;	/* kvd_profile_digest() of the calibration the
 				 * pages are made with; 0: none */
