@@ -10,7 +10,9 @@
 
 #define LAYERS 15u
 #define SMALL  1u	/* the class of what is demoted */
-#define MANY   400u	/* more than the pool holds in int8 */
+#define POOL   (8u * MIB)
+#define FULL   60u	/* pages that it holds in int8: 15 in a granule */
+#define MANY   100u	/* more than that */
 
 static const uint32_t layers[] = { LAYERS, 0 };
 
@@ -87,7 +89,7 @@ static struct mem_space *fill(struct fx *f, struct mem_client **c)
 {
 	struct mem_space *s;
 
-	fx_init(f, 32 * MIB, 4 * MIB);
+	fx_init(f, POOL, 4 * MIB);
 	*c = fx_client(f, 1, "t", 0);
 	s = demoting(*c);
 	for (uint32_t i = 0; i < MANY; i++) {
@@ -120,8 +122,7 @@ static void test_demote(void **state)
 	assert_int_equal(all.pages.of[PAGE_CACHED], large);
 	assert_int_equal(st.class_pages[SMALL].of[PAGE_DEMOTED], small);
 	printf("%u as they were, %u demoted\n", large, small);
-	/* In int8 alone there is room for 15 in each of 16 granules. */
-	assert_true(large + small > 15 * 16 * 5 / 4);
+	assert_true(large + small > FULL * 5 / 4);
 
 	/* Found, held, let go of: it is what it was. */
 	find(s, SMALL, &h);
@@ -189,7 +190,7 @@ static void test_cannot(void **state)
 	struct mem_stat all;
 	struct fx f;
 
-	fx_init(&f, 32 * MIB, 4 * MIB);
+	fx_init(&f, POOL, 4 * MIB);
 	without = *__real_dev_ops(f.dev);
 	without.convert = convert_not;
 	without_kernels = true;
@@ -204,7 +205,7 @@ static void test_cannot(void **state)
 	mem_stat(f.m, &all);
 	assert_int_equal(nr_refused, 1);
 	assert_int_equal(all.demoted, 0);
-	assert_true(count(s, 0) >= 15 * 15);
+	assert_true(count(s, 0) >= FULL - 15);
 	fx_fini(&f);
 	without_kernels = false;
 }
