@@ -19,20 +19,16 @@
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "tests/model/score.h"
 #include "tests/support/check.h"
 #include "tools/kvworker/model.h"
 #include "tools/kvworker/text.h"
-
-#define WINDOW 1024u
-#define VOCAB BYTE_VOCAB
-#define MAX_WINDOWS 140
 
 /* What is run. naive: bits of rows that are fake-quantized, in f16. */
 static const struct entry {
@@ -75,10 +71,7 @@ struct run {
 	const struct entry *e;
 	struct kv kv;
 	struct model *model;
-	double loss[MAX_WINDOWS];	/* over f16, nats/byte, of each window */
-	double nats;			/* sum over windows */
-	double kl;
-	uint64_t same_top;
+	struct score score;
 	uint64_t bytes_per_token;
 };
 
@@ -150,29 +143,6 @@ static void close_run(struct run *r)
 	kv_close(&r->kv);
 }
 
-/* log softmax(logits): [VOCAB] */
-static void log_softmax(const float *logits, double *out)
-{
-	double max = logits[0], sum = 0;
-
-	for (uint32_t i = 1; i < VOCAB; i++)
-		max = fmax(max, logits[i]);
-	for (uint32_t i = 0; i < VOCAB; i++)
-		sum += exp(logits[i] - max);
-	for (uint32_t i = 0; i < VOCAB; i++)
-		out[i] = logits[i] - max - log(sum);
-}
-
-static uint32_t top(const double *p)
-{
-	uint32_t best = 0;
-
-	for (uint32_t i = 1; i < VOCAB; i++)
-		if (p[i] > p[best])
-			best = i;
-	return best;
-}
-
 /* Logits of all tokens of a window. */
 static const float *run_window(struct run *r, const uint32_t *tokens)
 {
@@ -189,24 +159,7 @@ static const float *run_window(struct run *r, const uint32_t *tokens)
 	return logits;
 }
 
-static void score(struct run *r, uint32_t window, const float *logits,
-		  const float *exact, const uint8_t *targets)
-{
-	double p[VOCAB], q[VOCAB], loss = 0;
-
-	for (uint32_t t = 0; t < WINDOW; t++) {
-		log_softmax(exact + t * VOCAB, p);
-		log_softmax(logits + t * VOCAB, q);
-		loss += p[targets[t]] - q[targets[t]];
-		r->nats -= q[targets[t]];
-		for (uint32_t i = 0; i < VOCAB; i++)
-			r->kl += exp(p[i]) * (p[i] - q[i]);
-		r->same_top += top(p) == top(q);
-	}
-	r->loss[window] = loss / WINDOW;
-}
-
-static void score_window(uint32_t window, const uint8_t *targets)
+static void score_window(const uint8_t *targets)
 {
 	uint32_t tokens[WINDOW] = { BYTE_BOS };
 	const float *exact;
@@ -214,47 +167,10 @@ static void score_window(uint32_t window, const uint8_t *targets)
 	for (uint32_t i = 1; i < WINDOW; i++)
 		tokens[i] = targets[i - 1];
 	exact = run_window(&reference, tokens);
-	score(&reference, window, exact, exact, targets);
+	score_add(&reference.score, exact, exact, targets, WINDOW);
 	for (size_t i = 0; i < NR_ENTRIES; i++)
-		score(&runs[i], window, run_window(&runs[i], tokens), exact,
-		      targets);
-}
-
-struct result {
-	double loss, error;	/* mean over windows and its standard error */
-	double perplexity, kl, agree;
-};
-
-static struct result result_of(const struct run *r, uint32_t nr)
-{
-	double n = (double)nr * WINDOW, sum = 0, squares = 0;
-	struct result x;
-
-	for (uint32_t i = 0; i < nr; i++)
-		sum += r->loss[i];
-	x.loss = sum / nr;
-	for (uint32_t i = 0; i < nr; i++)
-		squares += (r->loss[i] - x.loss) * (r->loss[i] - x.loss);
-	x.error = nr > 1 ? sqrt(squares / (nr - 1) / nr) : 0;
-	x.perplexity = exp(r->nats / n);
-	x.kl = r->kl / n;
-	x.agree = (double)r->same_top / n;
-	return x;
-}
-
-static void print_result(const struct run *r, uint32_t nr)
-{
-	struct result x = result_of(r, nr);
-	json_t *o = json_pack("{ss, sI, sf, sf, sf, sf, sf, si}", "format",
-			      r->e->name, "kv_bytes_per_token",
-			      (json_int_t)r->bytes_per_token, "loss", x.loss,
-			      "standard_error", x.error, "perplexity",
-			      x.perplexity, "kl", x.kl, "top1", x.agree,
-			      "windows", (int)nr);
-
-	json_dumpf(o, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
-	putchar('\n');
-	json_decref(o);
+		score_add(&runs[i].score, run_window(&runs[i], tokens), exact,
+			  targets, WINDOW);
 }
 
 static const struct run *find(const char *name)
@@ -267,9 +183,9 @@ static const struct run *find(const char *name)
 }
 
 /* Is @name's loss at most @limit, two standard errors allowed? */
-static bool at_most(const char *name, double limit, uint32_t nr)
+static bool at_most(const char *name, double limit)
 {
-	struct result x = result_of(find(name), nr);
+	struct result x = score_result(&find(name)->score);
 
 	if (x.loss <= limit + 2 * x.error)
 		return true;
@@ -278,16 +194,17 @@ static bool at_most(const char *name, double limit, uint32_t nr)
 	return false;
 }
 
-static bool check(uint32_t nr)
+static bool check(void)
 {
-	double int4 = result_of(find("int4"), nr).loss;
-	double naive = result_of(find("naive: K and V 2 bits a token"), nr).loss;
+	double int4 = score_result(&find("int4")->score).loss;
+	double naive = score_result(&find("naive: K and V 2 bits a token")
+					     ->score).loss;
 	bool ok = true;
 
 	for (size_t i = 0; i < NR_ENTRIES; i++)
 		if (entries[i].limit > 0)
-			ok &= at_most(entries[i].name, entries[i].limit, nr);
-	ok &= at_most("int4h", int4 / 2, nr);
+			ok &= at_most(entries[i].name, entries[i].limit);
+	ok &= at_most("int4h", int4 / 2);
 	if (naive < 1) {
 		fprintf(stderr, "naive 2 bits cost %.3f: this model has no "
 			"outlier channels\n", naive);
@@ -328,15 +245,17 @@ int main(int argc, char **argv)
 	CHECK(bytes == (size_t)nr * WINDOW, "%s is too short", arg[2]);
 	open_all(arg[4]);
 	for (uint32_t i = 0; i < nr; i++) {
-		score_window(i, text + (size_t)i * WINDOW);
+		score_window(text + (size_t)i * WINDOW);
 		if (isatty(STDERR_FILENO))
 			fprintf(stderr, "\r%u of %u windows%s", i + 1, nr,
 				i + 1 == nr ? "\n" : "");
 	}
-	print_result(&reference, nr);
+	score_print(&reference.score, reference.e->name,
+		    reference.bytes_per_token);
 	for (size_t i = 0; i < NR_ENTRIES; i++)
-		print_result(&runs[i], nr);
-	checks = checks && !check(nr);
+		score_print(&runs[i].score, runs[i].e->name,
+			    runs[i].bytes_per_token);
+	checks = checks && !check();
 	for (size_t i = 0; i < NR_ENTRIES; i++)
 		close_run(&runs[i]);
 	close_run(&reference);

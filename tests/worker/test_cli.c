@@ -38,6 +38,7 @@ static void test_usage(void)
 	       "y");
 	REFUSE(2, "one model directory", TEST_MODEL, "x", "--ppl", PROMPT);
 	REFUSE(2, "--format int3", TEST_MODEL, "--format", "int3");
+	REFUSE(2, "--demote int3", TEST_MODEL, "--demote", "int3");
 	REFUSE(2, "--format k=int8", TEST_MODEL, "--format", "k=int8");
 	REFUSE(2, "--open-format int8", TEST_MODEL, "--open-format", "int8");
 	REFUSE(2, "--v-group 48", TEST_MODEL, "--v-group", "48");
@@ -79,6 +80,8 @@ static void test_inputs(const char *dir)
 /* What only the model, the profile or the library can tell. */
 static void test_formats(void)
 {
+	REFUSE(1, "fewer bits", TEST_MODEL, "--ppl", PROMPT, "--format", "int4",
+	       "--demote", "int8");
 	REFUSE(1, "kvctl calibrate", TEST_MODEL, "--ppl", PROMPT, "--format",
 	       "kvquant3");
 	REFUSE(1, "kvctl calibrate", TEST_MODEL, "--ppl", PROMPT, "--format",

@@ -211,6 +211,8 @@ static int print_json(const struct generation *g, uint64_t bytes_per_token,
 			    json_integer((json_int_t)g->info.open_bytes));
 	json_object_set_new(o, "sealed_bytes",
 			    json_integer((json_int_t)g->info.sealed_bytes));
+	json_object_set_new(o, "demoted_tokens",
+			    json_integer((json_int_t)g->info.demoted_tokens));
 	json_object_set_new(o, "inexact_lag",
 			    json_boolean(g->info.inexact_lag));
 	json_object_set_new(o, "publish_due",
@@ -231,8 +233,9 @@ static void print_human(const struct generation *g, uint64_t bytes_per_token,
 {
 	printf("%s\n", text);
 	fprintf(stderr,
-		"prompt %zu tokens, %zu of them from the pool%s; first token "
+		"prompt %zu tokens, %zu of them from the pool%s%s; first token "
 		"after %.1f ms", g->nr_prompt, g->hit,
+		g->info.demoted_tokens ? " (some in fewer bits)" : "",
 		g->info.inexact_lag ? " (the newest page not exact)" : "",
 		g->ttft_ms);
 	if (g->ttft_cold_ms > 0)

@@ -22,6 +22,8 @@ struct staging;
 struct kv_opts {
 	uint32_t k_format;	/* enum kvd_format */
 	uint32_t v_format;
+	uint32_t demote_k;	/* enum kvd_format; both 0: pages never are */
+	uint32_t demote_v;
 	uint32_t open_format;
 	uint32_t page_tokens;
 	uint32_t exact_pages;	/* KV_EXACT_AUTO: 1 where the format is one

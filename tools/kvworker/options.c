@@ -26,6 +26,7 @@ enum {
 	OPT_CALIBRATE,
 	OPT_MAX_BYTES,
 	OPT_FORMAT,
+	OPT_DEMOTE,
 	OPT_PAGE_TOKENS,
 	OPT_PROFILE,
 	OPT_EXACT_PAGES,
@@ -59,6 +60,7 @@ static const struct option long_options[] = {
 	{ "calibrate", required_argument, NULL, OPT_CALIBRATE },
 	{ "max-bytes", required_argument, NULL, OPT_MAX_BYTES },
 	{ "format", required_argument, NULL, OPT_FORMAT },
+	{ "demote", required_argument, NULL, OPT_DEMOTE },
 	{ "page-tokens", required_argument, NULL, OPT_PAGE_TOKENS },
 	{ "profile", required_argument, NULL, OPT_PROFILE },
 	{ "exact-pages", required_argument, NULL, OPT_EXACT_PAGES },
@@ -111,6 +113,9 @@ static const char usage[] =
 "  --format NAME       f16 (default), bf16, fp8, int8, int4, int4h, kivi4,\n"
 "                      kivi2, kvquant4, kvquant3, kvquant2, kvarn44, kvarn42,\n"
 "                      kvarn33, kvarn22, oscar2; or k=NAME,v=NAME\n"
+"  --demote NAME       what pages nobody holds are stored in when memory is\n"
+"                      short, before they are given up: fewer bits than\n"
+"                      --format, such as int4 for int8, kivi2 for kivi4\n"
 "  --profile FILE      of kvctl calibrate; kvquant and oscar2 need one\n"
 "  --exact-pages N     first pages that stay in 16 bits (0; 1 with formats\n"
 "                      of 2 and 3 bits and kvquant)\n"
@@ -168,11 +173,12 @@ static uint64_t parse_number(const char *option, const char *text,
 	return n;
 }
 
-static void parse_formats(struct kv_opts *o, const char *text)
+static void parse_formats(const char *option, const char *text,
+			  uint32_t *ret_k, uint32_t *ret_v)
 {
-	if (kvd_formats_parse(text, &o->k_format, &o->v_format))
-		usage_error("--format %s: no such format, nor k=NAME,v=NAME",
-			    text);
+	if (kvd_formats_parse(text, ret_k, ret_v))
+		usage_error("--%s %s: no such format, nor k=NAME,v=NAME",
+			    option, text);
 }
 
 static uint32_t parse_open_format(const char *name)
@@ -271,7 +277,10 @@ static bool parse_kv(struct kv_opts *o, int opt, const char *arg)
 {
 	switch (opt) {
 	case OPT_FORMAT:
-		parse_formats(o, arg);
+		parse_formats("format", arg, &o->k_format, &o->v_format);
+		return true;
+	case OPT_DEMOTE:
+		parse_formats("demote", arg, &o->demote_k, &o->demote_v);
 		return true;
 	case OPT_PAGE_TOKENS:
 		o->page_tokens = parse_page_tokens(arg);
