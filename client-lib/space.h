@@ -93,6 +93,13 @@ static inline uint32_t space_class(const struct kvd_space *sp, uint32_t group,
 						   sp->sealed_class[group];
 }
 
+/* Are pages of the class what kvd has demoted, and nobody else makes? */
+static inline bool space_class_demoted(const struct kvd_space *sp, uint32_t c)
+{
+	return sp->demoted_class[geometry_class_group(&sp->opts.geometry, c)] ==
+	       c;
+}
+
 /* How kernels see the pages of a group: kv_page_ref.layout is an index here. */
 static inline void space_layouts(const struct kvd_space *sp, uint32_t group,
 				 struct page_layout *layouts)

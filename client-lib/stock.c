@@ -25,25 +25,18 @@ static int stock_grow(struct stock *s, uint32_t nr)
 	return 0;
 }
 
-/* Pages of class @c are not given out. */
-static bool stock_never(const struct kvd_space *sp, uint32_t c)
-{
-	return sp->demoted_class[geometry_class_group(&sp->opts.geometry, c)] ==
-	       c;
-}
-
 int stock_init(struct kvd_space *sp)
 {
 	uint32_t nr = 0;
 
 	for (uint32_t c = 0; c < sp->nr_classes; c++)
-		nr += !stock_never(sp, c);
+		nr += !space_class_demoted(sp, c);
 	for (uint32_t c = 0; c < sp->nr_classes; c++) {
 		uint64_t pages = sp->stock_bytes / nr /
 				 sp->layouts[c].page_bytes;
 		struct stock *s = &sp->stocks[c];
 
-		if (stock_never(sp, c))
+		if (space_class_demoted(sp, c))
 			continue;
 		s->limit = pages < STOCK_MAX_PAGES ? (uint32_t)pages :
 						     STOCK_MAX_PAGES;

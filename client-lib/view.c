@@ -87,6 +87,9 @@ int kvd_page_alloc(struct kvd_space *sp, uint32_t page_class, size_t nr,
 	if (page_class >= sp->nr_classes)
 		return fail(sp->k, -EINVAL, "there are %u page classes",
 			    sp->nr_classes);
+	if (space_class_demoted(sp, page_class))
+		return fail(sp->k, -EINVAL, "pages of class %u are made by "
+			    "the daemon alone", page_class);
 	if (sp->opts.read_only)
 		return fail(sp->k, -EACCES, "the space is read-only");
 	while (done < nr) {

@@ -60,12 +60,13 @@ static bool tenants_are_all(const struct storm_world *w,
 		all.open += n->open;
 		all.sealed += n->sealed;
 		all.cached += n->cached;
+		all.demoted += n->demoted;
 		all.quarantined += n->quarantined;
 		all.revoked += n->revoked;
 	}
 	same = all.open == pool->open && all.sealed == pool->sealed &&
-	       all.cached == pool->cached &&
-	       all.quarantined == pool->quarantined && !pool->demoted &&
+	       all.cached == pool->cached && all.demoted == pool->demoted &&
+	       all.quarantined == pool->quarantined &&
 	       all.revoked == pool->revoked &&
 	       (!w->pool_bytes || !pool->revoked);
 	kvd__tenants_reply__free_unpacked(reply, NULL);

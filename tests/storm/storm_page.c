@@ -21,7 +21,7 @@ struct pair {
 	_Alignas(64) uint8_t of[2][MAX_PAGE_BYTES];
 };
 
-static struct pair opened, sealed;
+static struct pair opened, sealed, demoted;
 static uint8_t masks[STORM_KINDS][PAGE_MAX_CLASSES][MAX_PAGE_BYTES];
 static bool have_mask[STORM_KINDS][PAGE_MAX_CLASSES];
 static struct known {
@@ -86,13 +86,14 @@ void storm_kind(uint32_t kind, struct kvd_space_opts *o)
 		const char *formats;
 		uint32_t page_tokens, exact_pages, window;
 		uint32_t nr_groups;
+		const char *demoted;	/* NULL: pages are not */
 	} kinds[STORM_KINDS] = {
-		{ "f16", 32, 0, 0, 1 },
-		{ "int8", 32, 0, 40, 2 },
-		{ "kivi2", 32, 0, 0, 1 },
-		{ "kivi4", 64, 1, 0, 1 },
-		{ "k=int8,v=int4", 64, 2, 0, 1 },
-		{ "kvarn3", 32, 0, 70, 2 },
+		{ "f16", 32, 0, 0, 1, NULL },
+		{ "int8", 32, 0, 40, 2, "int4" },
+		{ "kivi2", 32, 0, 0, 1, NULL },
+		{ "kivi4", 64, 1, 0, 1, "kivi2" },
+		{ "k=int8,v=int4", 64, 2, 0, 1, "int4" },
+		{ "kvarn3", 32, 0, 70, 2, NULL },
 	};
 	struct kvd_geometry *g = &o->geometry;
 
@@ -106,6 +107,9 @@ void storm_kind(uint32_t kind, struct kvd_space_opts *o)
 	g->v_group = 32;
 	CHECK(!kvd_formats_parse(kinds[kind].formats, &g->k_format,
 				 &g->v_format), "%s", kinds[kind].formats);
+	CHECK(!kinds[kind].demoted ||
+	      !kvd_formats_parse(kinds[kind].demoted, &g->demote_k,
+				 &g->demote_v), "%s", kinds[kind].demoted);
 	g->nr_groups = kinds[kind].nr_groups;
 	g->groups[0] = (struct kvd_group){ .nr_layers = 2, .nr_kv_heads = 2,
 					   .k_dim = 32, .v_dim = 32 };
@@ -168,7 +172,9 @@ static void append(const struct storm_page *p, uint32_t class,
 	}
 }
 
-static void convert(const struct storm_page *p, uint32_t class)
+/* A full page of class @have once more, in class @class. */
+static void convert(const struct storm_page *p, struct pair *from,
+		    uint32_t have, uint32_t class, struct pair *to)
 {
 	const struct page_layout *l = &p->sp->layouts[class];
 	const struct kv_convert_page page = {
@@ -178,10 +184,10 @@ static void convert(const struct storm_page *p, uint32_t class)
 	};
 
 	for (int fill = 0; fill < 2; fill++) {
-		void *const bases[] = { opened.of[fill], sealed.of[fill] };
+		void *const bases[] = { from->of[fill], to->of[fill] };
 		uint32_t bad = 0;
 		struct kv_convert_args a = {
-			.layouts = { p->sp->layouts[p->group], *l },
+			.layouts = { p->sp->layouts[have], *l },
 			.bases = bases,
 			.pages = &page,
 			.nr_pages = 1,
@@ -190,7 +196,7 @@ static void convert(const struct storm_page *p, uint32_t class)
 			.nr_threads = 1,
 		};
 
-		memset(sealed.of[fill], fill ? 0xff : 0, l->page_bytes);
+		memset(to->of[fill], fill ? 0xff : 0, l->page_bytes);
 		host_kernels_ref.convert(&a);
 		CHECK(!bad, "a page that cannot be quantized");
 	}
@@ -203,15 +209,25 @@ static bool is_whole(const struct storm_page *p, uint32_t class)
 	       class == p->sp->sealed_class[p->group];
 }
 
-static const struct pair *make(const struct storm_page *p, uint32_t class)
+static struct pair *make(const struct storm_page *p, uint32_t class)
 {
 	if (!is_whole(p, class)) {
 		append(p, class, &opened);
 		return &opened;
 	}
 	append(p, p->group, &opened);
-	convert(p, class);
+	convert(p, &opened, p->group, class, &sealed);
 	return &sealed;
+}
+
+/* As kvd does it where it demotes. */
+static struct pair *make_demoted(const struct storm_page *p)
+{
+	uint32_t have = p->sp->sealed_class[p->group];
+
+	convert(p, make(p, have), have, p->sp->demoted_class[p->group],
+		&demoted);
+	return &demoted;
 }
 
 /* ---- comparing ---- */
@@ -284,11 +300,12 @@ int storm_page_check(const struct storm_page *p)
 				      [p->hold->segment] + p->hold->offset;
 	const struct page_layout *l = &p->sp->layouts[c];
 	bool full = p->nr_rows == l->page_tokens;
-	const struct pair *want;
+	struct pair *want;
 
 	if (full && !p->again && known(p, kind, page))
 		return 0;
-	want = make(p, c);
+	want = c == p->sp->demoted_class[p->group] ? make_demoted(p) :
+						     make(p, c);
 	for (uint32_t i = 0; i < l->page_bytes; i++) {
 		uint8_t m = (uint8_t)~(want->of[0][i] ^ want->of[1][i]);
 

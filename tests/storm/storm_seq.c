@@ -105,7 +105,8 @@ static void read_page(struct view *v, struct entry *e, uint32_t group,
 	int r;
 
 	/* It was quantized when it was full, and not all is committed. */
-	if (page.nr_rows < p && v->sp->whole && h->page_class != group)
+	if (page.nr_rows < p && ((v->sp->whole && h->page_class != group) ||
+				 h->page_class == v->sp->demoted_class[group]))
 		return;
 	r = storm_page_check(&page);
 	if (r < 0 && is_lost(h))
@@ -334,11 +335,17 @@ void op_take(void)
 {
 	struct view *v = view_writable();
 	uint32_t nr, class;
+	int r;
 
 	if (!v || v->nr_loose == NR_LOOSE)
 		return;
 	nr = 1 + roll(NR_LOOSE - v->nr_loose);
 	class = roll(v->sp->nr_classes);
+	if (space_class_demoted(v->sp, class)) {
+		r = kvd_page_alloc(v->sp, class, 1, v->loose + v->nr_loose);
+		CHECK(r == -EINVAL, "a demoted page is given out");
+		return;
+	}
 	if (!worked(kvd_page_alloc(v->sp, class, nr, v->loose + v->nr_loose)))
 		return;
 	for (uint32_t i = 0; i < nr; i++, v->nr_loose++) {

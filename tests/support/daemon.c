@@ -246,6 +246,7 @@ static void copy_stat(const Kvd__PoolStat *p, struct daemon_stat *ret)
 	ret->misses = p->misses;
 	ret->published = p->published;
 	ret->evicted = p->evicted;
+	ret->made_smaller = p->demoted;
 	ret->room = p->room;
 	ret->mark_high = p->mark_high;
 	ret->background = p->reclaimed_background;

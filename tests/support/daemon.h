@@ -54,7 +54,7 @@ void daemon_remove(struct daemon *d);
 struct daemon_stat {
 	uint64_t total, free, open, sealed, cached, demoted, quarantined,
 		revoked;
-	uint64_t hits, misses, published, evicted;
+	uint64_t hits, misses, published, evicted, made_smaller;
 	uint64_t room, mark_high, background, direct;
 	uint32_t nr_clients;	/* those who ask now not counted */
 };

@@ -46,12 +46,13 @@ static json_t *pool_to_json(const Kvd__PoolStat *p)
 		json_array_append_new(classes, class_to_json(p->classes[i]));
 	return json_pack(
 		"{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-		"s:I, s:o, s:o, s:I, s:o}",
+		"s:I, s:I, s:o, s:o, s:I, s:o}",
 		"device", p->device, "pages", json_counts(p->pages), "bytes",
 		json_counts(p->bytes), "segments", (json_int_t)p->segments,
 		"hits", (json_int_t)p->hits, "misses", (json_int_t)p->misses,
 		"published", (json_int_t)p->published, "deduplicated",
-		(json_int_t)p->deduplicated, "evicted", (json_int_t)p->evicted,
+		(json_int_t)p->deduplicated, "demoted", (json_int_t)p->demoted,
+		"evicted", (json_int_t)p->evicted,
 		"nonfinite", (json_int_t)p->nonfinite, "room",
 		(json_int_t)p->room, "watermarks",
 		json_marks(p->mark_min, p->mark_low, p->mark_high),
@@ -190,10 +191,11 @@ static void print_counters(const json_t *pool)
 	printf("tokens looked up  %lld, of them hit %lld (%.1f %%)\n",
 	       (long long)all, (long long)hits,
 	       all ? 100.0 * (double)hits / (double)all : 0.0);
-	printf("pages published   %lld, deduplicated %lld, evicted %lld, "
-	       "not finite %lld\n",
+	printf("pages published   %lld, deduplicated %lld, demoted %lld, "
+	       "evicted %lld, not finite %lld\n",
 	       (long long)json_count(pool, "published"),
 	       (long long)json_count(pool, "deduplicated"),
+	       (long long)json_count(pool, "demoted"),
 	       (long long)json_count(pool, "evicted"),
 	       (long long)json_count(pool, "nonfinite"));
 }

@@ -155,6 +155,7 @@ static int put_pool(const struct client *c, Kvd__PoolStat *pool,
 	pool->published = st.published;
 	pool->deduplicated = st.deduplicated;
 	pool->evicted = st.evicted;
+	pool->demoted = st.demoted;
 	pool->nonfinite = st.nonfinite;
 	pool->room = st.room;
 	pool->mark_min = st.marks.min;
