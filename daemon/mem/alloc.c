@@ -115,7 +115,7 @@ static int alloc_reclaim(struct size_class *sc, uint32_t nr)
 {
 	struct tenant *t = sc->tenant;
 
-	if (t->m->in_grace || demote_begin(t, nr))
+	if (t->m->in_grace || demote_begin(sc, nr))
 		return -EAGAIN;
 	while (reclaim_may_help(sc, nr)) {
 		if (save_is_coming(sc))

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include "daemon/mem/reclaim.h"
 #include "daemon/mem/segment.h"
+#include "daemon/mem/vacate.h"
 
 struct pair {
 	struct page *from, *to;
@@ -132,7 +133,7 @@ static void demote_next(const struct demotion *x)
 	struct size_class *sc = x->grow;
 
 	if (sc && sc->nr_free < x->nr_next && slab_new(sc) == 0)
-		demote_begin(sc->tenant, x->nr_next);
+		demote_begin(sc, x->nr_next);
 }
 
 static void demotion_done(struct dev *d, struct dev_job *job)
@@ -187,7 +188,7 @@ static void demotion_add(struct demotion *x, struct page *from)
 {
 	struct page *to;
 
-	to = page_take_demoted(from->space, page_demoted_class(from));
+	to = page_take_hidden(from->space, page_demoted_class(from));
 	from->demoting = true;
 	page_wake(from);
 	from->holds++;
@@ -294,15 +295,18 @@ static bool demote_class(struct size_class *sc, uint64_t nr)
 	return started;
 }
 
-bool demote_begin(struct tenant *t, uint64_t nr)
+bool demote_begin(const struct size_class *sc, uint64_t nr)
 {
+	struct tenant *t = sc->tenant;
 	struct mem *m = t->m;
 	struct page *p;
 
 	if (!t->demotes || m->demotes_not || !nr || tenant_has_copies(t))
 		return false;
 	p = reclaim_coldest_of(t, page_is_large);
-	if (!p || !page_can_demote(p))
+	if (!p)
+		return m->nr_demoting || vacate_begin(sc);
+	if (!page_can_demote(p))
 		return m->nr_demoting;
 	if (m->nr_demoting < DEMOTE_JOBS &&
 	    !demote_class(p->slab->class, nr))

@@ -13,7 +13,9 @@
  * Room for new pages is what the class has, then granules, then what its
  * coldest pages leave. As long as more than a DEMOTE_KEEP-th of what the tenant
  * has is cached at full size, whole slabs of such pages are demoted, so that
- * their granules can serve the smaller ones; later one page for one page.
+ * their granules can serve the smaller ones; later one page for one page. Where
+ * none are left at full size but held ones, slabs of the smaller are emptied
+ * for more of those (vacate.h).
  */
 #ifndef DAEMON_MEM_DEMOTE_H
 #define DAEMON_MEM_DEMOTE_H
@@ -25,12 +27,12 @@
 #define DEMOTE_JOBS  8u   /* under way, at most */
 
 /**
- * demote_begin() - has pages of @t demoted, if what goes next can be
+ * demote_begin() - has pages demoted that go for @sc, if what goes next can be
  * @nr:	about so many
  *
  * Return: some are under way: room comes when they are done.
  */
-bool demote_begin(struct tenant *t, uint64_t nr);
+bool demote_begin(const struct size_class *sc, uint64_t nr);
 
 /* @block has a sealed page of @group: what was demoted is of no use. */
 void demote_replaced(struct mem_space *s, uint32_t block, uint32_t group);

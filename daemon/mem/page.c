@@ -340,7 +340,7 @@ void page_replace(struct page *from, struct page *to)
 	page_index(s, block, to->class, page_handle(to));
 }
 
-struct page *page_take_demoted(struct mem_space *s, uint32_t class)
+struct page *page_take_hidden(struct mem_space *s, uint32_t class)
 {
 	struct page *p = page_take_cell(s, class);
 
@@ -348,6 +348,19 @@ struct page *page_take_demoted(struct mem_space *s, uint32_t class)
 	p->holds = 1;
 	page_write(p, PAGE_FREE, NULL); /* the table counts numbers in use */
 	return p;
+}
+
+/* All that @from is but its state, its class and its place. */
+static void page_inherit(struct page *p, const struct page *from)
+{
+	p->block = from->block;
+	p->depth = from->depth;
+	p->priority = from->priority;
+	p->stamp = from->stamp;
+	p->uses = from->uses;
+	p->queue = from->queue;
+	p->freq = from->freq;
+	p->holds = 0;
 }
 
 /* The new identity is whole before the old one goes. */
@@ -359,14 +372,7 @@ void page_demote(struct page *p, struct page *from)
 	assert(p->state == PAGE_OPEN && p->demoting && !p->block);
 	assert(from->state == PAGE_SEALED && from->holds == 0 && block);
 	page_set_state(p, PAGE_SEALED);
-	p->block = block;
-	p->depth = from->depth;
-	p->priority = from->priority;
-	p->stamp = from->stamp;
-	p->uses = from->uses;
-	p->queue = from->queue;
-	p->freq = from->freq;
-	p->holds = 0;
+	page_inherit(p, from);
 	page_write(p, PAGE_SEALED, &m->table.prefixes[page_nr(from)]);
 	page_index(p->space, block, p->class, page_handle(p));
 	page_free(from);
@@ -438,6 +444,28 @@ static void page_let_go(struct page *p)
 	list_del(&p->link);
 	list_add(&m->free_pages, &p->link);
 	m->nr_free++;
+}
+
+/* As page_replace(), of a page that nobody holds. */
+void page_move(struct page *p, struct page *from)
+{
+	struct mem_space *s = p->space;
+	uint32_t block = from->block;
+
+	assert(p->state == PAGE_OPEN && p->demoting && !p->block);
+	assert(from->state == PAGE_CACHED && from->class == p->class);
+	page_inherit(p, from);
+	page_set_state(p, PAGE_SEALED);
+	page_set_state(p, PAGE_CACHED);
+	p->copy = from->copy;
+	p->saved = from->saved == SAVED ? SAVED : SAVED_NOT;
+	p->demotes_not = from->demotes_not;
+	list_add(&from->link, &p->link);
+	page_write(p, PAGE_SEALED, &s->m->table.prefixes[page_nr(from)]);
+	from->block = 0;
+	page_write(from, PAGE_FREE, NULL);
+	page_let_go(from);
+	page_index(s, block, p->class, page_handle(p));
 }
 
 /* @block has no page of @class any more. */

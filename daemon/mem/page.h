@@ -49,7 +49,8 @@ struct page {
 	int8_t priority;	/* on the shelf of this */
 	bool pinned;		/* one of the holds is its pins': pin.h */
 	uint8_t saved;		/* CACHED: enum saved */
-	bool demoting;		/* one of the holds is demote.h's */
+	bool demoting;		/* OPEN: it is hidden; else one of the holds
+				 * is demote.h's */
 	bool demotes_not;	/* that was tried, and cannot be */
 	uint8_t uses;		/* since it was named, at most 255 */
 	uint8_t queue, freq;	/* of policy_s3fifo.c */
@@ -117,16 +118,22 @@ void page_seal(struct page *p, const struct prefix *prefix, uint32_t block,
 	       uint32_t depth);
 
 /*
- * FREE -> OPEN, held for demote.h alone, which fills it; the table has it FREE.
- * A number and a cell are there.
+ * FREE -> OPEN, of nobody, found by nobody; the table has it FREE. Held for
+ * demote.h or vacate.h, which fills it. A number and a cell are there.
  */
-struct page *page_take_demoted(struct mem_space *s, uint32_t class);
+struct page *page_take_hidden(struct mem_space *s, uint32_t class);
 
 /*
  * Such a page -> SEALED, under the name of @from, which loses it and is FREE;
  * nobody holds either any more.
  */
 void page_demote(struct page *p, struct page *from);
+
+/*
+ * Such a page of the class of @from, which is CACHED and then FREE, is CACHED
+ * in its place.
+ */
+void page_move(struct page *p, struct page *from);
 
 /* Where its name is remembered: its shelf, or what was demoted's before. */
 struct shelf *page_home(const struct page *p);

@@ -25,8 +25,8 @@
  * and no more than its max, unless that was lowered below it since.
  * mem_verify() checks all of it.
  *
- * A page that is being made for demote.h is OPEN with its hold, of no client,
- * and FREE in the table. DEMOTED is how figures call the CACHED pages of a
+ * A page that is being made for demote.h or vacate.h is OPEN with its hold, of no
+ * client, and FREE in the table. DEMOTED is how figures call the CACHED pages of a
  * demoted class. REVOKED never has pages: its bytes are those of
  * segments that have been emptied and that some process may still have mapped
  * (shrink.h); they are in their tenant's charge until none can.
@@ -118,6 +118,7 @@ struct mem {
 	bool working;			/* ops->work was told */
 
 	uint32_t nr_demoting;		/* jobs: demote.h */
+	bool vacating;			/* a slab is being emptied: vacate.h */
 	bool demotes_not;		/* the device cannot */
 
 	struct mem_marks marks;		/* of free room, see water.h */

@@ -263,6 +263,12 @@ void slab_bring_back(struct slab *slab)
 
 /* ---- cells ---- */
 
+void slab_use_last(struct slab *slab)
+{
+	if (slab->nr_free && !slab->segment->draining)
+		list_move_tail(&slab->class->partial, &slab->link);
+}
+
 struct slab *slab_get(struct size_class *sc, uint32_t nr, uint32_t *ret_cell)
 {
 	struct list *from = list_empty(&sc->partial) ? &sc->empty :

@@ -98,6 +98,9 @@ void slab_free(struct slab *slab);
 void slab_set_aside(struct slab *slab);
 void slab_bring_back(struct slab *slab);
 
+/* The class takes its other free cells before those of @slab. */
+void slab_use_last(struct slab *slab);
+
 /* A free cell for page number @nr; the class has one. */
 struct slab *slab_get(struct size_class *sc, uint32_t nr, uint32_t *ret_cell);
 

@@ -89,7 +89,7 @@ void water_direct(struct size_class *sc, uint32_t nr)
 	struct mem *m = sc->tenant->m;
 
 	if (m->in_grace || water_room(sc) >= k.min ||
-	    demote_begin(sc->tenant, nr))
+	    demote_begin(sc, nr))
 		return;
 	m->why = MEM_RECLAIM_DIRECT;
 	while (nr && !step_is_spent(m) && water_room(sc) < k.min &&
@@ -145,7 +145,7 @@ static bool water_class(struct size_class *sc)
 			return false; /* it goes on when they are */
 		if (!tenant_may_lose(sc->tenant, class_stride(sc)))
 			break;
-		if (demote_begin(sc->tenant, DEMOTE_PAGES))
+		if (demote_begin(sc, DEMOTE_PAGES))
 			return false; /* it goes on when they are done */
 		if (!reclaim_step(sc))
 			break;

@@ -13,6 +13,7 @@
 #define POOL   (8u * MIB)
 #define FULL   60u	/* pages that it holds in int8: 15 in a granule */
 #define MANY   100u	/* more than that */
+#define HELD   22u	/* more than are cached in int8 then */
 
 static const uint32_t layers[] = { LAYERS, 0 };
 
@@ -210,6 +211,99 @@ static void test_cannot(void **state)
 	without_kernels = false;
 }
 
+/* The first bytes of a page, on the device's thread. */
+struct word {
+	struct dev_job job;
+	struct dev_segment *segment;
+	uint64_t at;
+	uint32_t value;
+	bool writes;
+};
+
+static void word_run(struct dev *d, struct dev_job *job)
+{
+	struct word *w = (struct word *)job;
+
+	if (w->writes)
+		dev_ops(d)->write(d, w->segment, w->at, &w->value, 4);
+	else
+		dev_ops(d)->read(d, w->segment, w->at, &w->value, 4);
+}
+
+static void word_done(struct dev *d, struct dev_job *job)
+{
+}
+
+/* Finds a page, which is the warmest then, and reads or writes its bytes. */
+static uint32_t touch(struct fx *f, struct mem_client *c, struct mem_space *s,
+		      handle_t h, uint32_t value, bool writes)
+{
+	struct word w = { .job = { .run = word_run, .done = word_done },
+			  .value = value, .writes = writes };
+	const struct dev_segment *seg;
+	place_t place;
+
+	assert_int_equal(mem_match(c, s, &h, 1, &place), 1);
+	assert_int_equal(mem_segment_get(s, place_segment(place), &seg), 0);
+	w.segment = (struct dev_segment *)(uintptr_t)seg;
+	w.at = place_offset(place);
+	dev_submit(f->dev, &w.job);
+	dev_drain(f->dev);
+	fx_release(c, h);
+	return w.value;
+}
+
+/* What has been demoted, every third last; each says who it is. */
+static uint32_t touch_all(struct fx *f, struct mem_client *c,
+			  struct mem_space *s, uint32_t seqs[MANY],
+			  handle_t was[MANY])
+{
+	uint32_t nr = 0;
+
+	for (uint32_t last = 0; last < 2; last++)
+		for (uint32_t i = 0; i < MANY; i++) {
+			handle_t h = fx_lookup(s, i, 0, SMALL);
+
+			if (!h || (i % 3 == 0) != last)
+				continue;
+			touch(f, c, s, h, i, true);
+			seqs[nr] = i;
+			was[nr++] = h;
+		}
+	return nr;
+}
+
+/* Pages that are held at full size take slabs of what was demoted. Of that the
+ * coldest go, in whatever slabs they are, and others move. */
+static void test_vacate(void **state)
+{
+	uint32_t seqs[MANY], nr, lost = 0, moved = 0;
+	handle_t was[MANY], held;
+	struct mem_client *c;
+	struct mem_space *s;
+	struct fx f;
+
+	s = fill(&f, &c);
+	nr = touch_all(&f, c, s, seqs, was);
+	for (uint32_t i = 0; i < HELD; i++) {
+		assert_int_equal(fx_alloc(&f, c, s, 0, 1, &held), 0);
+		settle(&f);
+	}
+	assert_int_equal(count(s, 0), 0);
+	while (lost < nr && !fx_lookup(s, seqs[lost], 0, SMALL))
+		lost++;
+	assert_true(lost && lost < nr);
+	for (uint32_t i = lost; i < nr; i++) {
+		handle_t h = fx_lookup(s, seqs[i], 0, SMALL);
+
+		assert_int_not_equal(h, 0);
+		moved += h != was[i];
+		assert_int_equal(touch(&f, c, s, h, 0, false), seqs[i]);
+	}
+	assert_true(moved);
+	fx_fini(&f);
+}
+
 static bool nobody_lives(pid_t pid, uint64_t start_time)
 {
 	return false;
@@ -245,6 +339,7 @@ int main(void)
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_alloc),
 		cmocka_unit_test(test_cannot),
+		cmocka_unit_test(test_vacate),
 		cmocka_unit_test(test_restart),
 	};
 
