@@ -220,12 +220,24 @@ static bool choose(struct page *p, void *choice)
 	return c->nr < c->max;
 }
 
+/* As they would be given up: what follows a page before it. */
+static int page_compare(const void *a, const void *b)
+{
+	const struct page *x = *(struct page *const *)a;
+	const struct page *y = *(struct page *const *)b;
+
+	if (x->stamp != y->stamp)
+		return x->stamp < y->stamp ? -1 : 1;
+	return (x->depth < y->depth) - (x->depth > y->depth);
+}
+
 static void choose_slab(struct choice *c, const struct slab *slab)
 {
 	for (uint32_t i = 0; i < slab->class->nr_cells; i++)
 		if (!(slab->cells[i] & SLAB_FREE) &&
 		    !choose(&slab->segment->m->pages[slab->cells[i]], c))
 			break;
+	qsort(c->pages, c->nr, sizeof(c->pages[0]), page_compare);
 }
 
 static void choose_coldest(struct choice *c, const struct size_class *sc)

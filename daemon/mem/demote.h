@@ -22,7 +22,7 @@
 
 #include "daemon/mem/page.h"
 
-#define DEMOTE_KEEP  16u  /* a part of the tenant's bytes */
+#define DEMOTE_KEEP  64u  /* a part of the tenant's bytes */
 #define DEMOTE_PAGES 64u  /* in one job, at most */
 #define DEMOTE_JOBS  8u   /* under way, at most */
 

@@ -167,10 +167,11 @@ static struct shelf *page_shelf(const struct page *p)
 
 struct shelf *page_home(const struct page *p)
 {
-	if (!page_is_demoted(p))
+	uint32_t small = page_demoted_class(p);
+
+	if (small == PAGE_NO_CLASS || p->class != page_sealed_class(p))
 		return page_shelf(p);
-	return size_class_shelf(p->space->sizes[page_sealed_class(p)],
-				p->priority);
+	return size_class_shelf(p->space->sizes[small], p->priority);
 }
 
 /* Puts a page that is CACHED where it belongs. */

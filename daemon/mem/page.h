@@ -135,7 +135,10 @@ void page_demote(struct page *p, struct page *from);
  */
 void page_move(struct page *p, struct page *from);
 
-/* Where its name is remembered: its shelf, or what was demoted's before. */
+/*
+ * Where its name is remembered and its uses are learned: the shelf that it is
+ * on, or will be when it is demoted, for that is where it is given up.
+ */
 struct shelf *page_home(const struct page *p);
 
 /* SEALED, no holds, named -> CACHED. */

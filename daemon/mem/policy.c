@@ -25,9 +25,12 @@ const struct policy *policy_find(const char *name)
 
 /* ---- lru ---- */
 
-/* Those released together stand with the deepest first: see page_settle(). */
+/*
+ * Those released together stand with the deepest first: see page_settle().
+ * Demoted pages come later than they were released, and stand apart.
+ */
 struct shelf {
-	struct list pages;
+	struct list pages, demoted;
 };
 
 static struct shelf *lru_new(uint64_t nr_pages, struct ghosts *ghosts)
@@ -36,8 +39,10 @@ static struct shelf *lru_new(uint64_t nr_pages, struct ghosts *ghosts)
 
 	(void)nr_pages;
 	(void)ghosts;
-	if (s)
+	if (s) {
 		list_init(&s->pages);
+		list_init(&s->demoted);
+	}
 	return s;
 }
 
@@ -48,7 +53,7 @@ static void lru_free(struct shelf *s)
 
 static void lru_put(struct shelf *s, struct page *p)
 {
-	list_add_tail(&s->pages, &p->link);
+	list_add_tail(p->demoting ? &s->demoted : &s->pages, &p->link);
 }
 
 static void lru_take(struct shelf *s, struct page *p, bool used)
@@ -64,10 +69,24 @@ static void lru_named(struct shelf *s, struct page *p)
 	(void)p;
 }
 
+/* Which of two positions goes first; either may be at the end of its list. */
+static struct list *lru_first(struct shelf *s, struct list *a, struct list *b)
+{
+	const struct page *x = list_entry(a, struct page, link);
+	const struct page *y = list_entry(b, struct page, link);
+
+	if (a == &s->pages || b == &s->demoted)
+		return a == &s->pages ? b : a;
+	if (x->stamp != y->stamp)
+		return x->stamp < y->stamp ? a : b;
+	return x->depth > y->depth ? a : b;
+}
+
 static struct page *lru_next(struct shelf *s)
 {
-	return list_empty(&s->pages) ? NULL :
-				       list_first(&s->pages, struct page, link);
+	struct list *pos = lru_first(s, s->pages.next, s->demoted.next);
+
+	return pos == &s->demoted ? NULL : list_entry(pos, struct page, link);
 }
 
 static uint64_t lru_worth(struct shelf *s, const struct page *p, uint64_t now)
@@ -80,9 +99,19 @@ static uint64_t lru_worth(struct shelf *s, const struct page *p, uint64_t now)
 static void lru_walk(struct shelf *s, bool (*look)(struct page *p, void *ctx),
 		     void *ctx)
 {
-	list_for_each(pos, &s->pages)
-		if (!look(list_entry(pos, struct page, link), ctx))
+	struct list *a = s->pages.next, *b = s->demoted.next;
+
+	for (;;) {
+		struct list *pos = lru_first(s, a, b);
+
+		if (pos == &s->demoted ||
+		    !look(list_entry(pos, struct page, link), ctx))
 			break;
+		if (pos == a)
+			a = a->next;
+		else
+			b = b->next;
+	}
 }
 
 const struct policy policy_lru = {

@@ -7,7 +7,8 @@
  * higher priority is looked at only where those below have nothing, so policies
  * know of none (reclaim.c). The pool's policy puts pages on
  * shelves and says which goes first; what a policy learns is per shelf, so
- * that tenants learn nothing from each other. A page that is followed by
+ * that tenants learn nothing from each other. Of pages that are demoted before
+ * they go, the shelf learns that they go from (page_home()). A page that is followed by
  * others in the index should stay as long as they do: without it they cannot
  * be found.
  */

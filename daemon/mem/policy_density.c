@@ -188,7 +188,8 @@ static void density_put(struct shelf *s, struct page *p)
 {
 	if (p->stamp >= s->step_at)
 		shelf_step(s, p->stamp);
-	reuse_wait(&s->reuse, page_kind(p));
+	if (!p->demoting) /* else it has begun before */
+		reuse_wait(&page_home(p)->reuse, page_kind(p));
 	shelf_list(s, p, false);
 }
 
@@ -197,7 +198,6 @@ static uint64_t ghost_name(const struct shelf *s, const struct page *p)
 	return name_hash(page_name(p)) ^ s->salt;
 }
 
-/* Where a page of that name will be published again. */
 static void ghost_leave(const struct shelf *s, const struct page *p,
 			uint64_t now)
 {
@@ -211,10 +211,11 @@ static void density_take(struct shelf *s, struct page *p, bool used)
 	list_del(&p->link);
 	if (p->demoting)
 		return;
+	s = page_home(p);
 	if (used)
 		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
 	else
-		ghost_leave(page_home(p), p, now);
+		ghost_leave(s, p, now);
 }
 
 /* One that was given up too early is as good as one that was found. */
@@ -224,6 +225,7 @@ static void density_named(struct shelf *s, struct page *p)
 	uint32_t kind;
 
 	p->uses = 0;
+	s = page_home(p);
 	if (!ghost_take(s->ghosts, ghost_name(s, p), p->space->m->tick, &age,
 			&kind))
 		return;
@@ -278,14 +280,16 @@ static struct page *density_next(struct shelf *s)
 static uint64_t density_worth(struct shelf *s, const struct page *p,
 			      uint64_t now)
 {
+	const struct reuse *r = &page_home(p)->reuse;
 	union {
 		double d;
 		uint64_t u;
 	} worth;
 	uint64_t age = now > p->stamp ? now - p->stamp : 0;
 
-	worth.d = s->reuse.worth[page_kind(p)][reuse_age(&s->reuse, age)] /
-		  (s->reuse.unit * page_bytes(p));
+	(void)s;
+	worth.d = r->worth[page_kind(p)][reuse_age(r, age)] /
+		  (r->unit * page_bytes(p));
 	return worth.u;
 }
 

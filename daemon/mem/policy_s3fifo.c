@@ -62,7 +62,7 @@ static void s3_take(struct shelf *s, struct page *p, bool used)
 	s->nr--;
 	if (p->demoting)
 		return;
-	s = page_home(p); /* where the name will be published again */
+	s = page_home(p);
 	if (used)
 		p->freq += p->freq < S3_MAX_FREQ;
 	else if (p->queue == S3_IN_SMALL)
@@ -77,6 +77,7 @@ static void s3_named(struct shelf *s, struct page *p)
 
 	p->freq = 0;
 	p->queue = S3_IN_SMALL;
+	s = page_home(p);
 	if (ghost_take(s->ghosts, name_hash(page_name(p)) ^ s->salt,
 		       p->space->m->tick, &age, &kind) && age <= s->max_age)
 		p->queue = S3_IN_MAIN;
