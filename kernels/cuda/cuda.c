@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * cuda.c - loads the kernels and launches them.
+ * cuda.c - loads all kernels and launches them.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include "kernels/cuda/append.h"
 #include "kernels/cuda/attend.h"
-#include "kernels/cuda/convert.h"
 #include "kernels/cuda/copy.h"
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/module.h"
 
 #define WARP 32u
-#define SHARED_BYTES (48u << 10) /* a block may have without asking */
-
 #define FEW_TOKENS 8u	/* a chunk of fewer is a waste */
 
 /*
@@ -23,18 +18,12 @@
  */
 #define ENOUGH_BLOCKS 256u
 
-int kv_cuda_find(struct kv_cuda *kc, enum kv_cuda_image image,
-		 const char *name, cu_function *ret, struct cuda_why *why)
-{
-	cu_result err =
-		kc->cu->cuModuleGetFunction(ret, kc->modules[image], name);
+static const unsigned char *const images[KV_CUDA_NR_IMAGES] = {
+#define KV_CUDA_IMAGE(name) kv_image_##name,
+	KV_CUDA_IMAGES(KV_CUDA_IMAGE)
+#undef KV_CUDA_IMAGE
+};
 
-	if (err)
-		cu_text(kc->cu, name, err, why->text, why->bytes);
-	return cu_errno(err);
-}
-
-/* Of the images that have been loaded. */
 static int kernels_find(struct kv_cuda *kc, struct cuda_why *why)
 {
 	const struct {
@@ -43,8 +32,6 @@ static int kernels_find(struct kv_cuda *kc, struct cuda_why *why)
 		const char *name;
 	} list[] = {
 		{ KV_CUDA_append, &kc->append, "kv_append" },
-		{ KV_CUDA_convert, &kc->convert, "kv_convert" },
-		{ KV_CUDA_convert, &kc->convert_far, "kv_convert_far" },
 		{ KV_CUDA_attend, &kc->attend, "kv_attend" },
 		{ KV_CUDA_attend, &kc->merge, "kv_merge" },
 		{ KV_CUDA_dequant, &kc->dequant, "kv_dequant" },
@@ -55,49 +42,17 @@ static int kernels_find(struct kv_cuda *kc, struct cuda_why *why)
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < sizeof(list) / sizeof(list[0]); i++)
-		if (kc->modules[list[i].image])
-			rc = kv_cuda_find(kc, list[i].image, list[i].name,
-					  list[i].function, why);
+		rc = kv_cuda_find(kc, list[i].image, list[i].name,
+				  list[i].function, why);
 	return rc;
 }
 
-static int module_load(struct kv_cuda *kc, enum kv_cuda_image image,
-		       struct cuda_why *why)
+static int images_load(struct kv_cuda *kc, struct cuda_why *why)
 {
-	cu_result err = kc->cu->cuModuleLoadData(&kc->modules[image],
-						 kv_cuda_images[image]);
-
-	if (!err)
-		return 0;
-	kc->modules[image] = NULL;
-	if (cu_errno(err) == -ENOEXEC)
-		snprintf(why->text, why->bytes, "%s", kv_cuda_image_text);
-	else
-		cu_text(kc->cu, "cuModuleLoadData", err, why->text, why->bytes);
-	return cu_errno(err);
-}
-
-/* Images @first to @end - 1, and their kernels. */
-static int images_load(const struct cuda_driver *cu, enum kv_cuda_image first,
-		       enum kv_cuda_image end, struct kv_cuda **ret,
-		       struct cuda_why *why)
-{
-	struct kv_cuda *kc = calloc(1, sizeof(*kc));
 	int rc = 0;
 
-	if (!kc) {
-		snprintf(why->text, why->bytes, "out of memory");
-		return -ENOMEM;
-	}
-	kc->cu = cu;
-	for (uint32_t i = first; !rc && i < end; i++)
-		rc = module_load(kc, i, why);
-	if (!rc)
-		rc = kernels_find(kc, why);
-	if (rc)
-		kv_cuda_free(kc);
-	else
-		*ret = kc;
+	for (uint32_t i = 0; !rc && i < KV_CUDA_NR_IMAGES; i++)
+		rc = kv_cuda_load(kc, i, images[i], why);
 	return rc;
 }
 
@@ -108,44 +63,21 @@ int kv_cuda_new(const struct cuda_driver *cu, struct kv_cuda **ret, char *why,
 	struct kv_cuda *kc;
 	int rc;
 
-	rc = images_load(cu, 0, KV_CUDA_NR_IMAGES, &kc, &line);
+	rc = kv_cuda_alloc(cu, &kc, &line);
 	if (rc)
 		return rc;
-	rc = mma_prepare(kc, &line);
+	rc = images_load(kc, &line);
+	if (!rc)
+		rc = kernels_find(kc, &line);
+	if (!rc)
+		rc = convert_find(kc, &line);
+	if (!rc)
+		rc = mma_prepare(kc, &line);
 	if (rc)
 		kv_cuda_free(kc);
 	else
 		*ret = kc;
 	return rc;
-}
-
-int kv_cuda_new_convert(const struct cuda_driver *cu, struct kv_cuda **ret,
-			char *why, size_t why_bytes)
-{
-	struct cuda_why line = { why, why_bytes };
-
-	return images_load(cu, KV_CUDA_convert, KV_CUDA_convert + 1, ret,
-			   &line);
-}
-
-void kv_cuda_free(struct kv_cuda *kc)
-{
-	if (!kc)
-		return;
-	for (int i = 0; i < KV_CUDA_NR_IMAGES; i++)
-		if (kc->modules[i])
-			kc->cu->cuModuleUnload(kc->modules[i]);
-	free(kc);
-}
-
-int kv_cuda_launch(struct kv_cuda *kc, cu_function function,
-		   const struct shape *s, cu_stream stream, const void *param)
-{
-	void *params[] = { (void *)(uintptr_t)param };
-
-	return cu_errno(kc->cu->cuLaunchKernel(
-		function, s->grid[0], s->grid[1], s->grid[2], s->threads, 1, 1,
-		s->shared_bytes, stream, params, NULL));
 }
 
 int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
@@ -165,50 +97,6 @@ int kv_cuda_append(struct kv_cuda *kc, const struct kv_append_args *a,
 	};
 
 	return a->nr_rows ? kv_cuda_launch(kc, kc->append, &s, stream, a) : 0;
-}
-
-/* What the largest side takes: any layout may be that of a source. */
-static uint32_t convert_shared(const struct kv_convert_args *a)
-{
-	uint32_t most = 0, bytes, i, v;
-
-	for (i = 0; i < KV_MAX_LAYOUTS; i++)
-		for (v = 0; v < 2; v++) {
-			const struct codes c = page_codes(&a->layouts[i], v);
-
-			bytes = convert_shared_bytes(
-				c.tokens, c.dim,
-				format_coding(c.format) == CODING_16);
-			most = bytes > most ? bytes : most;
-		}
-	return most;
-}
-
-int kv_cuda_convert(struct kv_cuda *kc, const struct kv_convert_args *a,
-		    cu_stream stream)
-{
-	const struct page_layout *l = &a->layouts[0];
-	const uint32_t shared = convert_shared(a);
-	struct convert_params p = { .args = *a, .shared_bytes = shared };
-	struct shape s = {
-		.grid = { a->nr_layers * l->nr_heads,
-			  a->nr_pages < CONVERT_PAGES ? a->nr_pages :
-							CONVERT_PAGES,
-			  l->v_dim ? 2 : 1 },
-		.threads = CONVERT_THREADS,
-	};
-	int rc;
-
-	if (!a->nr_pages || !a->nr_layers)
-		return 0;
-	if (shared > SHARED_BYTES)
-		p.shared_bytes = SHARED_BYTES;
-	s.shared_bytes = p.shared_bytes;
-	rc = kv_cuda_launch(kc, kc->convert, &s, stream, &p);
-	if (rc || shared <= SHARED_BYTES)
-		return rc;
-	s.shared_bytes = SHARED_BYTES;
-	return kv_cuda_launch(kc, kc->convert_far, &s, stream, &p);
 }
 
 /* Tokens of a page, and of a tile, that fit in beside so many query heads. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * image_nvcc.c - goes with image.S.
+ * image_nvcc.c - goes with image.S.in.
  */
 #include "kernels/cuda/image.h"
 

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # images.cmake - compiles .cu files of a folder and embeds them (image.h).
 
-# kvd_cuda_images(TARGET HEADER h LIST X TABLE t NONE file... IMAGES name...)
-# Each name.cu of this folder becomes an image of its own; TABLE is the array
-# of their addresses in the order of the list X of HEADER, which must be that
-# of IMAGES. Without nvcc the sources NONE are compiled instead. The folder
-# says enable_language(ASM) before.
+# kvd_cuda_images(TARGET NONE file... IMAGES name...)
+# Each name.cu of this folder becomes an image of its own, kv_image_name of an
+# object of its own. Without nvcc the sources NONE are compiled instead. The
+# folder says enable_language(ASM) before.
 function(kvd_cuda_images target)
-	cmake_parse_arguments(I "" "HEADER;LIST;TABLE" "NONE;IMAGES" ${ARGN})
+	cmake_parse_arguments(I "" "" "NONE;IMAGES" ${ARGN})
 	if(KVD_CUDA STREQUAL "OFF" OR NOT KVD_NVCC)
 		target_sources(${target} PRIVATE ${I_NONE})
 		return()
@@ -27,13 +26,11 @@ function(kvd_cuda_images target)
 				-D OUT=${out}/${name} -P ${cuda}/nvcc.cmake
 			DEPENDS ${name}.cu ${headers} ${cuda}/nvcc.cmake
 			COMMENT "Compiling CUDA kernels: ${name}.cu" VERBATIM)
-		list(APPEND fatbins ${out}/${name}.fatbin)
 		set_property(GLOBAL APPEND PROPERTY KVD_CUDA_BUDGET
 			${out}/${name}.ptxas)
+		configure_file(${cuda}/image.S.in ${out}/${name}.S @ONLY)
+		set_source_files_properties(${out}/${name}.S PROPERTIES
+			OBJECT_DEPENDS ${out}/${name}.fatbin)
+		target_sources(${target} PRIVATE ${out}/${name}.S)
 	endforeach()
-	set_source_files_properties(${cuda}/image.S PROPERTIES
-		COMPILE_DEFINITIONS "KV_IMAGE_HEADER=\"${I_HEADER}\";KV_IMAGE_LIST=${I_LIST};KV_IMAGE_TABLE=${I_TABLE}"
-		COMPILE_OPTIONS "-Wa,-I,${out}"
-		OBJECT_DEPENDS "${fatbins}")
-	target_sources(${target} PRIVATE ${cuda}/image.S)
 endfunction()

@@ -9,6 +9,7 @@
 #include "kernels/cuda/image.h"
 
 #define MMA_SHAPES 10u
+#define SHARED_BYTES (48u << 10) /* a block may have without asking */
 
 struct kv_cuda {
 	const struct cuda_driver *cu;
@@ -33,6 +34,18 @@ struct shape {
 	unsigned shared_bytes;
 };
 
+/* Without kernels yet. Return: 0 or -ENOMEM, with one line in @why. */
+int kv_cuda_alloc(const struct cuda_driver *cu, struct kv_cuda **ret,
+		  struct cuda_why *why);
+
+/**
+ * kv_cuda_load() - loads @code, which is that of @image
+ *
+ * Return: 0, or cu_errno() with one line in @why.
+ */
+int kv_cuda_load(struct kv_cuda *kc, enum kv_cuda_image image,
+		 const unsigned char *code, struct cuda_why *why);
+
 /**
  * kv_cuda_find() - the kernel of that name in @image
  *
@@ -44,6 +57,11 @@ int kv_cuda_find(struct kv_cuda *kc, enum kv_cuda_image image,
 /* Return: 0, or cu_errno() of the launch. */
 int kv_cuda_launch(struct kv_cuda *kc, cu_function function,
 		   const struct shape *s, cu_stream stream, const void *param);
+
+/* ---- convert.c ---- */
+
+/* Finds the kernels of the image of that name. Return: as kv_cuda_find(). */
+int convert_find(struct kv_cuda *kc, struct cuda_why *why);
 
 /* ---- mma.c ---- */
 

@@ -53,7 +53,7 @@ static void bench_init(struct bench *b)
 
 	b->cu = cu;
 	REQUIRE(!page_layout_init(&b->params.layout, &g, 0, KVD_F16, KVD_F16));
-	REQUIRE(!cu->cuModuleLoadData(&b->module, kv_cuda_images[KV_CUDA_dequant]));
+	REQUIRE(!cu->cuModuleLoadData(&b->module, kv_image_dequant));
 	REQUIRE(!cu->cuModuleGetFunction(&b->function, b->module,
 					 "kv_dequant"));
 	REQUIRE(!cu->cuMemAlloc(&b->page, b->params.layout.page_bytes));

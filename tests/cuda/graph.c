@@ -41,7 +41,7 @@ static int setup(void **state)
 	cu = cuda_driver(why, sizeof(why));
 	if (!cu || cu->cuInit(0) || cu->cuDevicePrimaryCtxRetain(&ctx, 0) ||
 	    cu->cuCtxSetCurrent(ctx) ||
-	    cu->cuModuleLoadData(&module, kv_cuda_images[KV_CUDA_dequant]) ||
+	    cu->cuModuleLoadData(&module, kv_image_dequant) ||
 	    cu->cuModuleGetFunction(&function, module, "kv_dequant") ||
 	    page_layout_init(&params.layout, &g, 0, KVD_F16, KVD_F16) ||
 	    cu->cuMemAlloc(&source, DIM * 2) ||
@@ -290,7 +290,7 @@ static void shared(int kib)
 
 	must(cu->cuDeviceGetAttribute(&max, CU_ATTR_MAX_SHARED, 0));
 	assert_int_equal(max, kib << 10);
-	must(cu->cuModuleLoadData(&m, kv_cuda_images[KV_CUDA_dequant]));
+	must(cu->cuModuleLoadData(&m, kv_image_dequant));
 	must(cu->cuModuleGetFunction(&again, m, "kv_dequant"));
 	assert_int_equal(dequant(NULL, (48 << 10) + 1), CU_INVALID_VALUE);
 	assert_int_equal(cu->cuFuncSetAttribute(

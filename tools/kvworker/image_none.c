@@ -4,6 +4,4 @@
  */
 #include "tools/kvworker/image.h"
 
-static const unsigned char none[] = "no CUDA kernels in this build";
-
-const unsigned char *const worker_images[1] = { none };
+const unsigned char kv_image_layer[] = "no CUDA kernels in this build";

@@ -11,7 +11,7 @@
 static int load(struct launcher *l, struct error *e)
 {
 	cu_result result = l->gpu->cu->cuModuleLoadData(&l->module,
-							worker_images[0]);
+							kv_image_layer);
 
 	if (!result)
 		return 0;
