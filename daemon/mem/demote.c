@@ -279,18 +279,29 @@ static bool demote_start(struct choice *c)
 	return true;
 }
 
+/* Will room for @nr of @sc come of what is under way? Then nothing is given up
+ * for it: that would be pages that were demoted just now. */
+static bool demote_waits(struct size_class *sc, uint32_t nr)
+{
+	return sc->tenant->m->nr_demoting && sc->nr_free < nr &&
+	       slab_new(sc) < 0;
+}
+
 /* Pages of @sc: those of a slab, or as many as are wanted. */
 static bool demote_class(struct size_class *sc, uint64_t nr)
 {
 	const struct page *p = reclaim_class_coldest(sc);
+	struct size_class *small = p->space->sizes[page_demoted_class(p)];
 	const struct slab *slab = NULL;
 	struct choice c = { .nr = 0 };
 	bool started;
 
-	if (!demote_first(p->space->sizes[page_demoted_class(p)], sc))
+	if (!demote_first(small, sc))
 		return false;
 	if (class_is_wide(sc))
 		slab = reclaim_idle_slab(sc);
+	if (slab && demote_waits(small, slab->nr_cached))
+		return false;
 	c.grow = slab;
 	c.max = nr < DEMOTE_PAGES ? (uint32_t)nr : DEMOTE_PAGES;
 	if (slab)
