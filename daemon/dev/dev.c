@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * dev.c - what all devices have in common: choice, thread, export.
- *
- * A job moves todo -> (runs, unlocked) -> finished -> done(). The first two
- * steps are the device thread's, the last the loop thread's; the lock is held
- * for the moves alone. Jobs run and finish in the order they were submitted.
  */
 #include "daemon/dev/dev.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "daemon/dev/device.h"
 #include "daemon/dev/ops.h"
-#include "daemon/util/clock.h"
 #include "daemon/util/fault.h"
+#include "daemon/util/list.h"
 #include "daemon/util/memfd.h"
 
 #define DEV_MAX_ORDINAL 255
@@ -34,102 +29,71 @@ static const struct dev_ops *const dev_table[] = {
 
 /* ---- the thread ---- */
 
-static void queue_init(struct dev_queue *q)
+static struct dev_job *job_of(struct worker_job *work)
 {
-	q->first = NULL;
-	q->last = &q->first;
+	return list_entry(work, struct dev_job, work);
 }
 
-static void queue_push(struct dev_queue *q, struct dev_job *job)
+static void job_run(struct worker_job *work)
 {
-	job->next = NULL;
-	*q->last = job;
-	q->last = &job->next;
-}
+	struct dev_job *job = job_of(work);
 
-static struct dev_job *queue_pop(struct dev_queue *q)
-{
-	struct dev_job *job = q->first;
-
-	if (!job)
-		return NULL;
-	q->first = job->next;
-	if (!q->first)
-		q->last = &q->first;
-	return job;
-}
-
-/* Locked on entry and exit, unlocked while the job runs. */
-static void dev_run(struct dev *d, struct dev_job *job)
-{
-	d->running = true;
-	atomic_store(&d->since_ns, clock_ns());
-	pthread_mutex_unlock(&d->lock);
 	fault_at(FAULT_DEV_JOB); /* it sleeps, or ends the process */
-	job->run(d, job);
-	pthread_mutex_lock(&d->lock);
-	d->running = false;
-	atomic_fetch_add(&d->nr_jobs, 1);
-	atomic_store(&d->since_ns, d->todo.first ? clock_ns() : 0);
-	queue_push(&d->finished, job);
-	pthread_cond_broadcast(&d->idle);
+	job->run(job->dev, job);
 }
 
-static void *dev_thread(void *arg)
+static void job_done(struct worker_job *work)
 {
-	struct dev *d = arg;
-	int r = d->ops->open(d);
+	struct dev_job *job = job_of(work);
 
-	pthread_mutex_lock(&d->lock);
-	d->open_err = r;
-	d->opened = true;
-	pthread_cond_broadcast(&d->idle);
-	while (r == 0 && !d->stop) {
-		struct dev_job *job = queue_pop(&d->todo);
-
-		if (!job) {
-			pthread_cond_wait(&d->work, &d->lock);
-			continue;
-		}
-		dev_run(d, job);
-		pthread_mutex_unlock(&d->lock);
-		d->wake(d->wake_ctx);
-		pthread_mutex_lock(&d->lock);
-	}
-	pthread_mutex_unlock(&d->lock);
-	if (r == 0)
-		d->ops->close(d);
-	return NULL;
+	if (!job->dev->closing)
+		job->done(job->dev, job);
 }
 
-/* Signals are the loop's: the thread starts with all of them blocked. */
+/* What a thread does first, and last. */
+struct dev_turn {
+	struct worker_job work;
+	struct dev *dev;
+	int err;
+};
+
+static void dev_open(struct worker_job *work)
+{
+	struct dev_turn *t = (struct dev_turn *)work;
+
+	t->err = t->dev->ops->open(t->dev);
+}
+
+static void dev_opened(struct worker_job *work)
+{
+}
+
+static void dev_close(struct worker_job *work)
+{
+	struct dev_turn *t = (struct dev_turn *)work;
+
+	t->dev->ops->close(t->dev);
+}
+
+/* A thread with an open device. Return: 0, or why there is none. */
 static int dev_start(struct dev *d)
 {
-	sigset_t all, old;
-	int r;
+	struct dev_turn t = { .work = { .run = dev_open, .done = dev_opened },
+			      .dev = d };
+	int r = worker_init(&d->thread, "kvd-dev");
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&d->thread, NULL, dev_thread, d);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		return -r;
-	pthread_setname_np(d->thread, "kvd-dev");
-	return 0;
+	if (r < 0)
+		return r;
+	worker_submit(&d->thread, &t.work);
+	worker_drain(&d->thread);
+	if (t.err)
+		worker_fini(&d->thread, NULL);
+	return t.err;
 }
 
 /* ---- birth and choice ---- */
 
-static void dev_destroy(struct dev *d)
-{
-	pthread_cond_destroy(&d->idle);
-	pthread_cond_destroy(&d->work);
-	pthread_mutex_destroy(&d->lock);
-	free(d);
-}
-
-static struct dev *dev_alloc(const struct dev_ops *ops, int ordinal,
-			     void (*wake)(void *ctx), void *wake_ctx)
+static struct dev *dev_alloc(const struct dev_ops *ops, int ordinal)
 {
 	struct dev *d = calloc(1, sizeof(*d));
 
@@ -137,13 +101,6 @@ static struct dev *dev_alloc(const struct dev_ops *ops, int ordinal,
 		return NULL;
 	d->ops = ops;
 	d->ordinal = ordinal;
-	d->wake = wake;
-	d->wake_ctx = wake_ctx;
-	queue_init(&d->todo);
-	queue_init(&d->finished);
-	pthread_mutex_init(&d->lock, NULL);
-	pthread_cond_init(&d->work, NULL);
-	pthread_cond_init(&d->idle, NULL);
 	if (ops == &dev_host_ops)
 		snprintf(d->spec, sizeof(d->spec), "%s", ops->name);
 	else
@@ -156,29 +113,20 @@ static int dev_try(const struct dev_ops *ops, int ordinal,
 		   void (*wake)(void *ctx), void *wake_ctx, struct dev **ret,
 		   char *why, size_t why_bytes)
 {
-	struct dev *d = dev_alloc(ops, ordinal, wake, wake_ctx);
+	struct dev *d = dev_alloc(ops, ordinal);
 	int r;
 
 	if (!d)
 		return -ENOMEM;
 	r = dev_start(d);
+	snprintf(why, why_bytes, "%s: %s", d->spec, d->why);
 	if (r < 0) {
-		dev_destroy(d);
+		free(d);
 		return r;
 	}
-	pthread_mutex_lock(&d->lock);
-	while (!d->opened)
-		pthread_cond_wait(&d->idle, &d->lock);
-	pthread_mutex_unlock(&d->lock);
-	snprintf(why, why_bytes, "%s: %s", d->spec, d->why);
-	if (d->open_err == 0) {
-		*ret = d;
-		return 0;
-	}
-	r = d->open_err;
-	pthread_join(d->thread, NULL);
-	dev_destroy(d);
-	return r;
+	worker_wakes(&d->thread, wake, wake_ctx);
+	*ret = d;
+	return 0;
 }
 
 /* "host", "cuda-ipc:1"; a GPU's number may be left out and is 0 then. */
@@ -251,14 +199,13 @@ int dev_new(const char *spec, void (*wake)(void *ctx), void *wake_ctx,
 
 void dev_free(struct dev *d)
 {
+	struct dev_turn t = { .work = { .run = dev_close }, .dev = d };
+
 	if (!d)
 		return;
-	pthread_mutex_lock(&d->lock);
-	d->stop = true;
-	pthread_cond_signal(&d->work);
-	pthread_mutex_unlock(&d->lock);
-	pthread_join(d->thread, NULL);
-	dev_destroy(d);
+	d->closing = true;
+	worker_fini(&d->thread, &t.work);
+	free(d);
 }
 
 /* ---- for the loop's thread ---- */
@@ -275,48 +222,27 @@ const char *dev_spec(const struct dev *d)
 
 void dev_submit(struct dev *d, struct dev_job *job)
 {
-	pthread_mutex_lock(&d->lock);
-	queue_push(&d->todo, job);
-	if (!d->running && d->todo.first == job)
-		atomic_store(&d->since_ns, clock_ns());
-	pthread_cond_signal(&d->work);
-	pthread_mutex_unlock(&d->lock);
+	job->dev = d;
+	job->work.run = job_run;
+	job->work.done = job_done;
+	worker_submit(&d->thread, &job->work);
 }
 
 void dev_reap(struct dev *d)
 {
-	struct dev_queue finished;
-	struct dev_job *job;
-
-	pthread_mutex_lock(&d->lock);
-	finished = d->finished;
-	if (!finished.first)
-		queue_init(&finished);
-	queue_init(&d->finished);
-	pthread_mutex_unlock(&d->lock);
-	while ((job = queue_pop(&finished)))
-		job->done(d, job);
+	worker_reap(&d->thread);
 }
 
 void dev_drain(struct dev *d)
 {
-	bool more = true;
-
-	while (more) {
-		pthread_mutex_lock(&d->lock);
-		while (!d->finished.first && (d->todo.first || d->running))
-			pthread_cond_wait(&d->idle, &d->lock);
-		more = d->finished.first != NULL;
-		pthread_mutex_unlock(&d->lock);
-		dev_reap(d);
-	}
+	worker_drain(&d->thread);
 }
 
 void dev_progress(const struct dev *d, uint64_t *ret_jobs,
 		  uint64_t *ret_since_ns)
 {
-	*ret_jobs = atomic_load(&d->nr_jobs);
-	*ret_since_ns = atomic_load(&d->since_ns);
+	worker_progress(&d->thread, ret_jobs, ret_since_ns);
+	--*ret_jobs; /* the first has opened it */
 }
 
 bool dev_lost(const struct dev *d)

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
+#include "daemon/util/worker.h"
 
 #define DEV_IPC_HANDLE_BYTES 64
 #define DEV_GRANULE (2u << 20)	/* segments are multiples of this */
@@ -116,7 +117,8 @@ const char *dev_spec(const struct dev *d);
 struct dev_job {
 	void (*run)(struct dev *d, struct dev_job *job);  /* device thread */
 	void (*done)(struct dev *d, struct dev_job *job); /* loop thread */
-	struct dev_job *next;
+	struct dev *dev;	/* dev.c's own, and: */
+	struct worker_job work;
 };
 
 void dev_submit(struct dev *d, struct dev_job *job);

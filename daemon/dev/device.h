@@ -11,16 +11,10 @@
 #ifndef DAEMON_DEV_DEVICE_H
 #define DAEMON_DEV_DEVICE_H
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include "daemon/dev/dev.h"
-
-struct dev_queue {
-	struct dev_job *first;
-	struct dev_job **last;
-};
 
 struct dev {
 	/* Set before open(), constant after. */
@@ -34,21 +28,8 @@ struct dev {
 	bool mps;		/* and whether under MPS */
 
 	/* dev.c's own. */
-	void (*wake)(void *ctx);
-	void *wake_ctx;
-	pthread_t thread;
-	pthread_mutex_t lock;	/* guards the rest */
-	pthread_cond_t work;	/* todo, opened or stop has changed */
-	pthread_cond_t idle;	/* a job has finished, open() has returned */
-	struct dev_queue todo;
-	struct dev_queue finished;
-	bool running;
-	bool opened;
-	bool stop;
-	int open_err;
-
-	_Atomic uint64_t nr_jobs;
-	_Atomic uint64_t since_ns;
+	struct worker thread;
+	bool closing;		/* nobody is told of jobs any more */
 	_Atomic bool lost;
 };
 

@@ -40,7 +40,7 @@ enum state { SHUT, OPENING, READY };
 
 struct file {
 	struct tier tier;
-	struct tier_thread thread;
+	struct worker thread;
 	struct tier_say say;
 	char *path;
 	enum state state;
@@ -206,7 +206,7 @@ static uint64_t ring_take(struct file *f, uint64_t bytes)
 /* ---- writing ---- */
 
 struct write_job {
-	struct tier_job job;
+	struct worker_job job;
 	struct file *f;
 	struct tier_page *page;
 	struct tier_key key;
@@ -214,7 +214,7 @@ struct write_job {
 	int err;
 };
 
-static void write_run(struct tier_job *job)
+static void write_run(struct worker_job *job)
 {
 	struct write_job *w = (struct write_job *)job;
 
@@ -223,7 +223,7 @@ static void write_run(struct tier_job *job)
 			    w->at);
 }
 
-static void write_done(struct tier_job *job)
+static void write_done(struct worker_job *job)
 {
 	struct write_job *w = (struct write_job *)job;
 	struct file *f = w->f;
@@ -289,13 +289,13 @@ static void file_put(struct tier *t, const struct tier_key *key,
 	f->queued += page_cost(page);
 	f->stat.puts++;
 	f->trying = f->bad; /* one is enough */
-	tier_thread_submit(&f->thread, &w->job);
+	worker_submit(&f->thread, &w->job);
 }
 
 /* ---- reading ---- */
 
 struct read_job {
-	struct tier_job job;
+	struct worker_job job;
 	struct file *f;
 	struct tier_get *get;
 	struct tier_page *page;
@@ -305,7 +305,7 @@ struct read_job {
 	int err;		/* -EBADMSG: it is not what was written */
 };
 
-static void read_run(struct tier_job *job)
+static void read_run(struct worker_job *job)
 {
 	struct read_job *r = (struct read_job *)job;
 
@@ -320,7 +320,7 @@ static void read_run(struct tier_job *job)
 		r->err = -EBADMSG;
 }
 
-static void read_done(struct tier_job *job)
+static void read_done(struct worker_job *job)
 {
 	struct read_job *r = (struct read_job *)job;
 	struct tier_get *get = r->get;
@@ -378,7 +378,7 @@ static void file_get(struct tier *t, const struct tier_key *key,
 				.bytes = e->bytes };
 	f->nr_reads++;
 	f->stat.gets++;
-	tier_thread_submit(&f->thread, &r->job);
+	worker_submit(&f->thread, &r->job);
 }
 
 static void file_drop(struct tier *t, const struct tier_key *key)
@@ -393,7 +393,7 @@ static void file_drop(struct tier *t, const struct tier_key *key)
 /* ---- what is in it, at the start ---- */
 
 struct scan_job {
-	struct tier_job job;
+	struct worker_job job;
 	struct file *f;
 	char why[200];
 	uint8_t id[FILE_ID];
@@ -406,7 +406,7 @@ struct scan_job {
 	struct file_found found[SCAN_BLOCKS];
 };
 
-static void scan_run(struct tier_job *job)
+static void scan_run(struct worker_job *job)
 {
 	struct scan_job *s = (struct scan_job *)job;
 
@@ -414,7 +414,7 @@ static void scan_run(struct tier_job *job)
 			  SCAN_BLOCKS);
 }
 
-static void open_run(struct tier_job *job)
+static void open_run(struct worker_job *job)
 {
 	struct scan_job *s = (struct scan_job *)job;
 
@@ -465,7 +465,7 @@ static void scan_end(struct scan_job *s)
 	free(s);
 }
 
-static void scan_done(struct tier_job *job)
+static void scan_done(struct worker_job *job)
 {
 	struct scan_job *s = (struct scan_job *)job;
 	struct file *f = s->f;
@@ -494,7 +494,7 @@ static void scan_done(struct tier_job *job)
 		return;
 	}
 	s->job.run = scan_run;
-	tier_thread_submit(&f->thread, &s->job);
+	worker_submit(&f->thread, &s->job);
 }
 
 static void file_start(struct file *f)
@@ -503,24 +503,24 @@ static void file_start(struct file *f)
 
 	if (!s)
 		return;
-	s->job = (struct tier_job){ .run = open_run, .done = scan_done };
+	s->job = (struct worker_job){ .run = open_run, .done = scan_done };
 	s->f = f;
 	s->fd = -1;
 	list_init(&s->wrapped);
 	f->state = OPENING;
 	f->trying = f->bad;
-	tier_thread_submit(&f->thread, &s->job);
+	worker_submit(&f->thread, &s->job);
 }
 
 /* ---- is it there still? ---- */
 
 struct check_job {
-	struct tier_job job;
+	struct worker_job job;
 	struct file *f;
 	bool gone;
 };
 
-static void check_run(struct tier_job *job)
+static void check_run(struct worker_job *job)
 {
 	struct check_job *c = (struct check_job *)job;
 
@@ -531,7 +531,7 @@ static void check_run(struct tier_job *job)
 	c->f->fd = -1; /* what comes after it, until done(), fails */
 }
 
-static void check_done(struct tier_job *job)
+static void check_done(struct worker_job *job)
 {
 	struct check_job *c = (struct check_job *)job;
 	struct file *f = c->f;
@@ -551,10 +551,10 @@ static void file_check(struct file *f)
 
 	if (!c)
 		return;
-	c->job = (struct tier_job){ .run = check_run, .done = check_done };
+	c->job = (struct worker_job){ .run = check_run, .done = check_done };
 	c->f = f;
 	f->checking = true;
-	tier_thread_submit(&f->thread, &c->job);
+	worker_submit(&f->thread, &c->job);
 }
 
 static void file_tick(struct tier *t, uint64_t now_ns)
@@ -581,12 +581,12 @@ static void file_tick(struct tier *t, uint64_t now_ns)
 
 static void file_reap(struct tier *t)
 {
-	tier_thread_reap(&file_of(t)->thread);
+	worker_reap(&file_of(t)->thread);
 }
 
 static void file_flush(struct tier *t)
 {
-	tier_thread_drain(&file_of(t)->thread);
+	worker_drain(&file_of(t)->thread);
 }
 
 static void file_stat(const struct tier *t, struct tier_stat *ret)
@@ -607,7 +607,7 @@ static void file_free(struct tier *t)
 	struct file *f = file_of(t);
 
 	f->say.say = file_say_nothing;
-	tier_thread_fini(&f->thread);
+	worker_fini(&f->thread, NULL);
 	file_forget_all(f);
 	map_fini(&f->map);
 	if (f->fd >= 0)
@@ -648,12 +648,13 @@ int tier_file_new(const char *path, uint64_t bytes, const struct tier_say *say,
 	list_init(&f->ring);
 	f->head = TIER_ALIGN;
 	f->path = strdup(path);
-	r = f->path ? tier_thread_init(&f->thread, wake, wake_ctx) : -ENOMEM;
+	r = f->path ? worker_init(&f->thread, "kvd-tier") : -ENOMEM;
 	if (r < 0) {
 		free(f->path);
 		free(f);
 		return r;
 	}
+	worker_wakes(&f->thread, wake, wake_ctx);
 	file_start(f);
 	*ret = &f->tier;
 	return 0;

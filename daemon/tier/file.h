@@ -17,7 +17,7 @@
 #define DAEMON_TIER_FILE_H
 
 #include "daemon/tier/entry.h"
-#include "daemon/tier/thread.h"
+#include "daemon/util/worker.h"
 #include "daemon/util/list.h"
 
 #define FILE_MAGIC   0x657265697464766bULL /* "kvdtiere" */

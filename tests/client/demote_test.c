@@ -7,6 +7,8 @@
  * quantization alone. That the bytes are right is tested
  * where they are made (dev_convert), attention over pages of several formats
  * with the kernels.
+ *
+ *	client_demote [DEVICE [NUMBER_OF_KINDS]]
  */
 #include <math.h>
 #include <stdio.h>
@@ -27,8 +29,8 @@
 static uint64_t seed;
 static uint32_t tokens[N];
 
-static const char *const args[] = { "--pool", "24M", "--segment", "4M",
-				    "--set", "policy=lru", NULL };
+static const char *args[] = { "--device", "host", "--pool", "24M",
+			      "--segment", "4M", "--set", "policy=lru", NULL };
 
 static const struct kind {
 	const char *formats, *demoted;
@@ -59,6 +61,7 @@ static void open_toy(struct toy *t, const char *socket)
 	g->tile_order = kind->tile_order;
 	g->v_group = 32;
 	g->groups[0].nr_layers = LAYERS;
+	o.wait_ms = 10 * TOY_WAIT_MS; /* for a GPU that is emulated, too */
 	toy_open(t, socket, &o);
 }
 
@@ -97,7 +100,7 @@ static void publish(struct toy *t, uint32_t *prompt)
 
 	toy_tokens(&seed, prompt, N);
 	CHECK(!kvd_seq_new(t->sp, NULL, &seq), "%s", kvd_error(t->k));
-	CHECK(!toy_run(t, seq, prompt, N, N, NULL), "%s: %s", kind->formats,
+	CHECK(!toy_fill(t, seq, prompt, N), "%s: %s", kind->formats,
 	      kvd_error(t->k));
 	kvd_seq_free(seq);
 }
@@ -313,12 +316,18 @@ static void test_kind(void)
 	free(again);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	size_t nr = sizeof(kinds) / sizeof(kinds[0]);
+
 	seed = toy_seed();
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		kind = &kinds[i];
-		test_kind();
+	if (argc > 1) {
+		toy_on_cuda(argv[1]);
+		args[1] = argv[1];
 	}
+	if (argc > 2)
+		nr = (size_t)atoi(argv[2]);
+	for (kind = kinds; kind < kinds + nr; kind++)
+		test_kind();
 	return 0;
 }

@@ -186,7 +186,7 @@ struct feed {
 	size_t rows;
 	const uint32_t *const *tokens;
 	float *const *out;
-	bool no_append;
+	bool no_append, no_attend;
 };
 
 void toy_rows(const struct toy *t, const struct kvd_item *items, size_t nr,
@@ -257,7 +257,7 @@ static int feed_layer(const struct feed *f, uint32_t group, uint32_t layer)
 	toy_rows(f->t, f->items, f->nr, f->tokens, group, layer, f->t->rows);
 	if (!f->no_append)
 		r = kvd_append(f->t->sp, &kv);
-	if (!r)
+	if (!r && !f->no_attend)
 		r = kvd_attend(f->t->sp, &at);
 	toy_sync(f->t);
 	return r;
@@ -398,6 +398,20 @@ int toy_attend(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 			  .out = &out, .no_append = true };
 
 	return feed_layers(&f);
+}
+
+int toy_fill(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
+	     size_t n)
+{
+	struct kvd_item it = { seq, (uint32_t)n };
+	struct feed f = { .t = t, .items = &it, .nr = 1, .tokens = &tokens,
+			  .no_attend = true };
+	int r = feed_layers(&f);
+
+	if (!r)
+		r = kvd_commit(seq, tokens, n, NULL);
+	toy_sync(t);
+	return r;
 }
 
 struct kvd_seq *toy_match(struct toy *t, const uint32_t *tokens, size_t n,

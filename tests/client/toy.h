@@ -104,6 +104,10 @@ int toy_store(struct toy *t, const struct kvd_item *item,
 int toy_attend(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
 	       size_t n, float *out);
 
+/* Appends and commits, and attends over nothing: pages, for others to find. */
+int toy_fill(struct toy *t, struct kvd_seq *seq, const uint32_t *tokens,
+	     size_t n);
+
 /* A new sequence that has matched; aborts on failure. */
 struct kvd_seq *toy_match(struct toy *t, const uint32_t *tokens, size_t n,
 			  size_t *ret_hit);

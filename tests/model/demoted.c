@@ -20,7 +20,7 @@
 #include "tools/kvworker/text.h"
 
 #define HALF (WINDOW / 2)
-#define FIRST 8		/* other prompts: their pages may go, for the first
+#define FIRST 24		/* other prompts: their pages may go, for the first
 			 * that are demoted take a place of some size */
 #define OTHERS 200	/* and after ours, at most */
 
@@ -173,7 +173,7 @@ static uint64_t score(struct run *exact, struct run *r, uint32_t nr,
 
 int main(int argc, char **argv)
 {
-	struct run exact = { .model = NULL }, r = { .model = NULL };
+	struct run exact = { .model = NULL }, r = exact, first = exact;
 	static struct score s;
 	uint32_t tokens[WINDOW], nr;
 	struct error err;
@@ -197,8 +197,9 @@ int main(int argc, char **argv)
 	text = bytes;
 	open_run(&exact, "f16", NULL);
 	open_run(&r, argv[4], argv[5]);
+	open_run(&first, argv[4], argv[5]); /* with a stock of its own */
 	for (uint32_t i = 0; argv[5] && i < FIRST; i++)
-		other(&r);
+		other(&first);
 	for (uint32_t i = 0; i < nr; i++) {
 		tokens_of(i, tokens);
 		publish(&r, tokens);
@@ -209,6 +210,7 @@ int main(int argc, char **argv)
 	snprintf(name, sizeof(name), "%s%s%s", argv[4],
 		 argv[5] ? ", found in " : "", argv[5] ? argv[5] : "");
 	score_print(&s, name, bytes_per_token);
+	close_run(&first);
 	close_run(&r);
 	close_run(&exact);
 	weights_free(&weights);
