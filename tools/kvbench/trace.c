@@ -29,6 +29,7 @@ static const char description[] =
 	"hit_rate_model  of an LRU of whole pages that never holds one, in a "
 	"pool\n"
 	"                of as many tokens, given the same requests in turn\n"
+	"                With --demote, in one of as many bytes, all demoted\n"
 	"pinned          tokens that requests in progress hold when one is at\n"
 	"                its longest, the mean as a part of the pool: those\n"
 	"                cannot be evicted. What several hold counts for each\n"
@@ -60,6 +61,7 @@ struct opts {
 	const char *policy;
 	const char *format_text;
 	struct format_pair format;
+	struct format_pair demote;
 	unsigned page_tokens;
 	bool json;
 
@@ -135,19 +137,24 @@ static int check(struct opts *o)
 			return usage("--clients is at most 64");
 	if (formats_parse(o->format_text, &o->format) != 1)
 		return usage("--format is one");
+	if (o->trace.demote && formats_parse(o->trace.demote, &o->demote) != 1)
+		return usage("--demote is one");
 	return split_pins(o) ? -EINVAL : split_policies(o);
 }
 
 /* Return: 0 or -EINVAL. */
 static int fit(const struct opts *o, unsigned tokens, struct trace_pool *pool)
 {
-	int err = trace_pool_fit(pool, &o->format, o->page_tokens, tokens);
+	int err = trace_pool_fit(pool, &o->format,
+	                         o->trace.demote ? &o->demote : NULL,
+	                         o->page_tokens, tokens);
 
 	if (err)
 		fprintf(stderr,
-		        "kvbench trace: no geometry of %s fits %u tokens "
+		        "kvbench trace: no geometry of %s%s%s fits %u tokens "
 		        "(formats that need a profile have none here)\n",
-		        o->format_text, tokens);
+		        o->format_text, o->trace.demote ? " and then " : "",
+		        o->trace.demote ? o->trace.demote : "", tokens);
 	else if (pool->tokens < 2ull * o->trace.chunk)
 		err = usage("--pool-tokens is less than two chunks");
 	return err;
@@ -240,6 +247,8 @@ static int run(int argc, char **argv)
 		  "blocks of 512 tokens to be pinned, those most asked for "
 		  "(0); several with commas between" },
 		{ "format", ARG_TEXT, &o.format_text, "of pages (int8)" },
+		{ "demote", ARG_TEXT, &o.trace.demote,
+		  "FORMAT that pages are stored in before they are lost" },
 		{ "page-tokens", ARG_COUNT, &o.page_tokens, "32, 64 or 128" },
 		{ "chunk", ARG_COUNT, &o.trace.chunk,
 		  "tokens stored at a time (2048)" },

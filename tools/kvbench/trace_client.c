@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "kernels/host/host.h"
 #include "tools/kvbench/daemon.h"
 #include "tools/kvbench/stats.h"
 #include "tools/kvbench/trace_kv.h"
@@ -31,6 +32,7 @@ struct client {
 	struct kvd_page *pages;
 	size_t max_pages;
 	uint8_t *expected; /* a page */
+	uint8_t *small[2]; /* what becomes of it over zeros, and over ones */
 	struct kvd_seq *seq;
 	uint32_t nr_tokens; /* of the request that are to be stored */
 	int64_t held;       /* what it has in the run's counts */
@@ -125,16 +127,68 @@ static int expect_sealed(struct client *c, const uint8_t *open,
 	return err;
 }
 
+/* c->expected as it is when it was demoted. Return: whether it can be. */
+static bool expect_demoted(struct client *c)
+{
+	const struct trace_pool *pool = c->run->pool;
+	uint32_t i, bad = 0;
+
+	for (i = 0; i < 2; i++) {
+		void *const bases[] = { c->expected, c->small[i] };
+		const struct kv_convert_page page = {
+			.to = { .segment = 1, .layout = 1 },
+			.nr_tokens = pool->open.page_tokens,
+		};
+		const struct kv_convert_args a = {
+			.layouts = { pool->sealed, pool->small },
+			.bases = bases,
+			.pages = &page,
+			.nr_pages = 1,
+			.nr_layers = pool->sealed.nr_layers,
+			.nonfinite = &bad,
+			.nr_threads = 1,
+		};
+
+		memset(c->small[i], i ? 0xff : 0, pool->small.page_bytes);
+		host_kernels()->convert(&a);
+	}
+	return !bad;
+}
+
+/* Bits that the format leaves alone are what was there before. */
+static bool is_demoted_so(const struct client *c, const uint8_t *page)
+{
+	const struct page_layout *l = &c->run->pool->small;
+	uint8_t wrong = 0;
+	size_t i;
+
+	for (i = 0; i < (size_t)l->page_bytes; i++)
+		wrong |= (c->small[0][i] ^ page[i]) &
+		         ~(c->small[0][i] ^ c->small[1][i]);
+	return !wrong;
+}
+
 /* What a page has that is somebody's: behind it is what was there before. */
 static size_t record_bytes(const struct page_layout *l)
 {
 	return (size_t)l->nr_layers * l->nr_heads * l->record_bytes;
 }
 
+static bool is_as_written(struct client *c, const struct kvd_page *p,
+                          const uint8_t *page)
+{
+	const struct trace_pool *pool = c->run->pool;
+
+	if (p->page_class == geometry_demoted_class(&pool->geometry, 0))
+		return expect_demoted(c) && is_demoted_so(c, page);
+	return memcmp(c->expected, page, record_bytes(&pool->sealed)) == 0;
+}
+
 /* No room to see what a page is sealed to is no error: it goes unchecked. */
 static int check_page(struct client *c, uint32_t block)
 {
 	const struct trace_pool *pool = c->run->pool;
+	bool whole = geometry_sealed_class(&pool->geometry, 0) != 0;
 	uint32_t at = block * pool->open.page_tokens;
 	const struct kvd_page *p = &c->pages[block];
 	struct kvd_bases bases = { .size = sizeof(bases) };
@@ -143,7 +197,7 @@ static int check_page(struct client *c, uint32_t block)
 
 	trace_kv_write(&pool->open, c->expected, c->tokens + at, 0,
 	               pool->open.page_tokens, at);
-	if (matched.page_class != 0)
+	if (whole && matched.page_class != 0)
 		err = expect_sealed(c, c->expected, c->tokens + at);
 	if (err)
 		return err == -ENOSPC || err == -EDQUOT ? 0 : err;
@@ -151,11 +205,10 @@ static int check_page(struct client *c, uint32_t block)
 	if (err)
 		return err;
 	c->counts->checked++;
-	c->counts->bad +=
-		memcmp(c->expected,
-	               (const uint8_t *)bases.read_only[matched.segment] +
-	                       matched.offset,
-	               record_bytes(&pool->sealed)) != 0;
+	c->counts->bad += !is_as_written(
+		c, &matched,
+		(const uint8_t *)bases.read_only[matched.segment] +
+			matched.offset);
 	return 0;
 }
 
@@ -215,6 +268,7 @@ static int match(struct client *c)
 	count_held(c, (uint32_t)hit);
 	c->counts->hit_tokens += hit;
 	c->counts->copied_tokens += info.copied_tokens;
+	c->counts->hit_demoted += info.demoted_tokens;
 	c->counts->hit_pinned += hit < pinned ? hit : pinned;
 	atomic_fetch_add(&c->run->hit, hit);
 	return check_hit(c, hit);
@@ -362,7 +416,10 @@ static int open_client(struct client *c)
 	c->tokens = calloc(longest, sizeof(*c->tokens));
 	c->pages = calloc(c->max_pages, sizeof(*c->pages));
 	c->expected = malloc(bytes);
-	if (!c->tokens || !c->pages || !c->expected)
+	c->small[0] = malloc(pool->small.page_bytes);
+	c->small[1] = malloc(pool->small.page_bytes);
+	if (!c->tokens || !c->pages || !c->expected || !c->small[0] ||
+	    !c->small[1])
 		return -ENOMEM;
 	err = daemon_connect(&c->run->daemon, "kvbench trace", &c->kvd);
 	return err ? err : kvd_space_open(c->kvd, &o, &c->space);
@@ -418,5 +475,7 @@ void trace_client(struct trace_run *run, struct trace_counts *counts)
 	free(c.tokens);
 	free(c.pages);
 	free(c.expected);
+	free(c.small[0]);
+	free(c.small[1]);
 	free(c.request.ids);
 }

@@ -38,7 +38,10 @@ static int layouts(struct trace_pool *p)
 	if (kvd_geometry_check(g) || page_layout_class(&p->open, g, 0) ||
 	    page_layout_class(&p->sealed, g, geometry_sealed_class(g, 0)))
 		return -EINVAL;
-	return 0;
+	p->small = p->sealed;
+	if (geometry_demoted_class(g, 0) == PAGE_NO_CLASS)
+		return 0;
+	return page_layout_class(&p->small, g, geometry_demoted_class(g, 0));
 }
 
 /* As many granules as come nearest to @tokens. Return: 0 or -EINVAL. */
@@ -46,17 +49,19 @@ static int size(struct trace_pool *p, uint64_t tokens)
 {
 	uint64_t want = tokens / p->geometry.page_tokens, cells, granules;
 
-	if (!slab_is_granule(p->sealed.page_bytes))
+	if (!slab_is_granule(p->sealed.page_bytes) ||
+	    !slab_is_granule(p->small.page_bytes))
 		return -EINVAL;
 	cells = GRANULE / p->sealed.page_bytes;
 	granules = (want + cells / 2) / cells;
 	if (!granules)
 		granules = 1;
 	p->pages = granules * cells;
+	p->small_pages = granules * (GRANULE / p->small.page_bytes);
 	p->tokens = p->pages * p->geometry.page_tokens;
 	p->bytes = granules * GRANULE;
 	p->segment_bytes = p->bytes < SEGMENT ? p->bytes : SEGMENT;
-	return p->pages <= numbers(p->bytes) ? 0 : -EINVAL;
+	return p->small_pages <= numbers(p->bytes) ? 0 : -EINVAL;
 }
 
 static double error_of(const struct trace_pool *p, uint64_t tokens)
@@ -78,12 +83,15 @@ static bool is_better(const struct trace_pool *a, const struct trace_pool *b,
 }
 
 int trace_pool_fit(struct trace_pool *p, const struct format_pair *format,
-                   uint32_t page_tokens, uint64_t tokens)
+                   const struct format_pair *demote, uint32_t page_tokens,
+                   uint64_t tokens)
 {
 	struct trace_pool try = { .geometry = { .size = sizeof(try.geometry),
 		                                .page_tokens = page_tokens,
 		                                .k_format = format->k,
 		                                .v_format = format->v,
+		                                .demote_k = demote ? demote->k : 0,
+		                                .demote_v = demote ? demote->v : 0,
 		                                .nr_groups = 1 } };
 	struct kvd_group *g = &try.geometry.groups[0];
 	uint32_t heads, dim;

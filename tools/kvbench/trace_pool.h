@@ -19,19 +19,23 @@ struct trace_pool {
 	struct kvd_geometry geometry;
 	struct page_layout open;   /* where tokens are written */
 	struct page_layout sealed; /* the same, where there is one class */
+	struct page_layout small;  /* demoted; as sealed where none is */
 	uint64_t pages;            /* sealed ones that fill it */
 	uint64_t tokens;           /* pages * page_tokens */
+	uint64_t small_pages;      /* that fill it once they are demoted */
 	uint64_t bytes;            /* of the pool */
 	uint64_t segment_bytes;
 };
 
 /**
  * trace_pool_fit() - choose geometry and size
- * @tokens:	to hold
+ * @demote:	what pages are demoted to; NULL: nothing
+ * @tokens:	to hold, in pages of @format
  *
  * Return: 0, or -EINVAL when nothing near does; the caller looks at how near.
  */
 int trace_pool_fit(struct trace_pool *p, const struct format_pair *format,
-                   uint32_t page_tokens, uint64_t tokens);
+                   const struct format_pair *demote, uint32_t page_tokens,
+                   uint64_t tokens);
 
 #endif

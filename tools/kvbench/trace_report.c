@@ -71,6 +71,23 @@ static json_t *what_it_stored(const struct trace_pool *p,
 	                 r->waste, "waste_max", r->waste_max);
 }
 
+static json_t *what_it_demoted(const struct trace_options *o,
+                               const struct trace_pool *p,
+                               const struct trace_result *r)
+{
+	const struct trace_counts *c = &r->counts;
+
+	if (!o->demote)
+		return json_object();
+	return json_pack("{s:s, s:I, s:I, s:I, s:f}", "demote", o->demote,
+	                 "pool_tokens_demoted",
+	                 (json_int_t)(p->small_pages * p->small.page_tokens),
+	                 "demoted", (json_int_t)r->stat.demoted,
+	                 "hit_tokens_demoted", (json_int_t)c->hit_demoted,
+	                 "hit_rate_demoted",
+	                 share(c->hit_demoted, c->input_tokens));
+}
+
 static json_t *what_it_kept(const struct trace_options *o,
                             const struct trace_result *r)
 {
@@ -119,7 +136,8 @@ json_t *trace_figures(const struct trace_options *o,
 {
 	json_t *figures = what_it_ran(o, pool);
 	json_t *const more[] = { what_it_hit(pool, r), what_it_stored(pool, r),
-		                 what_it_kept(o, r), how_long(r) };
+		                 what_it_demoted(o, pool, r), what_it_kept(o, r),
+		                 how_long(r) };
 	size_t i;
 
 	for (i = 0; i < sizeof(more) / sizeof(more[0]); i++) {

@@ -109,6 +109,7 @@ static void merge(struct trace_counts *to, const struct trace_counts *from)
 	to->hit_tokens += from->hit_tokens;
 	to->copied_tokens += from->copied_tokens;
 	to->hit_pinned += from->hit_pinned;
+	to->hit_demoted += from->hit_demoted;
 	to->stored_tokens += from->stored_tokens;
 	to->no_space += from->no_space;
 	to->no_quota += from->no_quota;
@@ -192,7 +193,7 @@ int trace_replay(const struct trace_options *o, const struct trace_pool *pool,
 
 	memset(ret, 0, sizeof(*ret));
 	if (!err)
-		err = trace_model_init(&run.model, (uint32_t)pool->pages,
+		err = trace_model_init(&run.model, (uint32_t)pool->small_pages,
 		                       pool->open.page_tokens,
 		                       o->total.longest);
 	if (!err)

@@ -38,6 +38,7 @@ struct trace_options {
 	unsigned clients;
 	unsigned chunk; /* tokens */
 	unsigned pins;  /* blocks of TRACE_BLOCK tokens that are to be pinned */
+	const char *demote;    /* a smaller format; NULL: none */
 	const char *tier;      /* bytes of a tier in memory; NULL: none */
 	const char *tier_file; /* and in a file: its path */
 	bool outputs;
@@ -50,6 +51,7 @@ struct trace_counts {
 	uint64_t hit_tokens;
 	uint64_t copied_tokens; /* of them, where a hit ended inside a page */
 	uint64_t hit_pinned; /* of these, in pinned pages */
+	uint64_t hit_demoted; /* and in demoted ones */
 	uint64_t stored_tokens;
 	uint64_t no_space; /* requests cut short */
 	uint64_t no_quota;
@@ -66,6 +68,7 @@ struct trace_stat {
 	uint64_t bytes_open;
 	uint64_t published;
 	uint64_t deduplicated;
+	uint64_t demoted;
 	uint64_t evicted;
 	uint64_t saved; /* to tiers */
 	uint64_t lost;  /* evicted before they could be */

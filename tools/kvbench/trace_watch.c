@@ -35,6 +35,7 @@ static int ask(const struct child *daemon, struct trace_stat *ret)
 			.bytes_open = count(pool, "bytes", "open"),
 			.published = count(pool, NULL, "published"),
 			.deduplicated = count(pool, NULL, "deduplicated"),
+			.demoted = count(pool, NULL, "demoted"),
 			.evicted = count(pool, NULL, "evicted"),
 			.saved = count(answer, "tiers", "saved"),
 			.lost = count(answer, "tiers", "lost"),
