@@ -124,16 +124,17 @@ static void other(struct run *r)
 }
 
 /* Others, until what was there before is demoted: it is colder, as nothing of
- * it is looked at meanwhile. */
+ * it is looked at meanwhile. Half as much again, for what a slab in use held
+ * back. */
 static void crowd(struct run *r)
 {
 	const char *socket = getenv("KVD_SOCKET");
 	struct daemon_stat st;
-	uint64_t before;
+	uint64_t enough;
 
 	daemon_stat(socket, &st);
-	before = st.cached + st.demoted;
-	for (uint32_t i = 0; i < OTHERS && st.demoted + st.evicted < before;
+	enough = (st.cached + st.demoted) * 3 / 2;
+	for (uint32_t i = 0; i < OTHERS && st.demoted + st.evicted < enough;
 	     i++) {
 		other(r);
 		daemon_stat(socket, &st);
