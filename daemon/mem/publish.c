@@ -72,7 +72,6 @@ static struct page *publish_one(struct mem_client *c, struct page *p,
 		page_seal(p, prefix, block, depth);
 		space_count(&s->stats->published, 1);
 		s->m->stat.published++;
-		demote_replaced(s, block, s->classes[p->class].group);
 		return p;
 	}
 	if (kept == page_handle(p))
@@ -163,6 +162,9 @@ static int publish_named(struct mem_client *c, struct mem_space *s,
 					       b->depth);
 	if (s->watch && block)
 		watch_given(s, block, had);
+	for (uint32_t i = 0; i < s->nr_classes; i++)
+		if (pages[i])
+			demote_replaced(s, block, s->classes[i].group);
 	return 0;
 }
 

@@ -7,7 +7,8 @@
  * space has a shadow, made of what is told of it.
  * KVD_SEED repeats a run, KVD_STEPS makes it longer. With KVD_WALK_RESIZE the
  * pool is given other sizes, and clients unmap what is revoked, or do not. With
- * KVD_WALK_TIERS there is a tier, of which blocks are asked for.
+ * KVD_WALK_TIERS there is a tier, of which blocks are asked for. With
+ * KVD_WALK_DEMOTE pages are demoted.
  */
 #include "tests/mem/shadow.h"
 #include "tests/mem/walk_tiers.h"
@@ -31,7 +32,10 @@ static const uint32_t shapes[SPACES][4] = {
 	{ 3, 1, 2, 0 },	 /* 48, 16 and 32 KiB, the outer two sealed in 14, 9 */
 };
 
+/* Of what can be allocated; and of what can be found. */
 #define NR_CLASSES(space) ((uint32_t[]){ 1, 2, 3, 5 }[space])
+#define NR_FOUND(space) \
+	(NR_CLASSES(space) + (demotes ? (uint32_t[]){ 1, 2, 3, 2 }[space] : 0))
 
 struct held {
 	handle_t h;
@@ -55,9 +59,9 @@ static struct proc procs[PROCS];
 static pid_t next_pid = 100;
 static pid_t zombies[100000];	/* gone, pages quarantined */
 static uint32_t nr_zombies;
-static bool resizes;
+static bool resizes, demotes;
 static uint64_t moved, revoked, unmapped;
-static uint64_t published, deduplicated, evicted, copies;
+static uint64_t published, deduplicated, evicted, demoted, copies;
 
 /* xorshift64*: the same on every machine. */
 static uint64_t rng;
@@ -121,9 +125,12 @@ static void proc_connect(struct proc *p)
 
 		if (i == KIVI)
 			key = fx_kivi_key((uint8_t)i, shapes[i], 1 << 1);
+		if (demotes)
+			key.geometry.demote_k = key.geometry.demote_v =
+				i == KIVI ? KVD_KIVI2 : KVD_INT8;
 		p->s[i] = fx_open(p->c, &key);
-		assert_non_null(mem_space_class(p->s[i], NR_CLASSES(i) - 1));
-		assert_null(mem_space_class(p->s[i], NR_CLASSES(i)));
+		assert_non_null(mem_space_class(p->s[i], NR_FOUND(i) - 1));
+		assert_null(mem_space_class(p->s[i], NR_FOUND(i)));
 	}
 }
 
@@ -253,9 +260,10 @@ static void op_alloc(struct proc *p)
 					   .class = class, .open = true });
 }
 
+/* More where pages are demoted: only what nobody holds can be. */
 static void op_release(struct proc *p)
 {
-	uint32_t nr = 1 + below(one_in(30) ? 200 : 8);
+	uint32_t nr = 1 + below(one_in(30) ? 200 : demotes ? 24 : 8);
 
 	while (nr-- && p->nr) {
 		uint32_t i = below(p->nr);
@@ -363,7 +371,7 @@ static void op_match(struct proc *p)
 	place_t places[DEPTHS];
 	uint32_t granted;
 
-	class = below(NR_CLASSES(space));
+	class = below(NR_FOUND(space));
 	for (; nr < DEPTHS; nr++) {
 		h[nr] = fx_lookup(p->s[space], seq, nr, class);
 		if (!h[nr])
@@ -480,6 +488,7 @@ static void count(void)
 	published += st.published;
 	deduplicated += st.deduplicated;
 	evicted += st.evicted;
+	demoted += st.demoted;
 	mem_size(f.m, &size);
 	moved += size.moved;
 }
@@ -585,6 +594,7 @@ static void test_walk(void **state)
 	printf("KVD_SEED=%llu KVD_STEPS=%lu\n", (unsigned long long)rng, nr);
 	fflush(stdout);
 	resizes = getenv("KVD_WALK_RESIZE") != NULL;
+	demotes = getenv("KVD_WALK_DEMOTE") != NULL;
 	fx_init_elastic(&f, 22 * MIB, resizes ? 44 * MIB : 0, 4 * MIB);
 	if (getenv("KVD_WALK_TIERS"))
 		walk_tiers_begin(&f, 64 * MIB);
@@ -611,11 +621,12 @@ static void test_walk(void **state)
 	shadows_end(false);
 	mem_stat(f.m, &st);
 	count();
-	printf("%llu published, %llu deduplicated, %llu evicted, %llu times "
-	       "beside an exact copy, %llu times told\n",
+	printf("%llu published, %llu deduplicated, %llu demoted, %llu evicted, "
+	       "%llu times beside an exact copy, %llu times told\n",
 	       (unsigned long long)published,
 	       (unsigned long long)deduplicated,
-	       (unsigned long long)evicted, (unsigned long long)copies,
+	       (unsigned long long)demoted, (unsigned long long)evicted,
+	       (unsigned long long)copies,
 	       (unsigned long long)told);
 	printf("%llu pages moved, %llu times asked to unmap, %llu done\n",
 	       (unsigned long long)moved, (unsigned long long)revoked,
@@ -625,6 +636,7 @@ static void test_walk(void **state)
 	assert_true(!getenv("KVD_WALK_TIERS") || fetched > 0 || nr < 12000);
 	assert_true(told > 1000 || nr < 12000);
 	assert_true(copies > 0 || nr < 12000);
+	assert_true(demotes == (demoted > 0) || nr < 12000);
 	assert_int_equal(st.pages.of[PAGE_OPEN] + st.pages.of[PAGE_SEALED] +
 				 st.pages.of[PAGE_QUARANTINED], 0);
 	fx_fini(&f);
