@@ -14,7 +14,7 @@
  * a successor of its own. With TEAR 1 stores wider than a word are also
  * stopped at between their words.
  */
-#include "tests/mem/fixture.h"
+#include "tests/mem/stores.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,11 +25,6 @@
 #include "daemon/util/memfd.h"
 #include "tests/mem/trap.h"
 
-#define SPACES	2
-#define SEQS	4
-#define DEPTHS	3
-#define CLASSES 3
-#define PIDS	2	/* of tenant t: FIRST_PID.. */
 #define MAX_OPEN 64
 #define FIRST_PID 11
 
@@ -44,13 +39,14 @@ struct owned {
 	uint32_t pid, space;
 };
 
-static struct fx primary;	/* the daemon */
+struct fx primary;		/* the daemon */
 static struct fx later[TRAP_DEPTHS]; /* its successor, and that one's */
 static struct fact facts[SPACES][SEQS][DEPTHS][CLASSES];
 static struct owned owned[MAX_OPEN];
 static struct mem_space_key keys[SPACES];
-static struct mem_client *clients[PIDS];
-static struct mem_space *spaces[PIDS][SPACES];
+struct mem_client *clients[PIDS];
+struct mem_space *spaces[PIDS][SPACES];
+uint32_t kept_from, kept_to;
 static uint64_t nr_stops[TRAP_DEPTHS], nr_found, nr_claimed;
 static bool all_gone;		/* owners of open pages, in later[0] */
 static unsigned rounds = 1, every = 50;
@@ -58,28 +54,6 @@ static const char *now = "start";
 
 static void no_wake(void *ctx)
 {
-}
-
-/* ---- what a page holds ---- */
-
-static void page_ends(struct mem_space *s, place_t place, uint32_t class,
-		      volatile uint64_t **first, volatile uint64_t **last)
-{
-	const struct dev_segment *seg;
-	char *base;
-
-	assert_int_equal(mem_segment_get(s, place_segment(place), &seg), 0);
-	base = (char *)(uintptr_t)seg->base + place_offset(place);
-	*first = (volatile uint64_t *)(void *)base;
-	*last = (volatile uint64_t *)(void *)(base - 8 +
-			mem_space_class(s, class)->page_bytes);
-}
-
-static uint64_t content(uint32_t space, uint32_t seq, uint32_t depth,
-			uint32_t class)
-{
-	return 1 + ((uint64_t)space << 48 | (uint64_t)seq << 32 | depth << 8 |
-		    class);
 }
 
 /* ---- a successor ---- */
@@ -157,6 +131,10 @@ static void check_page(struct mem_client *c, struct mem_space *s,
 
 static void check_pages(struct mem_client *c, struct mem_space *const *s)
 {
+	for (uint32_t i = kept_from; i < kept_to; i++)
+		assert_true(fx_lookup(s[SHRINKS], i / DEPTHS, i % DEPTHS, 0) ||
+			    fx_lookup(s[SHRINKS], i / DEPTHS, i % DEPTHS,
+				      SMALL));
 	for (uint32_t i = 0; i < SPACES * SEQS * DEPTHS * CLASSES; i++) {
 		uint32_t space = i / CLASSES / DEPTHS / SEQS;
 
@@ -261,8 +239,7 @@ static void owned_remove_all(uint32_t pid)
 			owned[i].h = 0;
 }
 
-/* Before what may give up pages: nothing is promised that nobody holds. */
-static void facts_loosen(void)
+void facts_loosen(void)
 {
 	struct fact *f = &facts[0][0][0][0];
 
@@ -271,8 +248,7 @@ static void facts_loosen(void)
 			f[i].h = 0;
 }
 
-/* Between two changes what a client finds is promised. */
-static void facts_settle(void)
+void facts_settle(void)
 {
 	for (uint32_t i = 0; i < SPACES * SEQS * DEPTHS * CLASSES; i++) {
 		uint32_t space = i / CLASSES / DEPTHS / SEQS;
@@ -329,9 +305,8 @@ static handle_t written_page(uint32_t pid, uint32_t space, uint32_t seq,
 	return h;
 }
 
-/* Blocks 0.. of a prefix, the classes in @classes, each held by @pid. */
-static void publish(uint32_t pid, uint32_t space, uint32_t seq,
-		    uint32_t depth, uint32_t classes)
+void publish(uint32_t pid, uint32_t space, uint32_t seq, uint32_t depth,
+	     uint32_t classes)
 {
 	struct mem_space *s = spaces[pid][space];
 	handle_t h[MEM_MAX_CLASSES] = { 0 }, out[MEM_MAX_CLASSES];
@@ -356,8 +331,7 @@ static void publish(uint32_t pid, uint32_t space, uint32_t seq,
 	facts_settle();
 }
 
-/* Lets go of what publish() left held. */
-static void let_go(uint32_t pid, uint32_t space, uint32_t seq, uint32_t depth)
+void let_go(uint32_t pid, uint32_t space, uint32_t seq, uint32_t depth)
 {
 	for (uint32_t i = 0; i < CLASSES; i++) {
 		struct fact *f = &facts[space][seq][depth][i];
@@ -388,7 +362,7 @@ static void do_publish(void)
 	handle_t h[3];
 
 	for (uint32_t i = 0; i < 3; i++)
-		h[i] = open_page(0, i % SPACES, 0);
+		h[i] = open_page(0, i % SHRINKS, 0);
 	publish(0, 0, 0, 0, 7);
 	publish(0, 0, 0, 1, 7);
 	publish(0, 0, 1, 0, 1);
@@ -499,7 +473,7 @@ static void do_reclaim(void)
 static void do_death(void)
 {
 	for (uint32_t i = 0; i < 4; i++)
-		open_page(1, i % SPACES, 0);
+		open_page(1, i % SHRINKS, 0);
 	publish(1, 0, 3, 1, 7);
 	for (uint32_t i = 0; i < CLASSES; i++)
 		facts[0][3][1][i].held = 0;
@@ -532,7 +506,7 @@ static void do_tenants(void)
 	mem_reap_writer(primary.m, FIRST_PID, 1000);
 	mem_reap_writer(primary.m, FIRST_PID + 1, 1000);
 	facts_loosen();
-	for (uint32_t i = 0; i < 3; i++) {
+	for (uint32_t i = 0; i < 4; i++) {
 		struct mem_client *c = fx_client(&primary, 20, "u", 0);
 		struct mem_space *s = fx_space(c, (uint8_t)(100 + i), layers);
 		handle_t h;
@@ -613,7 +587,7 @@ static void primary_make(void)
 		.pool_bytes = 8 * MIB,
 		.segment_bytes = 4 * MIB,
 		.max_pages = 512,
-		.max_spaces = 8,
+		.max_spaces = 12, /* a tenant has a quarter */
 		.policy = policy ? policy : "lru",
 	};
 	assert_int_equal(fx_new(&primary), 0);
@@ -637,6 +611,7 @@ static void test_stores(void **state)
 		run(do_reclaim, "reclaim");
 		run(do_demand, "demand");
 		run(do_tenants, "tenants");
+		run(do_demote, "demote");
 	}
 	trap_forget(0);
 	printf("stopped at %llu stores, and at %llu of successors: %llu pages "
@@ -660,7 +635,8 @@ static void say_where(void)
 
 int main(int argc, char **argv)
 {
-	static const uint32_t kivi[] = { 1, 1, 0 }, plain[] = { 2, 1, 0 };
+	static const uint32_t kivi[] = { 1, 1, 0 }, plain[] = { 2, 1, 0 },
+			      many[] = { 48, 0 };
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_stores) };
 	char note[200];
 	int r;
@@ -677,6 +653,11 @@ int main(int argc, char **argv)
 		trap_tear();
 	keys[0] = fx_kivi_key(1, kivi, 1 << 1);
 	keys[1] = fx_key(2, plain);
+	keys[SHRINKS] = fx_key(3, many);
+	keys[SHRINKS].geometry.k_format = KVD_INT8;
+	keys[SHRINKS].geometry.v_format = KVD_INT8;
+	keys[SHRINKS].geometry.demote_k = KVD_INT4;
+	keys[SHRINKS].geometry.demote_v = KVD_INT4;
 	if (dev_new("host", no_wake, NULL, &primary.dev, note, sizeof(note)) ||
 	    dev_new("host", no_wake, NULL, &later[0].dev, note,
 		    sizeof(note)) ||
