@@ -6,6 +6,8 @@
  * give up cached pages (what is above high, numbers, cells), and the pages are taken only when
  * nothing can fail any more.
  */
+#include "daemon/mem/alloc.h"
+
 #include <errno.h>
 #include "daemon/mem/demote.h"
 #include "daemon/mem/hold.h"
@@ -210,14 +212,13 @@ static void alloc_tell(struct mem *m)
 		mem_has_work(m);
 }
 
-int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
-	      uint32_t nr, handle_t *handles, place_t *places,
-	      uint64_t *ret_need_bytes)
+int alloc_pages(struct mem_client *c, struct mem_space *s, uint32_t class,
+		uint32_t nr, handle_t *handles, place_t *places,
+		uint64_t *ret_need_bytes)
 {
 	int r;
 
 	if (class >= s->nr_classes || nr == 0 ||
-	    class == s->demoted[s->classes[class].group] ||
 	    !alloc_is_possible(c->tenant, nr,
 			       (uint64_t)nr * s->sizes[class]->page_bytes))
 		return -EINVAL;
@@ -243,4 +244,14 @@ int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
 	save_taken(s->sizes[class]);
 	alloc_tell(c->m);
 	return 0;
+}
+
+int mem_alloc(struct mem_client *c, struct mem_space *s, uint32_t class,
+	      uint32_t nr, handle_t *handles, place_t *places,
+	      uint64_t *ret_need_bytes)
+{
+	if (class < s->nr_classes &&
+	    class == s->demoted[s->classes[class].group])
+		return -EINVAL;
+	return alloc_pages(c, s, class, nr, handles, places, ret_need_bytes);
 }

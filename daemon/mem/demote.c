@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include "daemon/mem/reclaim.h"
+#include "daemon/mem/save.h"
 #include "daemon/mem/segment.h"
 #include "daemon/mem/vacate.h"
 
@@ -133,7 +134,7 @@ static void demote_next(const struct demotion *x)
 	struct size_class *sc = x->grow;
 
 	if (sc && sc->nr_free < x->nr_next && slab_new(sc) == 0)
-		demote_begin(sc, x->nr_next);
+		demote_coldest(sc->tenant, x->nr_next);
 }
 
 static void demotion_done(struct dev *d, struct dev_job *job)
@@ -287,7 +288,7 @@ static bool demote_waits(struct size_class *sc, uint32_t nr)
 	       slab_new(sc) < 0;
 }
 
-/* Pages of @sc: those of a slab, or as many as are wanted. */
+/* Pages of @sc: those of a slab, or as many as are wanted. Return: room comes. */
 static bool demote_class(struct size_class *sc, uint64_t nr)
 {
 	const struct page *p = reclaim_class_coldest(sc);
@@ -296,6 +297,8 @@ static bool demote_class(struct size_class *sc, uint64_t nr)
 	struct choice c = { .nr = 0 };
 	bool started;
 
+	if (!small->nr_slabs && save_is_due(sc, sc->nr_cells))
+		return true;
 	if (!demote_first(small, sc))
 		return false;
 	if (class_is_wide(sc))
@@ -306,6 +309,8 @@ static bool demote_class(struct size_class *sc, uint64_t nr)
 	c.max = nr < DEMOTE_PAGES ? (uint32_t)nr : DEMOTE_PAGES;
 	if (slab)
 		c.max = slab->nr_cached;
+	if (save_is_due(small, c.max))
+		return true; /* what goes for them is on its way */
 	c.pages = calloc(c.max, sizeof(struct page *));
 	if (!c.pages)
 		return false;
@@ -318,23 +323,49 @@ static bool demote_class(struct size_class *sc, uint64_t nr)
 	return started;
 }
 
-bool demote_begin(const struct size_class *sc, uint64_t nr)
+bool demote_takes(const struct page *p)
 {
-	struct tenant *t = sc->tenant;
+	return p->space->tenant->demotes && !p->space->m->demotes_not &&
+	       page_can_demote(p) &&
+	       p->space->sizes[page_demoted_class(p)]->nr_slabs;
+}
+
+static bool demote_is_on(const struct tenant *t)
+{
+	return t->demotes && !t->m->demotes_not && !tenant_has_copies(t);
+}
+
+bool demote_coldest(struct tenant *t, uint64_t nr)
+{
 	struct mem *m = t->m;
 	struct page *p;
 
-	if (!t->demotes || m->demotes_not || !nr || tenant_has_copies(t))
+	if (!nr || !demote_is_on(t))
 		return false;
 	p = reclaim_coldest_of(t, page_is_large);
-	if (!p)
-		return m->nr_demoting || vacate_begin(sc);
-	if (!page_can_demote(p))
+	if (!p || !page_can_demote(p))
 		return m->nr_demoting;
 	if (m->nr_demoting < DEMOTE_JOBS &&
 	    !demote_class(p->slab->class, nr))
 		return m->nr_demoting;
 	return true;
+}
+
+bool demote_begin(const struct size_class *sc, uint64_t nr)
+{
+	struct tenant *t = sc->tenant;
+	const struct page *p;
+
+	if (!nr || !demote_is_on(t))
+		return false;
+	p = reclaim_coldest_of(t, page_is_large);
+	if (!p)
+		return t->m->nr_demoting || vacate_begin(sc);
+	/* For one that comes in fewer bits others like it go. */
+	if (page_can_demote(p) &&
+	    p->space->sizes[page_demoted_class(p)] == sc)
+		return false;
+	return demote_coldest(t, nr);
 }
 
 /* ---- the base format again ---- */

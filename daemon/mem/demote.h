@@ -26,12 +26,20 @@
 #define DEMOTE_PAGES 64u  /* in one job, at most */
 #define DEMOTE_JOBS  8u   /* under way, at most */
 
+/* Is @p, which is CACHED, to be demoted before it is given up? Not if it may go
+ * for the first slab of such pages. */
+bool demote_takes(const struct page *p);
+
 /**
- * demote_begin() - has pages demoted that go for @sc, if what goes next can be
+ * demote_coldest() - has pages of @t demoted, if what goes next can be
  * @nr:	about so many
  *
- * Return: some are under way: room comes when they are done.
+ * Return: some are under way, or what goes for them is being saved: room comes
+ * when that is done.
  */
+bool demote_coldest(struct tenant *t, uint64_t nr);
+
+/* The same for room in @sc; where there are none, a slab is emptied for it. */
 bool demote_begin(const struct size_class *sc, uint64_t nr);
 
 /* @block has a sealed page of @group: what was demoted is of no use. */

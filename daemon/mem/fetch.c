@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "daemon/mem/alloc.h"
 #include "daemon/mem/hold.h"
 #include "daemon/mem/segment.h"
 
@@ -148,8 +149,8 @@ static void load_place(struct load *l)
 	uint64_t need;
 	place_t place;
 	int r = f->over ? -ECANCELED :
-			  mem_alloc(f->c, f->s, l->class, 1, &l->page, &place,
-				    &need);
+			  alloc_pages(f->c, f->s, l->class, 1, &l->page, &place,
+				      &need);
 
 	if (r == -EAGAIN && l->nr_tries++ < FETCH_TRIES) {
 		l->job = (struct dev_job){ .run = nothing_run,
@@ -281,9 +282,9 @@ static void fetch_begun(struct dev *d, struct dev_job *job)
 static int fetch_class(struct mem_space *s, const struct name *name,
 		       uint32_t group)
 {
-	uint32_t classes[2] = { s->sealed[group], group };
+	uint32_t classes[3] = { s->sealed[group], group, s->demoted[group] };
 
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3 && classes[i] != PAGE_NO_CLASS; i++) {
 		struct tier_key key = save_key(s, name, classes[i]);
 
 		if (tiers_has(s->m->tiers, &key))
@@ -303,6 +304,8 @@ static bool block_has(struct mem_fetch *f, uint32_t block, uint32_t group)
 
 	if (block && !h)
 		h = index_page(&s->index, block, group);
+	if (block && !h && s->demoted[group] != PAGE_NO_CLASS)
+		h = index_page(&s->index, block, s->demoted[group]);
 	if (!h)
 		return false;
 	if (map_reserve(&f->c->holds, 1) == 0)
@@ -386,12 +389,11 @@ uint32_t mem_fetch(struct mem_space *s, uint32_t depth,
 		   struct mem_fetch **ret)
 {
 	struct mem_fetch *f;
-	struct tier_key key = save_key(s, &names[0], s->sealed[0]);
 	uint32_t blocks;
 
 	if (!s->m->tiers || (s->key.geometry.nr_groups == 1 &&
 			     s->sealed[0] == 0 &&
-			     !tiers_has(s->m->tiers, &key)))
+			     fetch_class(s, &names[0], 0) < 0))
 		return 0; /* the usual case, at once */
 	f = fetch_new(s, depth, names,
 		      nr < MEM_FETCH_BLOCKS ? nr : MEM_FETCH_BLOCKS);

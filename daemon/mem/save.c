@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "daemon/mem/segment.h"
+#include "daemon/mem/demote.h"
 #include "daemon/mem/water.h"
 
 #define SAVE_JOBS     64u
@@ -207,19 +208,29 @@ static struct page *page_before(const struct page *p)
 			       q->uses == p->uses ? q : NULL;
 }
 
-/* Return: there may be more to look at. */
+/* One that is demoted first is saved in fewer bits, then. */
+static void save_look_at(struct page *p, struct save_walk *w)
+{
+	w->left--;
+	if (demote_takes(p))
+		return;
+	if (p->saved == SAVED_NOT && !save_page(p, w->most)) {
+		w->full = true;
+		w->left = 0;
+	}
+	w->waits |= p->saved == SAVED_SOON;
+}
+
+/* And those before it, up to what was looked at before. Return: there may be
+ * more to look at. */
 static bool save_look(struct page *p, void *walk)
 {
 	struct save_walk *w = walk;
 
-	for (; p && w->left; p = page_before(p)) {
-		w->left--;
-		if (p->saved == SAVED_NOT && !save_page(p, w->most)) {
-			w->full = true;
-			w->left = 0;
-		}
-		w->waits |= p->saved == SAVED_SOON;
-	}
+	do {
+		save_look_at(p, w);
+		p = page_before(p);
+	} while (p && w->left && p->saved == SAVED_NOT);
 	return w->left;
 }
 

@@ -6,7 +6,8 @@
  * size class the pages that would go next are saved, as many as SAVE_AHEAD
  * says, less what can be had without; then giving one up costs nothing. Where
  * what goes next is not saved yet, whoever wants its room waits for a copy, a
- * few turns of the loop; then it goes without, and is lost.
+ * few turns of the loop; then it goes without, and is lost. A page that will be
+ * demoted (demote.h) is saved as what becomes of it.
  *
  * A copy is made while anything may happen to the page. Its bytes do not change
  * as long as it is the page that it is, so if that is still so afterwards the

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include "daemon/mem/reclaim.h"
+#include "daemon/mem/save.h"
 #include "daemon/mem/segment.h"
 
 struct vacancy {
@@ -120,6 +121,8 @@ bool vacate_begin(const struct size_class *sc)
 	slab = reclaim_idle_slab(small);
 	if (!slab || slab->segment->draining)
 		return false;
+	if (save_is_due(small, slab->nr_free + slab->nr_cached))
+		return true;
 	while (!vacate_has_room(slab)) {
 		p = reclaim_class_coldest(small);
 		if (!p)

@@ -19,6 +19,9 @@
 static const uint32_t small[] = { 4, 0 };	 /* 64 KiB */
 static const uint32_t two[] = { 4, 2, 0 };	 /* 64 KiB, 32 KiB windowed */
 
+#define DEMOTED 150u
+#define SMALL   1u /* the class of what is demoted */
+
 struct tx {
 	struct fx f;
 	struct tiers *tiers;
@@ -171,6 +174,63 @@ static struct mem_tiers_stat stat_of(const struct tx *t)
 
 	mem_tiers_stat(t->f.m, &st);
 	return st;
+}
+
+/*
+ * Pages of int8 that are demoted, then given up: the tier has them as they were
+ * then, and as such they come back.
+ */
+static void test_demoted(void **state)
+{
+	static const uint32_t layers[] = { 15, 0 };
+	struct mem_space_key key = fx_key(1, layers);
+	uint8_t was[DEMOTED][64], *b;
+	bool known[DEMOTED] = { false };
+	struct mem_fetch *f;
+	uint32_t nr = 0;
+	handle_t h;
+	struct tx t;
+
+	memset(&t, 0, sizeof(t));
+	fx_init(&t.f, 8 * MIB, 4 * MIB);
+	tx_tiers(&t, 64 * MIB, NULL);
+	t.c = fx_client(&t.f, 1, "t", 0);
+	key.geometry.k_format = key.geometry.v_format = KVD_INT8;
+	key.geometry.demote_k = key.geometry.demote_v = KVD_INT4;
+	t.s = fx_open(t.c, &key);
+	for (uint32_t d = 0; d < DEMOTED; d++) {
+		h = fx_page(&t.f, t.c, t.s, 0);
+		assert_int_equal(fx_publish(t.c, t.s, 1, d, 0, h), h);
+		b = bytes_of(&t, h);
+		for (uint32_t i = 0; i < mem_space_class(t.s, 0)->page_bytes; i++)
+			b[i] = (uint8_t)((d + i * 7) % 60); /* finite as f16 */
+		fx_release(t.c, h);
+		settle(&t);
+		for (uint32_t i = 0; i < d; i++) {
+			h = known[i] ? 0 : fx_lookup(t.s, 1, i, SMALL);
+			if (h)
+				memcpy(was[i], bytes_of(&t, h), 64);
+			known[i] |= h != 0;
+		}
+	}
+	while (!fx_lookup(t.s, 1, nr, 0) && !fx_lookup(t.s, 1, nr, SMALL))
+		nr++;
+	assert_true(nr > 40);
+	assert_int_equal(stat_of(&t).lost, 0);
+	assert_int_equal(begin(&t, 1, nr, 1, &f), 0); /* the pool has it */
+	assert_int_equal(fetch(&t, 1, nr - 20, 20), 20);
+	for (uint32_t d = nr - 20; d < nr; d++) {
+		h = fx_lookup(t.s, 1, d, SMALL);
+		assert_true(known[d] && h);
+		assert_int_equal(fx_lookup(t.s, 1, d, 0), 0);
+		assert_memory_equal(bytes_of(&t, h), was[d], 64);
+	}
+	/* Before there was room for any, what went was as it was written. */
+	assert_int_equal(fetch(&t, 1, 0, 5), 5);
+	assert_true(fx_lookup(t.s, 1, 4, 0));
+	settle(&t);
+	fx_verify(&t.f);
+	tx_fini(&t);
 }
 
 /* Three pools' worth of pages: none is lost, all are had again, as they were. */
@@ -494,6 +554,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_save_fetch),
+		cmocka_unit_test(test_demoted),
 		cmocka_unit_test(test_shrink),
 		cmocka_unit_test(test_renewed),
 		cmocka_unit_test(test_part),
