@@ -56,7 +56,8 @@ static int alloc_go_on(struct mem *m)
 }
 
 /* Keeps the tenant within its limit, at the cost of what it has cached. */
-static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
+static int alloc_charge(struct tenant *t, uint32_t nr, uint64_t bytes,
+			uint64_t *ret_need)
 {
 	uint64_t cached = t->tally.bytes[PAGE_CACHED];
 	uint64_t over;
@@ -67,7 +68,7 @@ static int alloc_charge(struct tenant *t, uint64_t bytes, uint64_t *ret_need)
 	*ret_need = over > cached ? over - cached : 0;
 	if (over > cached)
 		return -EDQUOT;
-	if (t->m->in_grace)
+	if (t->m->in_grace || demote_coldest(t, nr))
 		return -EAGAIN;
 	return reclaim_down(t, t->max_bytes - bytes) ? alloc_go_on(t->m) : 0;
 }
@@ -165,7 +166,7 @@ static int alloc_reserve(struct mem_client *c, struct size_class *sc,
 		return -ENOMEM;
 	if (save_is_due(sc, nr))
 		return alloc_go_on(c->m);
-	r = alloc_charge(c->tenant, bytes, ret_need);
+	r = alloc_charge(c->tenant, nr, bytes, ret_need);
 	if (r < 0)
 		return r;
 	*ret_need = bytes;

@@ -125,15 +125,23 @@ static void pair_end(const struct pair *pair, bool good)
 		page_cache(from);
 }
 
+static bool tenant_is_full(const struct tenant *t)
+{
+	return t->max_bytes &&
+	       t->charged > t->max_bytes - t->max_bytes / DEMOTE_KEEP;
+}
+
 /*
  * Before new pages have all that was made: a slab for the next, begun at once,
- * so that it is not taken back while it is empty.
+ * so that it is not taken back while it is empty. The same of what a tenant at
+ * its max may be charged for.
  */
 static void demote_next(const struct demotion *x)
 {
 	struct size_class *sc = x->grow;
 
-	if (sc && sc->nr_free < x->nr_next && slab_new(sc) == 0)
+	if (sc && (tenant_is_full(sc->tenant) ||
+		   (sc->nr_free < x->nr_next && slab_new(sc) == 0)))
 		demote_coldest(sc->tenant, x->nr_next);
 }
 
@@ -265,9 +273,13 @@ static bool demote_start(struct choice *c)
 	x = demotion_new(s, c->pages[0]->class, c->nr);
 	if (!x)
 		return false;
-	for (uint32_t i = 0; i < c->nr; i++)
+	for (uint32_t i = 0; i < c->nr; i++) {
+		if (c->grow && x->convert.nr &&
+		    !demote_is_allowed(s->sizes[class]))
+			break; /* first those are to be less */
 		if (demote_cell(s->sizes[class], c->grow))
 			demotion_add(x, c->pages[i]);
+	}
 	if (!x->convert.nr) {
 		free(x->pairs);
 		free(x);
@@ -301,8 +313,11 @@ static bool demote_class(struct size_class *sc, uint64_t nr)
 		return true;
 	if (!demote_first(small, sc))
 		return false;
-	if (class_is_wide(sc))
+	if (class_is_wide(sc)) {
+		if (!demote_is_allowed(small))
+			demote_give_up(sc); /* others are worth two */
 		slab = reclaim_idle_slab(sc);
+	}
 	if (slab && demote_waits(small, slab->nr_cached))
 		return false;
 	c.grow = slab;

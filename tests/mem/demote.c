@@ -304,6 +304,30 @@ static void test_vacate(void **state)
 	fx_fini(&f);
 }
 
+/* A tenant at its max has its own demoted, and more of them. */
+static void test_max(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	struct mem_stat all;
+	struct fx f;
+
+	fx_init(&f, 2 * POOL, 4 * MIB);
+	c = fx_client(&f, 1, "t", POOL / 2);
+	s = demoting(c);
+	for (uint32_t i = 0; i < MANY; i++) {
+		store(&f, c, s, i);
+		fx_verify(&f);
+	}
+	settle(&f);
+	mem_stat(f.m, &all);
+	printf("%u as they were, %u demoted, at a max of %u\n", count(s, 0),
+	       count(s, SMALL), FULL / 2);
+	assert_true(count(s, 0) + count(s, SMALL) > FULL / 2 * 3 / 2);
+	assert_int_not_equal(fx_lookup(s, MANY - 1, 0, 0), 0);
+	fx_fini(&f);
+}
+
 static bool nobody_lives(pid_t pid, uint64_t start_time)
 {
 	return false;
@@ -340,6 +364,7 @@ int main(void)
 		cmocka_unit_test(test_alloc),
 		cmocka_unit_test(test_cannot),
 		cmocka_unit_test(test_vacate),
+		cmocka_unit_test(test_max),
 		cmocka_unit_test(test_restart),
 	};
 
