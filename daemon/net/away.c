@@ -18,15 +18,21 @@ struct away {
 	uint64_t since_ms;	/* uv_now() */
 };
 
+bool away_may_begin(const struct client *c)
+{
+	struct mem_client_stat st;
+
+	mem_client_stat(c->mem, &st);
+	return c->series && st.held_pages && c->server->cfg.grace_ms &&
+	       c->proc->nr_away < AWAY_MAX_OF_PROC;
+}
+
 bool away_begin(struct client *c)
 {
 	struct server *s = c->server;
-	struct mem_client_stat st;
 	struct away *a;
 
-	mem_client_stat(c->mem, &st);
-	if (!c->series || !st.held_pages || !s->cfg.grace_ms ||
-	    c->proc->nr_away >= AWAY_MAX_OF_PROC || !mem_client_disown(c->mem))
+	if (!away_may_begin(c) || !mem_client_disown(c->mem))
 		return false;
 	a = malloc(sizeof(*a));
 	if (!a)

@@ -25,6 +25,9 @@ struct server;
 
 TAILQ_HEAD(away_list, away);
 
+/* Has the client something to come back to, and may it still? */
+bool away_may_begin(const struct client *c);
+
 /**
  * away_begin() - the connection of @c is no more, its process lives
  *

@@ -104,7 +104,7 @@ static void client_log_gone(struct client *c, bool ended)
 		    (int)c->peer.pid, c->program, c->tenant->name,
 		    st.held_pages, st.open_pages,
 		    ended ? "" :
-		    c->series ? ": kept for its next connection, until its "
+		    away_may_begin(c) ? ": kept for its next connection, until its "
 				"process has ended, grace= at most" :
 		    !st.open_pages ? "" :
 		    c->proc->mps ? ": quarantined, until MPS does not list it" :
