@@ -115,6 +115,8 @@ static void geometry(struct bytes *in)
 	g->k_format = g->v_format = KVD_F16;
 	if (kind & 1)
 		g->k_format = g->v_format = KVD_KIVI4;
+	if ((kind & 5) == 5)
+		g->demote_k = g->demote_v = KVD_KIVI2;
 	g->n_groups = 1 + (kind >> 1 & 1);
 	g->groups = x.group_list;
 	for (int i = 0; i < 3; i++) {
@@ -136,6 +138,8 @@ static void geometry(struct bytes *in)
 	g->exact_pages = (uint32_t)number(in, 17);
 	g->v_group = (uint32_t)number(in, 129);
 	g->profile = number(in, 2);
+	g->demote_k = (uint32_t)number(in, KVD_NR_FORMATS);
+	g->demote_v = (uint32_t)number(in, KVD_NR_FORMATS);
 	g->n_groups = number(in, 3) % 4;
 	x.groups[0].nr_layers = (uint32_t)number(in, 16);
 	x.groups[0].nr_kv_heads = (uint32_t)number(in, 16);
