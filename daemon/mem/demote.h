@@ -23,7 +23,7 @@
 #include "daemon/mem/page.h"
 
 #define DEMOTE_KEEP  64u  /* a part of the tenant's bytes */
-#define DEMOTE_PAGES 64u  /* in one job, at most */
+#define DEMOTE_PAGES 64u  /* in one job, at most, but for a whole slab */
 #define DEMOTE_JOBS  8u   /* under way, at most */
 
 /* Is @p, which is CACHED, to be demoted before it is given up? Not if it may go

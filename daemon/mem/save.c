@@ -6,8 +6,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include "daemon/mem/segment.h"
 #include "daemon/mem/demote.h"
+#include "daemon/mem/segment.h"
 #include "daemon/mem/water.h"
 
 #define SAVE_JOBS     64u

@@ -17,8 +17,8 @@
 #define DAEMON_TIER_FILE_H
 
 #include "daemon/tier/entry.h"
-#include "daemon/util/worker.h"
 #include "daemon/util/list.h"
+#include "daemon/util/worker.h"
 
 #define FILE_MAGIC   0x657265697464766bULL /* "kvdtiere" */
 #define FILE_VERSION 1u
