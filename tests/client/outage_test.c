@@ -39,9 +39,9 @@ int __wrap_request_alloc(struct kvd_space *sp, uint32_t page_class, uint32_t nr,
 			 uint32_t deadline_ms, handle_t *handles,
 			 place_t *places);
 
-static bool counting;
+static _Thread_local bool counting; /* the manager has a thread of its own */
+static _Thread_local unsigned nr_waits;
 static bool lose;		/* the answer of the next request_alloc() */
-static unsigned nr_waits;
 static uint32_t tokens[2][N];
 
 ssize_t __wrap_recvmsg(int fd, struct msghdr *m, int flags)

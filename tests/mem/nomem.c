@@ -19,7 +19,7 @@
 static const uint32_t groups[] = { 8, 3, 0 }; /* 128 KiB, 48 KiB */
 
 static unsigned fail_at;	/* 0: none */
-static unsigned nr_asked;
+static _Atomic unsigned nr_asked; /* the device's thread asks too */
 
 static bool fails(void)
 {

@@ -173,14 +173,13 @@ static void test_slow(void **state)
 
 	put(t, 1);
 	t->ops->flush(t);
-	faults("tier-write:2500ms");
+	faults("tier-write@1:2500ms");
 	begin = clock_ns();
 	put(t, 2);
 	assert_int_equal(how_many(t, 1, 2), 1);
 	assert_true(clock_ns() - begin < SECOND);
 	while (clock_ns() - begin < 2 * SECOND + SECOND / 5)
 		usleep(10000);
-	faults(NULL);
 	assert_int_equal(how_many(t, 1, 3), 0); /* as if it had none */
 	put(t, 3);
 	assert_int_equal(stat_of(t).refused, 1);
@@ -193,6 +192,7 @@ static void test_slow(void **state)
 	assert_true(got(t, 1));
 	assert_true(got(t, 2));
 	tier_free(t);
+	faults(NULL);
 }
 
 /* What waits at the end is told that there is nothing. */
