@@ -156,6 +156,8 @@ int fault_init(const char *spec, char *why, size_t why_bytes)
 	const char *wrong = NULL;
 
 	nr_faults = 0;
+	for (int i = 0; i < FAULT_NR; i++)
+		atomic_store(&passed[i], 0);
 	while (spec && *spec && !wrong) {
 		size_t n = strcspn(spec, ",");
 
