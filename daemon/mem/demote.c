@@ -36,11 +36,17 @@ static bool page_is_large(const struct page *p)
 	return !page_is_demoted(p);
 }
 
+/* Its block has been in fewer bits all along, because somebody holds that. */
+static bool page_was_demoted(const struct page *p)
+{
+	return index_page(&p->space->index, p->block, page_demoted_class(p));
+}
+
 static bool page_can_demote(const struct page *p)
 {
 	return p->state == PAGE_CACHED && !p->copy && !p->demotes_not &&
 	       p->class == page_sealed_class(p) &&
-	       page_demoted_class(p) != PAGE_NO_CLASS;
+	       page_demoted_class(p) != PAGE_NO_CLASS && !page_was_demoted(p);
 }
 
 /* Exact copies go before anything else. */
@@ -111,7 +117,7 @@ static void pair_end(const struct pair *pair, bool good)
 	from->demoting = false;
 	from->holds--;
 	to->holds = 0;
-	if (good && from->holds == 0) {
+	if (good && from->holds == 0 && !page_was_demoted(from)) {
 		page_demote(to, from);
 		page_cache(to);
 		to->demoting = false;

@@ -165,6 +165,33 @@ static void test_replaced(void **state)
 	fx_fini(&f);
 }
 
+/* It is held for longer than the new one stays: there is nothing to demote. */
+static void test_held(void **state)
+{
+	struct mem_client *c;
+	struct mem_space *s;
+	uint32_t seq;
+	handle_t held;
+	place_t place;
+	struct fx f;
+
+	s = fill(&f, &c);
+	seq = find(s, SMALL, &held);
+	assert_int_equal(mem_match(c, s, &held, 1, &place), 1);
+	store(&f, c, s, seq);
+	assert_int_not_equal(fx_lookup(s, seq, 0, 0), 0);
+	for (uint32_t i = 0; i < 3 * MANY && fx_lookup(s, seq, 0, 0); i++) {
+		store(&f, c, s, MANY + i);
+		fx_verify(&f);
+	}
+	settle(&f);
+	assert_int_equal(fx_lookup(s, seq, 0, 0), 0);
+	assert_int_equal(fx_lookup(s, seq, 0, SMALL), held);
+	fx_release(c, held);
+	fx_verify(&f);
+	fx_fini(&f);
+}
+
 /* Nobody makes such pages by himself. */
 static void test_alloc(void **state)
 {
@@ -361,6 +388,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_demote),
 		cmocka_unit_test(test_replaced),
+		cmocka_unit_test(test_held),
 		cmocka_unit_test(test_alloc),
 		cmocka_unit_test(test_cannot),
 		cmocka_unit_test(test_vacate),
