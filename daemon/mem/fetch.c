@@ -198,15 +198,15 @@ static int load_publish(struct load *l)
 			       .priority = h->priority };
 	handle_t handles[MEM_MAX_CLASSES];
 	place_t places[MEM_MAX_CLASSES];
-	struct page *p;
+	struct page *p = page_get(l->f->m, l->page);
 	int r;
 
+	p->awaited = true;
 	b.pages[l->class] = l->page;
 	r = mem_publish(l->f->c, l->f->s, &b, false, handles, places);
 	if (r < 0)
 		return r;
-	p = page_get(l->f->m, handles[l->class]);
-	if (p && p->uses < h->uses)
+	if (handles[l->class] == l->page && p->uses < h->uses)
 		p->uses = h->uses;
 	l->f->m->tiers_stat.fetched++;
 	tier_page_put(l->from);
@@ -300,6 +300,7 @@ static int fetch_class(struct mem_space *s, const struct name *name,
 static bool block_has(struct mem_fetch *f, uint32_t block, uint32_t group)
 {
 	const struct mem_space *s = f->s;
+	struct page *p;
 	handle_t h = block ? index_page(&s->index, block, s->sealed[group]) : 0;
 
 	if (block && !h)
@@ -308,8 +309,13 @@ static bool block_has(struct mem_fetch *f, uint32_t block, uint32_t group)
 		h = index_page(&s->index, block, s->demoted[group]);
 	if (!h)
 		return false;
-	if (map_reserve(&f->c->holds, 1) == 0)
-		hold_sealed(f->c, page_get(f->m, h), 1);
+	p = page_get(f->m, h);
+	if (map_reserve(&f->c->holds, 1) == 0) {
+		bool cached = p->state == PAGE_CACHED;
+
+		hold_sealed(f->c, p, 1);
+		p->awaited |= cached;
+	}
 	return true;
 }
 

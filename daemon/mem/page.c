@@ -196,6 +196,7 @@ static void page_unlist_cached(struct page *p, bool used)
 		list_del(&p->link);
 	else
 		p->space->m->policy->take(page_shelf(p), p, used);
+	p->awaited = false;
 }
 
 void page_followed(struct mem_space *s, uint32_t block)
@@ -280,6 +281,8 @@ static struct page *page_take_cell(struct mem_space *s, uint32_t class)
 	if (++p->generation == 0)
 		p->generation = 1;
 	p->demotes_not = false;
+	p->awaited = false;
+	p->uses = 0;
 	charge_init(&p->charge, s->tenant, page_bytes(p));
 	page_set_state(p, PAGE_OPEN);
 	return p;

@@ -11,6 +11,9 @@
  * each being narrow beside its age, so there are never many: putting and
  * taking a page is O(1), finding the next is bounded by the spans.
  *
+ * Pages that a tier was asked for (page.awaited) are about to be used, which
+ * has been counted: they stand aside, for a step or two, and go last.
+ *
  * Of pages that are given up the names are remembered (ghost.h). One that is
  * published again had been worth keeping: its wait ends then, and it counts as
  * used.
@@ -42,6 +45,7 @@ struct kind {
 struct shelf {
 	struct kind kinds[REUSE_KINDS];
 	struct list followed;	/* as they were released */
+	struct list awaited[2];	/* this step's and the last one's */
 	struct span *next;	/* the one worth least; NULL: to be found */
 	struct reuse reuse;
 	struct ghosts *ghosts;
@@ -123,6 +127,27 @@ static double span_worth(const struct shelf *s, uint32_t kind,
 		&s->reuse, now - (span->begin + (end - span->begin) / 2))];
 }
 
+static uint32_t page_kind(const struct page *p)
+{
+	return p->uses < REUSE_KINDS - 1 ? p->uses : REUSE_KINDS - 1;
+}
+
+static void shelf_list(struct shelf *s, struct page *p, bool first);
+
+/* Nobody has come for those of the last step: they wait as others do. */
+static void shelf_await_no_more(struct shelf *s)
+{
+	while (!list_empty(&s->awaited[1])) {
+		struct page *p = list_first(&s->awaited[1], struct page, link);
+
+		p->awaited = false;
+		reuse_wait(&page_home(p)->reuse, page_kind(p));
+		list_del(&p->link);
+		shelf_list(s, p, false);
+	}
+	list_splice_tail(&s->awaited[1], &s->awaited[0]);
+}
+
 /* What was learned in the last step tells in the next. */
 static void shelf_step(struct shelf *s, uint64_t now)
 {
@@ -137,20 +162,20 @@ static void shelf_step(struct shelf *s, uint64_t now)
 	}
 	s->next = NULL;
 	s->step_at = now + s->step;
+	shelf_await_no_more(s);
 }
 
 /* ---- pages ---- */
-
-static uint32_t page_kind(const struct page *p)
-{
-	return p->uses < REUSE_KINDS - 1 ? p->uses : REUSE_KINDS - 1;
-}
 
 /* @first: before the others of its span. */
 static void shelf_list(struct shelf *s, struct page *p, bool first)
 {
 	struct span *span;
 
+	if (p->awaited) {
+		list_add_tail(&s->awaited[0], &p->link);
+		return;
+	}
 	if (page_is_followed(p)) {
 		list_add_tail(&s->followed, &p->link);
 		return;
@@ -171,6 +196,8 @@ static struct shelf *density_new(uint64_t nr_pages, struct ghosts *ghosts)
 	if (!s)
 		return NULL;
 	list_init(&s->followed);
+	list_init(&s->awaited[0]);
+	list_init(&s->awaited[1]);
 	reuse_init(&s->reuse, nr_pages);
 	s->step = nr_pages / SPAN_STEPS + 1;
 	s->ghosts = ghosts;
@@ -188,7 +215,7 @@ static void density_put(struct shelf *s, struct page *p)
 {
 	if (p->stamp >= s->step_at)
 		shelf_step(s, p->stamp);
-	if (!p->demoting) /* else it has begun before */
+	if (!p->demoting && !p->awaited) /* else it has begun before */
 		reuse_wait(&page_home(p)->reuse, page_kind(p));
 	shelf_list(s, p, false);
 }
@@ -212,10 +239,10 @@ static void density_take(struct shelf *s, struct page *p, bool used)
 	if (p->demoting)
 		return;
 	s = page_home(p);
-	if (used)
-		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
-	else
+	if (!used)
 		ghost_leave(s, p, now);
+	else if (!p->awaited)
+		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
 }
 
 /* One that was given up too early is as good as one that was found. */
@@ -224,13 +251,12 @@ static void density_named(struct shelf *s, struct page *p)
 	uint64_t age;
 	uint32_t kind;
 
-	p->uses = 0;
 	s = page_home(p);
 	if (!ghost_take(s->ghosts, ghost_name(s, p), p->space->m->tick, &age,
 			&kind))
 		return;
 	reuse_use(&s->reuse, kind, age);
-	p->uses = (uint8_t)(kind + 1);
+	p->uses = (uint8_t)(kind + !p->awaited);
 }
 
 static void density_followed(struct shelf *s, struct page *p)
@@ -266,13 +292,17 @@ static struct span *shelf_next(struct shelf *s)
 
 static struct page *density_next(struct shelf *s)
 {
+	struct list *const last[] = { &s->followed, &s->awaited[1],
+				      &s->awaited[0] };
+
 	if (!s->next || list_empty(&s->next->pages))
 		s->next = shelf_next(s);
 	if (s->next)
 		return list_first(&s->next->pages, struct page, link);
-	return list_empty(&s->followed) ?
-		       NULL :
-		       list_first(&s->followed, struct page, link);
+	for (uint32_t i = 0; i < sizeof(last) / sizeof(last[0]); i++)
+		if (!list_empty(last[i]))
+			return list_first(last[i], struct page, link);
+	return NULL;
 }
 
 /* Uses for bytes and ticks. Doubles that are not negative are in the order of
@@ -334,7 +364,9 @@ static void density_walk(struct shelf *s,
 		    !list_walk(&s->kinds[kind].spans[nr].pages, look, ctx))
 			return;
 	}
-	list_walk(&s->followed, look, ctx);
+	if (list_walk(&s->followed, look, ctx) &&
+	    list_walk(&s->awaited[1], look, ctx))
+		list_walk(&s->awaited[0], look, ctx);
 }
 
 const struct policy policy_density = {

@@ -64,7 +64,7 @@ static void s3_take(struct shelf *s, struct page *p, bool used)
 		return;
 	s = page_home(p);
 	if (used)
-		p->freq += p->freq < S3_MAX_FREQ;
+		p->freq += p->freq < S3_MAX_FREQ && !p->awaited;
 	else if (p->queue == S3_IN_SMALL)
 		ghost_add(s->ghosts, name_hash(page_name(p)) ^ s->salt,
 			  p->space->m->tick, 0, p->space->m->tick);

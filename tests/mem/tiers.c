@@ -7,6 +7,7 @@
  */
 #include "tests/mem/fixture.h"
 #include "daemon/mem/elastic.h"
+#include "daemon/mem/page.h"
 #include "daemon/mem/tiers.h"
 #include "daemon/tier/tiers.h"
 
@@ -256,6 +257,30 @@ static void test_save_fetch(void **state)
 	assert_int_equal(stat_of(&t).fetched, 20);
 	/* What they were fetched for is free again: a hold and its end. */
 	assert_int_equal(fx_pages(&t.f, PAGE_SEALED), 0);
+	tx_fini(&t);
+}
+
+/* What a tier is asked for was used by nobody yet. */
+static void test_awaited(void **state)
+{
+	handle_t h;
+	place_t place;
+	struct tx t;
+
+	tx_init(&t, 256 * COST, small);
+	for (uint32_t seq = 1; seq <= 3; seq++)
+		store_many(&t, seq, 60);
+	assert_int_equal(fetch(&t, 1, 0, 20), 20);
+	for (uint32_t d = 0; d < 20; d++) {
+		h = fx_lookup(t.s, 1, d, 0);
+		assert_int_equal(page_get(t.f.m, h)->uses, 1); /* store() */
+		assert_true(page_get(t.f.m, h)->awaited);
+		assert_int_equal(mem_match(t.c, t.s, &h, 1, &place), 1);
+		assert_int_equal(page_get(t.f.m, h)->uses, 2);
+		assert_false(page_get(t.f.m, h)->awaited);
+		fx_release(t.c, h);
+	}
+	fx_verify(&t.f);
 	tx_fini(&t);
 }
 
@@ -555,6 +580,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_save_fetch),
 		cmocka_unit_test(test_demoted),
+		cmocka_unit_test(test_awaited),
 		cmocka_unit_test(test_shrink),
 		cmocka_unit_test(test_renewed),
 		cmocka_unit_test(test_part),
