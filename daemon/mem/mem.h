@@ -101,6 +101,7 @@ struct mem_config {
 	uint64_t pool_bytes;
 	uint64_t pool_max;	/* elastic.h; 0: pool_bytes */
 	bool on_demand;		/* it grows to that when there is no room */
+	uint64_t tier_bytes;	/* tiers.h: as much will be kept behind it */
 	uint64_t segment_bytes;	/* multiple of DEV_GRANULE; 0: chosen */
 	uint64_t max_pages;	/* entries of the page table; 0: chosen */
 	uint32_t max_spaces;	/* 0: 256 */

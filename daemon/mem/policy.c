@@ -33,7 +33,8 @@ struct shelf {
 	struct list pages, demoted;
 };
 
-static struct shelf *lru_new(uint64_t nr_pages, struct ghosts *ghosts)
+static struct shelf *lru_new(uint64_t nr_pages, uint64_t nr_kept,
+			     struct ghosts *ghosts)
 {
 	struct shelf *s = malloc(sizeof(*s));
 

@@ -24,13 +24,15 @@
 struct ghosts;
 struct page;
 struct shelf;
+struct tier_value;
 
 struct policy {
 	const char *name;
-	/* A shelf for a pool that has room for @nr_pages of them, and may
-	 * remember names in @ghosts; NULL: out of memory. It is empty when it
-	 * is freed. */
-	struct shelf *(*shelf_new)(uint64_t nr_pages, struct ghosts *ghosts);
+	/* A shelf for a pool that has room for @nr_pages of them, and for
+	 * @nr_kept with the tiers behind it; it may remember names in @ghosts.
+	 * NULL: out of memory. It is empty when it is freed. */
+	struct shelf *(*shelf_new)(uint64_t nr_pages, uint64_t nr_kept,
+				   struct ghosts *ghosts);
 	void (*shelf_free)(struct shelf *s);
 	/* @p, which has a name, is CACHED now, at p->stamp. */
 	void (*put)(struct shelf *s, struct page *p);
@@ -45,6 +47,10 @@ struct policy {
 	/* What next() is worth, to compare with other shelves' at the time
 	 * @now of mem.tick: what is worth less goes. */
 	uint64_t (*worth)(struct shelf *s, const struct page *p, uint64_t now);
+	/* What pages of @home are worth in the tiers too, and the kind of @p
+	 * there. May be NULL: they go as they were given up. */
+	struct tier_value *(*value)(struct shelf *home, const struct page *p,
+				    uint32_t *ret_kind);
 	/* Calls @look for pages, those that go first being first, until it
 	 * returns false. It must free none. */
 	void (*walk)(struct shelf *s, bool (*look)(struct page *p, void *ctx),

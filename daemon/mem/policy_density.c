@@ -4,12 +4,10 @@
  * expected for the room and time it takes: reuse.h.
  *
  * Pages that nothing follows stand in spans, by kind and by when they were
- * released; others wait in a list of their own until what follows them is
- * gone, and go before the rest of their span then: a prefix is given up from
- * its end. A span is worth what its kind at its age is; that is looked up
- * anew once a step, a sixteenth of the pool's pages taken. Old spans are joined,
- * each being narrow beside its age, so there are never many: putting and
- * taking a page is O(1), finding the next is bounded by the spans.
+ * released (util/spans.h); others wait in a list of their own until what
+ * follows them is gone, and go before the rest of their span then: a prefix is
+ * given up from its end. A step is a sixteenth of the pages that pool and tiers
+ * keep, taken.
  *
  * Pages that a tier was asked for (page.awaited) are about to be used, which
  * has been counted: they stand aside, for a step or two, and go last.
@@ -18,113 +16,47 @@
  * published again had been worth keeping: its wait ends then, and it counts as
  * used.
  */
-#include <assert.h>
 #include <stdlib.h>
 #include "daemon/mem/ghost.h"
 #include "daemon/mem/page.h"
 #include "daemon/mem/policy.h"
 #include "daemon/mem/reuse.h"
+#include "daemon/tier/tier.h"
+#include "daemon/util/spans.h"
 
-#define SPANS	   96u	 /* of a kind, at most */
-#define SPAN_STEPS 16u	 /* one such part of the pool's pages is a step */
-#define SPAN_WIDTH 8u	 /* spans are joined up to this part of their age */
+#define SHELF_STEPS 16u	/* one such part of the pages kept is a step */
 
 _Static_assert(REUSE_KINDS <= GHOST_KINDS, "a ghost says of which kind it was");
+_Static_assert(REUSE_KINDS == SPANS_KINDS, "a span has pages of one kind");
 
-struct span {
-	struct list pages;
-	uint64_t begin, end;	/* stamps: [begin, end) */
-	double worth;
-};
-
-struct kind {
-	struct span spans[SPANS]; /* oldest first */
-	uint32_t nr;
+/* What is learned; the tiers go by it too. */
+struct density {
+	struct tier_value value;
+	struct reuse reuse;
 };
 
 struct shelf {
-	struct kind kinds[REUSE_KINDS];
+	struct spans spans;
 	struct list followed;	/* as they were released */
 	struct list awaited[2];	/* this step's and the last one's */
-	struct span *next;	/* the one worth least; NULL: to be found */
-	struct reuse reuse;
+	struct density *d;
 	struct ghosts *ghosts;
 	uint64_t salt;		/* of its names there */
-	uint64_t step, step_at;
 };
 
-/* ---- spans ---- */
-
-static void span_move(struct span *to, struct span *from)
+/* Uses to be expected for each tick. */
+static double density_of(const struct spans_worth *w, uint32_t kind,
+			 uint64_t age)
 {
-	list_init(&to->pages);
-	list_splice_tail(&to->pages, &from->pages);
-	to->begin = from->begin;
-	to->end = from->end;
+	const struct reuse *r =
+		&((const struct density *)(const void *)w)->reuse;
+
+	return r->worth[kind][reuse_age(r, age)] / r->unit;
 }
 
-/* Joins neighbours that are narrow beside their age; @force: any. */
-static void kind_join(struct kind *k, uint64_t now, bool force)
+static struct reuse *shelf_reuse(struct shelf *s)
 {
-	uint32_t nr = 0;
-
-	for (uint32_t i = 0; i < k->nr; i++) {
-		struct span *last = nr ? &k->spans[nr - 1] : NULL;
-		struct span *s = &k->spans[i];
-
-		if (last && (force || (s->end - last->begin) * SPAN_WIDTH <=
-					      now - s->end)) {
-			list_splice_tail(&last->pages, &s->pages);
-			last->end = s->end;
-			force = false;
-		} else {
-			if (nr != i)
-				span_move(&k->spans[nr], s);
-			nr++;
-		}
-	}
-	k->nr = nr;
-}
-
-/* One more span, from @now on. */
-static void kind_open(struct kind *k, uint64_t now)
-{
-	struct span *s;
-
-	kind_join(k, now, false);
-	if (k->nr == SPANS)
-		kind_join(k, now, true);
-	if (k->nr)
-		k->spans[k->nr - 1].end = now;
-	s = &k->spans[k->nr++];
-	list_init(&s->pages);
-	s->begin = now;
-	s->end = UINT64_MAX;
-}
-
-/* The span of stamp @at; stamps before all are in the oldest. */
-static struct span *kind_span(struct kind *k, uint64_t at)
-{
-	uint32_t low = 0, high = k->nr;
-
-	while (high - low > 1) {
-		uint32_t mid = (low + high) / 2;
-
-		if (k->spans[mid].begin <= at)
-			low = mid;
-		else
-			high = mid;
-	}
-	return &k->spans[low];
-}
-
-static double span_worth(const struct shelf *s, uint32_t kind,
-			 const struct span *span, uint64_t now)
-{
-	uint64_t end = span->end < now ? span->end : now;
-
-	return s->reuse.worth[kind][reuse_age(
-		&s->reuse, now - (span->begin + (end - span->begin) / 2))];
+	return &s->d->reuse;
 }
 
 static uint32_t page_kind(const struct page *p)
@@ -132,7 +64,16 @@ static uint32_t page_kind(const struct page *p)
 	return p->uses < REUSE_KINDS - 1 ? p->uses : REUSE_KINDS - 1;
 }
 
-static void shelf_list(struct shelf *s, struct page *p, bool first);
+/* @first: before the others of its span. */
+static void shelf_list(struct shelf *s, struct page *p, bool first)
+{
+	if (p->awaited)
+		list_add_tail(&s->awaited[0], &p->link);
+	else if (page_is_followed(p))
+		list_add_tail(&s->followed, &p->link);
+	else
+		spans_add(&s->spans, &p->link, page_kind(p), p->stamp, first);
+}
 
 /* Nobody has come for those of the last step: they wait as others do. */
 static void shelf_await_no_more(struct shelf *s)
@@ -141,7 +82,7 @@ static void shelf_await_no_more(struct shelf *s)
 		struct page *p = list_first(&s->awaited[1], struct page, link);
 
 		p->awaited = false;
-		reuse_wait(&page_home(p)->reuse, page_kind(p));
+		reuse_wait(shelf_reuse(page_home(p)), page_kind(p));
 		list_del(&p->link);
 		shelf_list(s, p, false);
 	}
@@ -151,72 +92,59 @@ static void shelf_await_no_more(struct shelf *s)
 /* What was learned in the last step tells in the next. */
 static void shelf_step(struct shelf *s, uint64_t now)
 {
-	reuse_learn(&s->reuse);
-	for (uint32_t i = 0; i < REUSE_KINDS; i++) {
-		struct kind *k = &s->kinds[i];
-
-		kind_open(k, now);
-		for (uint32_t j = 0; j < k->nr; j++)
-			k->spans[j].worth =
-				span_worth(s, i, &k->spans[j], now);
-	}
-	s->next = NULL;
-	s->step_at = now + s->step;
+	reuse_learn(shelf_reuse(s));
+	spans_step(&s->spans, now, &s->d->value.worth);
 	shelf_await_no_more(s);
 }
 
-/* ---- pages ---- */
-
-/* @first: before the others of its span. */
-static void shelf_list(struct shelf *s, struct page *p, bool first)
+static struct density *density_make(uint64_t nr_pages)
 {
-	struct span *span;
+	struct density *d = malloc(sizeof(*d));
 
-	if (p->awaited) {
-		list_add_tail(&s->awaited[0], &p->link);
-		return;
-	}
-	if (page_is_followed(p)) {
-		list_add_tail(&s->followed, &p->link);
-		return;
-	}
-	span = kind_span(&s->kinds[page_kind(p)], p->stamp);
-	if (first)
-		list_add(&span->pages, &p->link);
-	else
-		list_add_tail(&span->pages, &p->link);
-	if (s->next && span->worth < s->next->worth)
-		s->next = NULL;
+	if (!d)
+		return NULL;
+	d->value = (struct tier_value){
+		.worth.of = density_of,
+		.step = nr_pages / SHELF_STEPS + 1,
+		.refs = 1,
+	};
+	reuse_init(&d->reuse, nr_pages);
+	return d;
 }
 
-static struct shelf *density_new(uint64_t nr_pages, struct ghosts *ghosts)
+static struct shelf *density_new(uint64_t nr_pages, uint64_t nr_kept,
+				 struct ghosts *ghosts)
 {
-	struct shelf *s = calloc(1, sizeof(*s));
+	struct shelf *s = malloc(sizeof(*s));
 
 	if (!s)
 		return NULL;
+	s->d = density_make(nr_kept);
+	if (!s->d) {
+		free(s);
+		return NULL;
+	}
 	list_init(&s->followed);
 	list_init(&s->awaited[0]);
 	list_init(&s->awaited[1]);
-	reuse_init(&s->reuse, nr_pages);
-	s->step = nr_pages / SPAN_STEPS + 1;
+	spans_init(&s->spans, s->d->value.step, &s->d->value.worth);
 	s->ghosts = ghosts;
 	s->salt = ghosts_salt(ghosts);
-	shelf_step(s, 0);
 	return s;
 }
 
 static void density_free(struct shelf *s)
 {
+	tier_value_put(&s->d->value);
 	free(s);
 }
 
 static void density_put(struct shelf *s, struct page *p)
 {
-	if (p->stamp >= s->step_at)
+	if (spans_step_is_due(&s->spans, p->stamp))
 		shelf_step(s, p->stamp);
 	if (!p->demoting && !p->awaited) /* else it has begun before */
-		reuse_wait(&page_home(p)->reuse, page_kind(p));
+		reuse_wait(shelf_reuse(page_home(p)), page_kind(p));
 	shelf_list(s, p, false);
 }
 
@@ -242,7 +170,7 @@ static void density_take(struct shelf *s, struct page *p, bool used)
 	if (!used)
 		ghost_leave(s, p, now);
 	else if (!p->awaited)
-		reuse_use(&s->reuse, page_kind(p), now - p->stamp);
+		reuse_use(shelf_reuse(s), page_kind(p), now - p->stamp);
 }
 
 /* One that was given up too early is as good as one that was found. */
@@ -255,7 +183,7 @@ static void density_named(struct shelf *s, struct page *p)
 	if (!ghost_take(s->ghosts, ghost_name(s, p), p->space->m->tick, &age,
 			&kind))
 		return;
-	reuse_use(&s->reuse, kind, age);
+	reuse_use(shelf_reuse(s), kind, age);
 	p->uses = (uint8_t)(kind + !p->awaited);
 }
 
@@ -265,44 +193,17 @@ static void density_followed(struct shelf *s, struct page *p)
 	shelf_list(s, p, true);
 }
 
-/* Is @a given up before @b? */
-static bool span_goes_before(const struct span *a, const struct span *b)
-{
-	return a->worth < b->worth ||
-	       (a->worth == b->worth && a->begin < b->begin);
-}
-
-static struct span *shelf_next(struct shelf *s)
-{
-	struct span *next = NULL;
-
-	for (uint32_t i = 0; i < REUSE_KINDS; i++) {
-		struct kind *k = &s->kinds[i];
-
-		for (uint32_t j = 0; j < k->nr; j++) {
-			struct span *span = &k->spans[j];
-
-			if (!list_empty(&span->pages) &&
-			    (!next || span_goes_before(span, next)))
-				next = span;
-		}
-	}
-	return next;
-}
-
 static struct page *density_next(struct shelf *s)
 {
 	struct list *const last[] = { &s->followed, &s->awaited[1],
 				      &s->awaited[0] };
+	double worth;
+	struct list *pos = spans_next(&s->spans, &worth);
 
-	if (!s->next || list_empty(&s->next->pages))
-		s->next = shelf_next(s);
-	if (s->next)
-		return list_first(&s->next->pages, struct page, link);
-	for (uint32_t i = 0; i < sizeof(last) / sizeof(last[0]); i++)
+	for (uint32_t i = 0; !pos && i < sizeof(last) / sizeof(last[0]); i++)
 		if (!list_empty(last[i]))
-			return list_first(last[i], struct page, link);
-	return NULL;
+			pos = last[i]->next;
+	return pos ? list_entry(pos, struct page, link) : NULL;
 }
 
 /* Uses for bytes and ticks. Doubles that are not negative are in the order of
@@ -310,7 +211,7 @@ static struct page *density_next(struct shelf *s)
 static uint64_t density_worth(struct shelf *s, const struct page *p,
 			      uint64_t now)
 {
-	const struct reuse *r = &page_home(p)->reuse;
+	const struct spans_worth *w = &page_home(p)->d->value.worth;
 	union {
 		double d;
 		uint64_t u;
@@ -318,55 +219,46 @@ static uint64_t density_worth(struct shelf *s, const struct page *p,
 	uint64_t age = now > p->stamp ? now - p->stamp : 0;
 
 	(void)s;
-	worth.d = r->worth[page_kind(p)][reuse_age(r, age)] /
-		  (r->unit * page_bytes(p));
+	worth.d = w->of(w, page_kind(p), age) / page_bytes(p);
 	return worth.u;
 }
 
-static bool list_walk(struct list *pages,
-		      bool (*look)(struct page *p, void *ctx), void *ctx)
+struct walk {
+	bool (*look)(struct page *p, void *ctx);
+	void *ctx;
+};
+
+static bool walk_node(struct list *pos, void *walk)
+{
+	const struct walk *w = walk;
+
+	return w->look(list_entry(pos, struct page, link), w->ctx);
+}
+
+static bool walk_list(struct list *pages, struct walk *w)
 {
 	list_for_each(pos, pages)
-		if (!look(list_entry(pos, struct page, link), ctx))
+		if (!walk_node(pos, w))
 			return false;
 	return true;
 }
 
-/*
- * Spans in the order in which they go, the one that goes now being first: few
- * enough to search anew for each.
- */
 static void density_walk(struct shelf *s,
 			 bool (*look)(struct page *p, void *ctx), void *ctx)
 {
-	bool seen[REUSE_KINDS][SPANS] = { { false } };
-	struct span *first = s->next;
+	struct walk w = { look, ctx };
 
-	if (first && !list_walk(&first->pages, look, ctx))
-		return;
-	for (;;) {
-		uint32_t kind = 0, nr = SPANS;
+	if (spans_walk(&s->spans, walk_node, &w) &&
+	    walk_list(&s->followed, &w) && walk_list(&s->awaited[1], &w))
+		walk_list(&s->awaited[0], &w);
+}
 
-		for (uint32_t i = 0; i < REUSE_KINDS; i++)
-			for (uint32_t j = 0; j < s->kinds[i].nr; j++)
-				if (!seen[i][j] &&
-				    (nr == SPANS ||
-				     span_goes_before(
-					     &s->kinds[i].spans[j],
-					     &s->kinds[kind].spans[nr]))) {
-					kind = i;
-					nr = j;
-				}
-		if (nr == SPANS)
-			break;
-		seen[kind][nr] = true;
-		if (&s->kinds[kind].spans[nr] != first &&
-		    !list_walk(&s->kinds[kind].spans[nr].pages, look, ctx))
-			return;
-	}
-	if (list_walk(&s->followed, look, ctx) &&
-	    list_walk(&s->awaited[1], look, ctx))
-		list_walk(&s->awaited[0], look, ctx);
+static struct tier_value *density_value(struct shelf *home,
+					const struct page *p,
+					uint32_t *ret_kind)
+{
+	*ret_kind = page_kind(p);
+	return &home->d->value;
 }
 
 const struct policy policy_density = {
@@ -380,4 +272,5 @@ const struct policy policy_density = {
 	.next = density_next,
 	.worth = density_worth,
 	.walk = density_walk,
+	.value = density_value,
 };

@@ -28,7 +28,8 @@ struct shelf {
 	uint64_t salt;		/* of its names there */
 };
 
-static struct shelf *s3_new(uint64_t nr_pages, struct ghosts *ghosts)
+static struct shelf *s3_new(uint64_t nr_pages, uint64_t nr_kept,
+			    struct ghosts *ghosts)
 {
 	struct shelf *s = calloc(1, sizeof(*s));
 

@@ -23,6 +23,7 @@
 #define MAX_PAGES    (4u << 20)
 #define USUAL_PAGE   (16u << 10)
 #define USUAL_SPACES 256u
+#define LEARNED_TIERS 4u /* pools */
 
 static uint64_t clamp(uint64_t n, uint64_t min, uint64_t max)
 {
@@ -153,6 +154,8 @@ int mem_new(const struct mem_config *cfg, const struct mem_ops *ops, void *ctx,
 	m->pool_max = cfg->pool_max / DEV_GRANULE * DEV_GRANULE;
 	if (m->pool_max < m->pool_bytes)
 		m->pool_max = m->pool_bytes;
+	m->kept_max = m->pool_max + clamp(cfg->tier_bytes, 0,
+					  LEARNED_TIERS * m->pool_max);
 	m->on_demand = cfg->on_demand;
 	m->policy = policy_find(cfg->policy ? cfg->policy : "");
 	m->marks = cfg->marks;

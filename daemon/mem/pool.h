@@ -72,6 +72,8 @@ struct mem {
 	struct table table;
 	uint64_t pool_bytes;		/* what it may have now: shrink.h */
 	uint64_t pool_max;		/* what it may be given */
+	uint64_t kept_max;		/* and the tiers, as far as policies
+					 * learn of what they have */
 	uint64_t segment_bytes;
 
 	struct page *pages;		/* [nr_entries + 1] */

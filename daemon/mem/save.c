@@ -57,6 +57,19 @@ struct tier_key save_key(struct mem_space *s, const struct name *name,
 	return key;
 }
 
+/* How @p is used, for the tiers. */
+static struct tier_use save_use(struct page *p)
+{
+	struct mem *m = p->space->m;
+	const struct prefix *prefix = &m->table.prefixes[page_nr(p)];
+	struct tier_use use = { .at = p->stamp, .now = m->tick };
+
+	if (m->policy->value)
+		use.value = m->policy->value(page_home(p), p, &use.kind);
+	use.parent = save_key(p->space, &prefix->parent, p->class);
+	return use;
+}
+
 static void head_fill(struct save_head *h, const struct page *p)
 {
 	const struct mem_space *s = p->space;
@@ -112,6 +125,7 @@ static void save_done(struct dev *d, struct dev_job *job)
 	struct save *sv = (struct save *)job;
 	struct mem *m = sv->m;
 	struct page *p = page_get(m, sv->page);
+	struct tier_use use;
 
 	sv->copied += sv->bytes;
 	if (!p || !p->block || sv->err < 0 || !m->tiers) {
@@ -123,7 +137,8 @@ static void save_done(struct dev *d, struct dev_job *job)
 		m->tiers_stat.saved++;
 		if (p->state == PAGE_CACHED && p->saved == SAVED_SOON)
 			p->saved = SAVED;
-		tiers_put(m->tiers, &sv->key, sv->to);
+		use = save_use(p);
+		tiers_put(m->tiers, &sv->key, sv->to, &use);
 		save_end(sv);
 	}
 }
@@ -158,9 +173,10 @@ static bool save_page(struct page *p, uint32_t most)
 {
 	struct mem *m = p->space->m;
 	struct tier_key key = save_key(p->space, page_name(p), p->class);
+	struct tier_use use = save_use(p);
 	struct save *sv;
 
-	if (tiers_renew(m->tiers, &key)) {
+	if (tiers_renew(m->tiers, &key, &use)) {
 		m->tiers_stat.renewed++;
 		p->saved = SAVED;
 		return true;

@@ -42,17 +42,20 @@ int size_class_make_shelf(struct size_class *sc, int priority)
 
 	if (!*shelf)
 		*shelf = m->policy->shelf_new(m->pool_max / sc->page_bytes,
+					      m->kept_max / sc->page_bytes,
 					      sc->ghosts);
 	return *shelf ? 0 : -ENOMEM;
 }
 
-/* As many as the pool could have: by its bytes, and by its page numbers. */
+/* As many as the pool could have, by its bytes and by its page numbers, and the
+ * tiers. */
 static struct ghosts *size_class_ghosts(struct mem *m, uint32_t page_bytes)
 {
 	uint64_t nr = m->pool_max / page_bytes;
 
 	if (nr > m->table.h->nr_entries)
 		nr = m->table.h->nr_entries;
+	nr += (m->kept_max - m->pool_max) / page_bytes;
 	return ghosts_get(&m->ghosts, page_bytes, nr * POLICY_GHOSTS);
 }
 

@@ -17,6 +17,7 @@
 #include "daemon/net/log.h"
 #include "daemon/net/restore.h"
 #include "daemon/net/state.h"
+#include "daemon/net/tiers.h"
 #include "daemon/util/memfd.h"
 
 /* Notes. */
@@ -186,6 +187,7 @@ static int new_mem(struct server *s, struct server_fd *fds, size_t nr_fds,
 {
 	struct mem_config cfg = { .policy = s->cfg.policy,
 				  .pool_bytes = s->cfg.pool_bytes,
+				  .tier_bytes = net_tiers_bytes(&s->cfg),
 				  .pool_max = s->cfg.pool_max,
 				  .on_demand = s->cfg.pool_max &&
 					       s->cfg.shrink_ms,

@@ -37,17 +37,26 @@ static void on_wake(uv_async_t *wake)
 		tiers_reap(s->tiers);
 }
 
+static uint64_t file_bytes(const struct server_config *cfg)
+{
+	return cfg->tier_file_bytes ? cfg->tier_file_bytes :
+				      4 * cfg->pool_bytes;
+}
+
+uint64_t net_tiers_bytes(const struct server_config *cfg)
+{
+	return cfg->tier_memory + (cfg->tier_file[0] ? file_bytes(cfg) : 0);
+}
+
 int net_tiers_init(struct server *s)
 {
 	static const struct tier_say say = { .say = on_say };
 	const struct server_config *cfg = &s->cfg;
 	struct tiers_config tc = { .memory_bytes = cfg->tier_memory,
 				   .file = cfg->tier_file,
-				   .file_bytes = cfg->tier_file_bytes };
+				   .file_bytes = file_bytes(cfg) };
 	int r;
 
-	if (!tc.file_bytes)
-		tc.file_bytes = 4 * cfg->pool_bytes;
 	r = uv_async_init(&s->loop, &s->tier_wake, on_wake);
 	if (r < 0)
 		return r;

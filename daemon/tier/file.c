@@ -258,7 +258,7 @@ static bool file_has_room(const struct file *f, const struct tier_page *p)
 }
 
 static void file_put(struct tier *t, const struct tier_key *key,
-		     struct tier_page *page)
+		     struct tier_page *page, const struct tier_use *use)
 {
 	struct file *f = file_of(t);
 	struct entry *e = entry_find(f, key);
@@ -350,7 +350,8 @@ static bool file_has(const struct tier *t, const struct tier_key *key)
 	       !file_is_slow(f) && entry_find(f, key);
 }
 
-static bool file_renew(struct tier *t, const struct tier_key *key)
+static bool file_renew(struct tier *t, const struct tier_key *key,
+		       const struct tier_use *use)
 {
 	const struct file *f = file_of(t);
 	const struct entry *e = entry_find(f, key);

@@ -3,26 +3,43 @@
  * memory.c - a tier in plain memory of the host.
  *
  * What the pool has got back meanwhile goes first: it is there twice, and comes
- * back by renew(). Then what was given up longest ago. That the pool's policy
- * had kept it long, or used it much, has been seen to make it worth no more.
+ * back by renew(). Then what is worth least, as the pool's policy has learned
+ * (struct tier_value); of a policy that learns nothing, what was given up
+ * longest ago. What others cannot be used without waits until those are gone,
+ * as in the pool: else the middle of a prefix might go, and its end stay for
+ * nothing.
  */
 #include <stdlib.h>
 #include "daemon/tier/entry.h"
 #include "daemon/util/list.h"
 
+/* Entries that one policy orders alike. */
+struct group {
+	struct list link;	/* memory.groups */
+	struct tier_value *value;
+	struct spans spans;
+	uint32_t nr;
+};
+
 struct entry {
-	struct list link;	/* memory.once or .twice */
+	struct list link;	/* memory.once, .twice, .followed, or a span */
 	struct tier_key key;
 	struct tier_page *page;
+	struct tier_use use;	/* value: the group has the reference */
+	struct group *group;	/* NULL: it goes by age */
+	bool followed;		/* it is on that list */
 };
 
 struct memory {
 	struct tier tier;
 	struct map map;
-	struct list once;	/* oldest first */
+	struct map followers;	/* of the hash of a key, how many */
+	struct list groups;
+	struct list once;	/* by age, oldest first */
 	struct list twice;	/* the pool has them too */
+	struct list followed;	/* would have gone */
 	void (*spill)(void *ctx, const struct tier_key *key,
-		      struct tier_page *page);
+		      struct tier_page *page, const struct tier_use *use);
 	void *ctx;
 	struct tier_stat stat;
 };
@@ -45,27 +62,169 @@ static struct entry *entry_find(const struct memory *m,
 	return e && tier_key_equal(&e->key, key) ? e : NULL;
 }
 
+/* ---- groups ---- */
+
+/* That of @value, found or made; NULL: there is none. */
+static struct group *group_get(struct memory *m, struct tier_value *value)
+{
+	struct group *g;
+
+	list_for_each(pos, &m->groups) {
+		g = list_entry(pos, struct group, link);
+		if (g->value == value)
+			return g;
+	}
+	g = value ? malloc(sizeof(*g)) : NULL;
+	if (!g)
+		return NULL;
+	g->value = value;
+	g->nr = 0;
+	value->refs++;
+	spans_init(&g->spans, value->step, &value->worth);
+	list_add_tail(&m->groups, &g->link);
+	return g;
+}
+
+static void group_put(struct group *g)
+{
+	if (!g || --g->nr)
+		return;
+	list_del(&g->link);
+	tier_value_put(g->value);
+	free(g);
+}
+
+/* ---- the order ---- */
+
+/* @first: before others that are worth as much. */
+static void entry_list(struct memory *m, struct entry *e, bool first)
+{
+	e->followed = false;
+	if (e->group)
+		spans_add(&e->group->spans, &e->link, e->use.kind, e->use.at,
+			  first);
+	else if (first)
+		list_add(&m->once, &e->link);
+	else
+		list_add_tail(&m->once, &e->link);
+}
+
+/* Where @use says that it is. */
+static void entry_use(struct memory *m, struct entry *e,
+		      const struct tier_use *use)
+{
+	struct group *was = e->group;
+
+	e->use = *use;
+	e->group = group_get(m, use->value);
+	if (e->group) {
+		e->group->nr++;
+		if (spans_step_is_due(&e->group->spans, use->now))
+			spans_step(&e->group->spans, use->now,
+				   &use->value->worth);
+	}
+	group_put(was);
+	entry_list(m, e, false);
+}
+
+static bool entry_is_followed(const struct memory *m, const struct entry *e)
+{
+	return map_get(&m->followers, tier_key_hash(&e->key));
+}
+
+/* Return: 0, -ENOMEM. */
+static int follower_come(struct memory *m, const struct tier_key *parent)
+{
+	const uint64_t *nr = map_get(&m->followers, tier_key_hash(parent));
+
+	return map_put(&m->followers, tier_key_hash(parent), nr ? *nr + 1 : 1);
+}
+
+static void follower_gone(struct memory *m, const struct tier_key *parent)
+{
+	uint64_t *nr = map_get(&m->followers, tier_key_hash(parent));
+	struct entry *e;
+
+	if (--*nr)
+		return;
+	map_del(&m->followers, tier_key_hash(parent));
+	e = entry_find(m, parent);
+	if (e && e->followed) {
+		list_del(&e->link);
+		entry_list(m, e, true);
+	}
+}
+
+static struct entry *first_of(const struct list *l)
+{
+	return list_empty(l) ? NULL : list_first(l, struct entry, link);
+}
+
+/* Of all groups, what is worth least for its room. */
+static struct entry *groups_first(struct memory *m)
+{
+	struct entry *first = NULL;
+	double least = 0;
+
+	list_for_each(pos, &m->groups) {
+		struct group *g = list_entry(pos, struct group, link);
+		struct list *node;
+		struct entry *e;
+		double worth;
+
+		node = spans_next(&g->spans, &worth);
+		if (!node)
+			continue;
+		e = list_entry(node, struct entry, link);
+		worth /= (double)page_cost(e->page);
+		if (!first || worth < least) {
+			first = e;
+			least = worth;
+		}
+	}
+	return first;
+}
+
+/* What goes next, of what the pool does not have. */
+static struct entry *memory_first(struct memory *m)
+{
+	struct entry *e;
+
+	for (;;) {
+		e = first_of(&m->once);
+		if (!e)
+			e = groups_first(m);
+		if (!e)
+			return first_of(&m->followed);
+		if (!entry_is_followed(m, e))
+			return e;
+		list_move_tail(&m->followed, &e->link);
+		e->followed = true;
+	}
+}
+
+/* ---- room ---- */
+
 static void entry_free(struct memory *m, struct entry *e)
 {
 	list_del(&e->link);
 	map_del(&m->map, tier_key_hash(&e->key));
+	follower_gone(m, &e->use.parent);
+	group_put(e->group);
 	m->stat.bytes -= page_cost(e->page);
 	m->stat.entries--;
 	tier_page_put(e->page);
 	free(e);
 }
 
-/* ---- room ---- */
-
 static void memory_shrink(struct memory *m, uint64_t bytes)
 {
 	while (m->stat.bytes + bytes > m->stat.max_bytes && m->stat.entries) {
-		bool twice = !list_empty(&m->twice);
-		struct entry *e = list_first(twice ? &m->twice : &m->once,
-					     struct entry, link);
+		struct entry *twice = first_of(&m->twice);
+		struct entry *e = twice ? twice : memory_first(m);
 
 		if (!twice && m->spill)
-			m->spill(m->ctx, &e->key, e->page);
+			m->spill(m->ctx, &e->key, e->page, &e->use);
 		m->stat.dropped++;
 		entry_free(m, e);
 	}
@@ -81,6 +240,7 @@ static void memory_free(struct tier *t)
 	m->stat.max_bytes = 0;
 	memory_shrink(m, 0);
 	map_fini(&m->map);
+	map_fini(&m->followers);
 	free(m);
 }
 
@@ -94,35 +254,59 @@ static bool memory_takes(const struct tier *t)
 	return true;
 }
 
-static bool memory_renew(struct tier *t, const struct tier_key *key)
+static bool memory_renew(struct tier *t, const struct tier_key *key,
+			 const struct tier_use *use)
 {
 	struct memory *m = memory_of(t);
 	struct entry *e = entry_find(m, key);
+	struct tier_use now = *use;
 
-	if (e)
-		list_move_tail(&m->once, &e->link);
+	if (e) {
+		now.parent = e->use.parent; /* it counts as its follower */
+		list_del(&e->link);
+		entry_use(m, e, &now);
+	}
+	return e;
+}
+
+/* One that is in the map, and in no list: it cannot go. NULL: out of memory. */
+static struct entry *entry_new(struct memory *m, const struct tier_key *key,
+			       const struct tier_key *parent)
+{
+	struct entry *e = malloc(sizeof(*e));
+
+	if (!e)
+		return NULL;
+	if (follower_come(m, parent) < 0) {
+		free(e);
+		return NULL;
+	}
+	if (map_put(&m->map, tier_key_hash(key), (uintptr_t)e) < 0) {
+		follower_gone(m, parent);
+		free(e);
+		return NULL;
+	}
+	*e = (struct entry){ .key = *key };
 	return e;
 }
 
 static void memory_put(struct tier *t, const struct tier_key *key,
-		       struct tier_page *page)
+		       struct tier_page *page, const struct tier_use *use)
 {
 	struct memory *m = memory_of(t);
 	struct entry *e = tier_map_get(&m->map, key);
 
 	if (e)
 		entry_free(m, e);
-	e = page_cost(page) <= m->stat.max_bytes ? malloc(sizeof(*e)) : NULL;
-	if (!e || map_put(&m->map, tier_key_hash(key),
-			  (uintptr_t)e) < 0) {
-		free(e);
+	e = page_cost(page) <= m->stat.max_bytes ?
+		    entry_new(m, key, &use->parent) : NULL;
+	if (!e) {
 		m->stat.refused++;
 		return;
 	}
-	/* It is in the map, and in no list: it cannot go yet. */
 	memory_shrink(m, page_cost(page));
-	*e = (struct entry){ .key = *key, .page = tier_page_get(page) };
-	list_add_tail(&m->once, &e->link);
+	e->page = tier_page_get(page);
+	entry_use(m, e, use);
 	m->stat.bytes += page_cost(page);
 	m->stat.entries++;
 	m->stat.puts++;
@@ -140,6 +324,7 @@ static void memory_get(struct tier *t, const struct tier_key *key,
 	}
 	m->stat.gets++;
 	list_move_tail(&m->twice, &e->link);
+	e->followed = false;
 	get->done(get, tier_page_get(e->page));
 }
 
@@ -155,6 +340,7 @@ static void memory_drop(struct tier *t, const struct tier_key *key)
 static void memory_tick(struct tier *t, uint64_t now_ns)
 {
 	map_trim(&memory_of(t)->map);
+	map_trim(&memory_of(t)->followers);
 }
 
 static void memory_stat(const struct tier *t, struct tier_stat *ret)
@@ -178,7 +364,8 @@ static const struct tier_ops memory_ops = {
 struct tier *tier_memory_new(uint64_t bytes,
 			     void (*spill)(void *ctx,
 					   const struct tier_key *key,
-					   struct tier_page *page),
+					   struct tier_page *page,
+					   const struct tier_use *use),
 			     void *ctx)
 {
 	struct memory *m = calloc(1, sizeof(*m));
@@ -191,7 +378,9 @@ struct tier *tier_memory_new(uint64_t bytes,
 	m->stat.name = memory_ops.name;
 	m->stat.trouble = "";
 	m->stat.max_bytes = bytes;
+	list_init(&m->groups);
 	list_init(&m->once);
+	list_init(&m->followed);
 	list_init(&m->twice);
 	return &m->tier;
 }

@@ -17,6 +17,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include "daemon/util/spans.h"
 
 #define TIER_ALIGN	4096u	/* of a page with its head, and their bytes */
 #define TIER_HEAD_AT	128u	/* before it is a tier's own */
@@ -75,6 +77,31 @@ static inline uint8_t *tier_page_data(const struct tier_page *p)
 	return p->block + tier_data_at(p->head_bytes);
 }
 
+/*
+ * What entries are worth that one policy of the pool orders, and learns of:
+ * uses to be expected for each of its ticks, by kind and by ticks since the
+ * last. Shared with it; the pool's is the first reference.
+ */
+struct tier_value {
+	struct spans_worth worth;
+	uint64_t step;		/* ticks after which that is looked up anew */
+	uint32_t refs;
+};
+
+static inline void tier_value_put(struct tier_value *v)
+{
+	if (--v->refs == 0)
+		free(v);
+}
+
+/* How a page is used. */
+struct tier_use {
+	struct tier_value *value; /* NULL: its tier goes by when it was put */
+	uint32_t kind;		/* of what that knows, SPANS_KINDS of them */
+	uint64_t at, now;	/* ticks: when it was last used; that it is now */
+	struct tier_key parent;	/* without which it is of no use */
+};
+
 /* What is wanted; done() has a reference to it, or NULL. Embed it. */
 struct tier_get {
 	void (*done)(struct tier_get *get, struct tier_page *page);
@@ -105,10 +132,12 @@ struct tier_ops {
 	 * Somebody who has it (again) gives it up: it is as new, if it is
 	 * there. Return: it is.
 	 */
-	bool (*renew)(struct tier *t, const struct tier_key *key);
-	/* Takes a reference. What was there under @key is replaced. */
+	bool (*renew)(struct tier *t, const struct tier_key *key,
+		      const struct tier_use *use);
+	/* Takes a reference. What was there under @key is replaced. A tier
+	 * need not know what to make of @use. */
 	void (*put)(struct tier *t, const struct tier_key *key,
-		    struct tier_page *page);
+		    struct tier_page *page, const struct tier_use *use);
 	/* @get is told, perhaps before this returns. Where there is no such
 	 * page it is told NULL. */
 	void (*get)(struct tier *t, const struct tier_key *key,
@@ -144,7 +173,8 @@ struct tier_say {
 struct tier *tier_memory_new(uint64_t bytes,
 			     void (*spill)(void *ctx,
 					   const struct tier_key *key,
-					   struct tier_page *page),
+					   struct tier_page *page,
+					   const struct tier_use *use),
 			     void *ctx);
 
 /**

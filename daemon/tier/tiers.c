@@ -12,12 +12,12 @@ struct tiers {
 
 /* The first gives it up: the next may have it. */
 static void tiers_spill(void *ctx, const struct tier_key *key,
-			struct tier_page *page)
+			struct tier_page *page, const struct tier_use *use)
 {
 	struct tiers *t = ctx;
 
 	if (t->nr > 1)
-		t->at[1]->ops->put(t->at[1], key, page);
+		t->at[1]->ops->put(t->at[1], key, page, use);
 }
 
 int tiers_new(const struct tiers_config *cfg, const struct tier_say *say,
@@ -72,18 +72,19 @@ bool tiers_take(const struct tiers *t)
 	return t->at[0]->ops->takes(t->at[0]);
 }
 
-bool tiers_renew(struct tiers *t, const struct tier_key *key)
+bool tiers_renew(struct tiers *t, const struct tier_key *key,
+		 const struct tier_use *use)
 {
 	for (uint32_t i = 0; i < t->nr; i++)
-		if (t->at[i]->ops->renew(t->at[i], key))
+		if (t->at[i]->ops->renew(t->at[i], key, use))
 			return true;
 	return false;
 }
 
 void tiers_put(struct tiers *t, const struct tier_key *key,
-	       struct tier_page *page)
+	       struct tier_page *page, const struct tier_use *use)
 {
-	t->at[0]->ops->put(t->at[0], key, page);
+	t->at[0]->ops->put(t->at[0], key, page, use);
 }
 
 void tiers_get(struct tiers *t, const struct tier_key *key,

@@ -34,9 +34,10 @@ void tiers_free(struct tiers *t);
 /* As struct tier_ops. */
 bool tiers_has(const struct tiers *t, const struct tier_key *key);
 bool tiers_take(const struct tiers *t);
-bool tiers_renew(struct tiers *t, const struct tier_key *key);
+bool tiers_renew(struct tiers *t, const struct tier_key *key,
+		 const struct tier_use *use);
 void tiers_put(struct tiers *t, const struct tier_key *key,
-	       struct tier_page *page);
+	       struct tier_page *page, const struct tier_use *use);
 void tiers_get(struct tiers *t, const struct tier_key *key,
 	       struct tier_get *get);
 void tiers_drop(struct tiers *t, const struct tier_key *key);

@@ -180,6 +180,7 @@ static void put_forged(struct tier *t, bool knows)
 	struct tier_page *p = tier_page_new(8, 3 * TIER_ALIGN);
 	uint32_t at = TIER_ALIGN - tier_data_at(8);
 	struct tier_key key = key_of(50);
+	struct tier_use use = { .value = NULL };
 	struct file_record r;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -190,7 +191,7 @@ static void put_forged(struct tier *t, bool knows)
 	r.own_crc = crc32c(0, &r, offsetof(struct file_record, own_crc));
 	memset(tier_page_data(p), 0, p->bytes);
 	memcpy(tier_page_data(p) + at, &r, sizeof(r));
-	t->ops->put(t, &key, p);
+	t->ops->put(t, &key, p, &use);
 	tier_page_put(p);
 }
 

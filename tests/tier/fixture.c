@@ -22,13 +22,18 @@ static void fill(uint8_t *to, uint32_t bytes, uint64_t nr)
 
 void put(struct tier *t, uint64_t nr)
 {
+	put_used(t, nr, &(struct tier_use){ .value = NULL });
+}
+
+void put_used(struct tier *t, uint64_t nr, const struct tier_use *use)
+{
 	struct tier_page *p = tier_page_new(sizeof(nr), PAGE_BYTES);
 	struct tier_key key = key_of(nr);
 
 	assert_non_null(p);
 	memcpy(tier_page_head(p), &nr, sizeof(nr));
 	fill(tier_page_data(p), PAGE_BYTES, nr);
-	t->ops->put(t, &key, p);
+	t->ops->put(t, &key, p, use);
 	tier_page_put(p);
 }
 

@@ -23,6 +23,7 @@ struct tier_key key_of(uint64_t nr);
 
 /* A page of PAGE_BYTES that says that it is @nr. */
 void put(struct tier *t, uint64_t nr);
+void put_used(struct tier *t, uint64_t nr, const struct tier_use *use);
 
 /* Is page @nr had, as it was put? Waits. False: it is a miss. */
 bool got(struct tier *t, uint64_t nr);

@@ -8,7 +8,7 @@ static uint64_t spilled[64];
 static unsigned nr_spilled;
 
 static void on_spill(void *ctx, const struct tier_key *key,
-		     struct tier_page *page)
+		     struct tier_page *page, const struct tier_use *use)
 {
 	assert_true(nr_spilled < 64);
 	memcpy(&spilled[nr_spilled++], tier_page_head(page),
@@ -74,6 +74,7 @@ static void test_too_large(void **state)
 static void test_twice(void **state)
 {
 	struct tier *t = memory(4);
+	struct tier_use use = { .value = NULL };
 	struct tier_key key = key_of(3);
 
 	for (uint64_t i = 0; i < 4; i++)
@@ -84,14 +85,107 @@ static void test_twice(void **state)
 	assert_int_equal(how_many(t, 0, 3), 3);
 	assert_int_equal(nr_spilled, 0);
 	/* Given up again, it is as new. */
-	assert_false(t->ops->renew(t, &key));
+	assert_false(t->ops->renew(t, &key, &use));
 	assert_true(got(t, 0));
 	key = key_of(0);
-	assert_true(t->ops->renew(t, &key));
+	assert_true(t->ops->renew(t, &key, &use));
 	put(t, 5);
 	assert_int_equal(how_many(t, 0, 1), 1);
 	assert_int_equal(how_many(t, 1, 2), 0);
 	tier_free(t);
+}
+
+/* A kind more is worth as much as half the age. */
+static double worth_of(const struct spans_worth *w, uint32_t kind, uint64_t age)
+{
+	return (double)(1u << kind) / (double)(age + 1);
+}
+
+static struct tier_value *value_new(void)
+{
+	struct tier_value *v = malloc(sizeof(*v));
+
+	assert_non_null(v);
+	*v = (struct tier_value){ .worth.of = worth_of, .step = 1, .refs = 1 };
+	return v;
+}
+
+static void put_at(struct tier *t, struct tier_value *v, uint64_t nr,
+		   uint32_t kind, uint64_t at, uint64_t now)
+{
+	struct tier_use use = { .value = v, .kind = kind, .at = at, .now = now };
+
+	put_used(t, nr, &use);
+}
+
+/* What is worth least goes, whatever came first, and however many policies
+ * there are. */
+static void test_worth(void **state)
+{
+	struct tier_value *v = value_new(), *other = value_new();
+	struct tier *t = memory(6);
+
+	for (uint64_t i = 0; i < 6; i++)
+		put_at(t, v, i, i == 2 ? 0 : 3, 90, 100);
+	put_at(t, v, 6, 3, 90, 100);
+	assert_int_equal(nr_spilled, 1);
+	assert_int_equal(spilled[0], 2);
+	put_at(t, other, 7, 1, 90, 101);
+	put_at(t, v, 8, 3, 90, 102);
+	assert_int_equal(spilled[2], 7);
+	put_at(t, v, 9, 2, 99, 103); /* what it makes room for goes by itself */
+	assert_int_equal(how_many(t, 9, 10), 1);
+	assert_int_equal(how_many(t, 0, 9), 5);
+	/* Who ordered them may be gone before they are. */
+	tier_value_put(other);
+	put_at(t, v, 10, 3, 104, 104);
+	tier_value_put(v);
+	tier_free(t);
+}
+
+/* Without number @parent it is of no use. */
+static void put_behind(struct tier *t, struct tier_value *v, uint64_t nr,
+		       uint64_t parent, uint32_t kind)
+{
+	struct tier_use use = { .value = v, .kind = kind, .at = 1, .now = 2,
+				.parent = key_of(parent) };
+
+	put_used(t, nr, &use);
+}
+
+/* What others follow goes after them, whatever it is worth and whichever came
+ * first; then it goes as what it is worth. */
+static void follow(struct tier_value *v)
+{
+	struct tier *t = memory(4);
+
+	put_behind(t, v, 1, 0, 1); /* 0 comes later */
+	put_behind(t, v, 2, 1, 2);
+	put_behind(t, v, 0, 99, 0);
+	put_behind(t, v, 50, 98, 3);
+	for (uint64_t i = 51; i < 54; i++)
+		put_behind(t, v, i, 98, 3);
+	assert_int_equal(nr_spilled, 3);
+	assert_int_equal(spilled[0], 2);
+	assert_int_equal(spilled[1], 1);
+	assert_int_equal(spilled[2], 0);
+	/* All follow each other: one goes all the same. */
+	put_behind(t, v, 60, 61, 3);
+	put_behind(t, v, 61, 60, 3);
+	for (uint64_t i = 62; i < 66; i++)
+		put_behind(t, v, i, 98, 3);
+	assert_int_equal(stat_of(t).entries, 4);
+	tier_free(t);
+}
+
+static void test_followed(void **state)
+{
+	struct tier_value *v = value_new();
+
+	follow(v);
+	assert_int_equal(v->refs, 1);
+	follow(NULL);
+	tier_value_put(v);
 }
 
 int main(void)
@@ -101,6 +195,8 @@ int main(void)
 		cmocka_unit_test(test_bound),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_twice),
+		cmocka_unit_test(test_worth),
+		cmocka_unit_test(test_followed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
