@@ -35,6 +35,7 @@ struct memory {
 	struct map map;
 	struct map followers;	/* of the hash of a key, how many */
 	struct list groups;
+	uint64_t now;		/* ticks: tier_use.now of the last */
 	struct list once;	/* by age, oldest first */
 	struct list twice;	/* the pool has them too */
 	struct list followed;	/* would have gone */
@@ -85,6 +86,12 @@ static struct group *group_get(struct memory *m, struct tier_value *value)
 	return g;
 }
 
+static void group_step(const struct memory *m, struct group *g)
+{
+	if (spans_step_is_due(&g->spans, m->now))
+		spans_step(&g->spans, m->now, &g->value->worth);
+}
+
 static void group_put(struct group *g)
 {
 	if (!g || --g->nr)
@@ -115,13 +122,12 @@ static void entry_use(struct memory *m, struct entry *e,
 {
 	struct group *was = e->group;
 
+	m->now = use->now;
 	e->use = *use;
 	e->group = group_get(m, use->value);
 	if (e->group) {
 		e->group->nr++;
-		if (spans_step_is_due(&e->group->spans, use->now))
-			spans_step(&e->group->spans, use->now,
-				   &use->value->worth);
+		group_step(m, e->group);
 	}
 	group_put(was);
 	entry_list(m, e, false);
@@ -172,6 +178,7 @@ static struct entry *groups_first(struct memory *m)
 		struct entry *e;
 		double worth;
 
+		group_step(m, g); /* it may be of nobody any more */
 		node = spans_next(&g->spans, &worth);
 		if (!node)
 			continue;

@@ -143,6 +143,23 @@ static void test_worth(void **state)
 	tier_free(t);
 }
 
+/* What nobody adds to any more ages all the same. */
+static void test_left(void **state)
+{
+	struct tier_value *v = value_new(), *other = value_new();
+	struct tier *t = memory(4);
+
+	put_at(t, v, 0, 0, 10, 10);
+	put_at(t, v, 1, 0, 10, 10);
+	tier_value_put(v);
+	for (uint64_t i = 2; i < 6; i++)
+		put_at(t, other, i, 0, 1000 * i, 1000 * i);
+	assert_int_equal(how_many(t, 0, 2), 0);
+	assert_int_equal(how_many(t, 2, 6), 4);
+	tier_free(t);
+	tier_value_put(other);
+}
+
 /* Without number @parent it is of no use. */
 static void put_behind(struct tier *t, struct tier_value *v, uint64_t nr,
 		       uint64_t parent, uint32_t kind)
@@ -196,6 +213,7 @@ int main(void)
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_twice),
 		cmocka_unit_test(test_worth),
+		cmocka_unit_test(test_left),
 		cmocka_unit_test(test_followed),
 	};
 
