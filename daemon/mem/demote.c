@@ -45,7 +45,7 @@ static bool page_was_demoted(const struct page *p)
 static bool page_can_demote(const struct page *p)
 {
 	return p->state == PAGE_CACHED && !p->copy && !p->demotes_not &&
-	       p->class == page_sealed_class(p) &&
+	       !p->awaited && p->class == page_sealed_class(p) &&
 	       page_demoted_class(p) != PAGE_NO_CLASS && !page_was_demoted(p);
 }
 

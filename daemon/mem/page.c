@@ -158,6 +158,7 @@ const struct name *page_name(const struct page *p)
 void page_count_use(struct page *p)
 {
 	p->uses += p->uses < UINT8_MAX;
+	p->awaited = false;
 }
 
 static struct shelf *page_shelf(const struct page *p)
@@ -464,6 +465,7 @@ void page_move(struct page *p, struct page *from)
 	p->copy = from->copy;
 	p->saved = from->saved == SAVED ? SAVED : SAVED_NOT;
 	p->demotes_not = from->demotes_not;
+	p->awaited = from->awaited;
 	list_add(&from->link, &p->link);
 	page_write(p, PAGE_SEALED, &s->m->table.prefixes[page_nr(from)]);
 	from->block = 0;

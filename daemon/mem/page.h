@@ -52,8 +52,8 @@ struct page {
 	bool demoting;		/* OPEN: it is hidden; else one of the holds
 				 * is demote.h's */
 	bool demotes_not;	/* that was tried, and cannot be */
-	bool awaited;		/* until it is next listed and used: a tier was
-				 * asked for it, or for what follows it */
+	bool awaited;		/* a tier was asked for it, or for what follows
+				 * it, by who has yet to find it here */
 	uint8_t uses;		/* since it was named, at most 255 */
 	uint8_t queue, freq;	/* of policy_s3fifo.c */
 };

@@ -25,6 +25,7 @@
 #include "daemon/util/spans.h"
 
 #define SHELF_STEPS 16u	/* one such part of the pages kept is a step */
+#define AWAIT_MOVES 8
 
 _Static_assert(REUSE_KINDS <= GHOST_KINDS, "a ghost says of which kind it was");
 _Static_assert(REUSE_KINDS == SPANS_KINDS, "a span has pages of one kind");
@@ -75,10 +76,11 @@ static void shelf_list(struct shelf *s, struct page *p, bool first)
 		spans_add(&s->spans, &p->link, page_kind(p), p->stamp, first);
 }
 
-/* Nobody has come for those of the last step: they wait as others do. */
+/* Nobody has come for those of the last step: they wait as others do. A few of
+ * them with each page that is put. */
 static void shelf_await_no_more(struct shelf *s)
 {
-	while (!list_empty(&s->awaited[1])) {
+	for (int i = 0; i < AWAIT_MOVES && !list_empty(&s->awaited[1]); i++) {
 		struct page *p = list_first(&s->awaited[1], struct page, link);
 
 		p->awaited = false;
@@ -86,7 +88,6 @@ static void shelf_await_no_more(struct shelf *s)
 		list_del(&p->link);
 		shelf_list(s, p, false);
 	}
-	list_splice_tail(&s->awaited[1], &s->awaited[0]);
 }
 
 /* What was learned in the last step tells in the next. */
@@ -94,7 +95,8 @@ static void shelf_step(struct shelf *s, uint64_t now)
 {
 	reuse_learn(shelf_reuse(s));
 	spans_step(&s->spans, now, &s->d->value.worth);
-	shelf_await_no_more(s);
+	if (list_empty(&s->awaited[1]))
+		list_splice_tail(&s->awaited[1], &s->awaited[0]);
 }
 
 static struct density *density_make(uint64_t nr_pages)
@@ -143,6 +145,7 @@ static void density_put(struct shelf *s, struct page *p)
 {
 	if (spans_step_is_due(&s->spans, p->stamp))
 		shelf_step(s, p->stamp);
+	shelf_await_no_more(s);
 	if (!p->demoting && !p->awaited) /* else it has begun before */
 		reuse_wait(shelf_reuse(page_home(p)), page_kind(p));
 	shelf_list(s, p, false);

@@ -62,11 +62,14 @@ static struct tier_use save_use(struct page *p)
 {
 	struct mem *m = p->space->m;
 	const struct prefix *prefix = &m->table.prefixes[page_nr(p)];
+	const struct kvd_geometry *g = &p->space->key.geometry;
 	struct tier_use use = { .at = p->stamp, .now = m->tick };
 
 	if (m->policy->value)
 		use.value = m->policy->value(page_home(p), p, &use.kind);
-	use.parent = save_key(p->space, &prefix->parent, p->class);
+	/* Of a window one page is of use without those before it. */
+	if (!g->groups[p->space->classes[p->class].group].window)
+		use.parent = save_key(p->space, &prefix->parent, p->class);
 	return use;
 }
 

@@ -27,7 +27,7 @@ struct entry {
 	struct tier_page *page;
 	struct tier_use use;	/* value: the group has the reference */
 	struct group *group;	/* NULL: it goes by age */
-	bool followed;		/* it is on that list */
+	enum { NOWHERE, IN_ORDER, TWICE, FOLLOWED } list;
 };
 
 struct memory {
@@ -38,7 +38,7 @@ struct memory {
 	uint64_t now;		/* ticks: tier_use.now of the last */
 	struct list once;	/* by age, oldest first */
 	struct list twice;	/* the pool has them too */
-	struct list followed;	/* would have gone */
+	struct list followed;	/* by others that are here */
 	void (*spill)(void *ctx, const struct tier_key *key,
 		      struct tier_page *page, const struct tier_use *use);
 	void *ctx;
@@ -82,14 +82,9 @@ static struct group *group_get(struct memory *m, struct tier_value *value)
 	g->nr = 0;
 	value->refs++;
 	spans_init(&g->spans, value->step, &value->worth);
+	spans_step(&g->spans, m->now, &value->worth);
 	list_add_tail(&m->groups, &g->link);
 	return g;
-}
-
-static void group_step(const struct memory *m, struct group *g)
-{
-	if (spans_step_is_due(&g->spans, m->now))
-		spans_step(&g->spans, m->now, &g->value->worth);
 }
 
 static void group_put(struct group *g)
@@ -106,8 +101,12 @@ static void group_put(struct group *g)
 /* @first: before others that are worth as much. */
 static void entry_list(struct memory *m, struct entry *e, bool first)
 {
-	e->followed = false;
-	if (e->group)
+	bool followed = map_get(&m->followers, tier_key_hash(&e->key));
+
+	e->list = followed ? FOLLOWED : IN_ORDER;
+	if (followed)
+		list_add_tail(&m->followed, &e->link);
+	else if (e->group)
 		spans_add(&e->group->spans, &e->link, e->use.kind, e->use.at,
 			  first);
 	else if (first)
@@ -125,25 +124,30 @@ static void entry_use(struct memory *m, struct entry *e,
 	m->now = use->now;
 	e->use = *use;
 	e->group = group_get(m, use->value);
-	if (e->group) {
+	if (e->group)
 		e->group->nr++;
-		group_step(m, e->group);
-	}
+	else
+		e->use.value = NULL;
 	group_put(was);
 	entry_list(m, e, false);
-}
-
-static bool entry_is_followed(const struct memory *m, const struct entry *e)
-{
-	return map_get(&m->followers, tier_key_hash(&e->key));
 }
 
 /* Return: 0, -ENOMEM. */
 static int follower_come(struct memory *m, const struct tier_key *parent)
 {
 	const uint64_t *nr = map_get(&m->followers, tier_key_hash(parent));
+	struct entry *e;
+	int r;
 
-	return map_put(&m->followers, tier_key_hash(parent), nr ? *nr + 1 : 1);
+	r = map_put(&m->followers, tier_key_hash(parent), nr ? *nr + 1 : 1);
+	if (r < 0)
+		return r;
+	e = entry_find(m, parent);
+	if (e && e->list == IN_ORDER) {
+		list_move_tail(&m->followed, &e->link);
+		e->list = FOLLOWED;
+	}
+	return 0;
 }
 
 static void follower_gone(struct memory *m, const struct tier_key *parent)
@@ -155,7 +159,7 @@ static void follower_gone(struct memory *m, const struct tier_key *parent)
 		return;
 	map_del(&m->followers, tier_key_hash(parent));
 	e = entry_find(m, parent);
-	if (e && e->followed) {
+	if (e && e->list == FOLLOWED) {
 		list_del(&e->link);
 		entry_list(m, e, true);
 	}
@@ -166,23 +170,41 @@ static struct entry *first_of(const struct list *l)
 	return list_empty(l) ? NULL : list_first(l, struct entry, link);
 }
 
-/* Of all groups, what is worth least for its room. */
+/* One of them at a time. */
+static void groups_step(struct memory *m)
+{
+	struct group *g;
+
+	if (list_empty(&m->groups))
+		return;
+	g = list_first(&m->groups, struct group, link);
+	list_move_tail(&m->groups, &g->link);
+	if (spans_step_is_due(&g->spans, m->now))
+		spans_step(&g->spans, m->now, &g->value->worth);
+}
+
+/*
+ * Of all groups, what is worth least for its room. Of a policy that is no more
+ * nobody learns: its go first.
+ */
 static struct entry *groups_first(struct memory *m)
 {
 	struct entry *first = NULL;
 	double least = 0;
 
+	groups_step(m);
 	list_for_each(pos, &m->groups) {
 		struct group *g = list_entry(pos, struct group, link);
 		struct list *node;
 		struct entry *e;
 		double worth;
 
-		group_step(m, g); /* it may be of nobody any more */
 		node = spans_next(&g->spans, &worth);
 		if (!node)
 			continue;
 		e = list_entry(node, struct entry, link);
+		if (g->value->refs == 1)
+			return e;
 		worth /= (double)page_cost(e->page);
 		if (!first || worth < least) {
 			first = e;
@@ -195,19 +217,11 @@ static struct entry *groups_first(struct memory *m)
 /* What goes next, of what the pool does not have. */
 static struct entry *memory_first(struct memory *m)
 {
-	struct entry *e;
+	struct entry *e = first_of(&m->once);
 
-	for (;;) {
-		e = first_of(&m->once);
-		if (!e)
-			e = groups_first(m);
-		if (!e)
-			return first_of(&m->followed);
-		if (!entry_is_followed(m, e))
-			return e;
-		list_move_tail(&m->followed, &e->link);
-		e->followed = true;
-	}
+	if (!e)
+		e = groups_first(m);
+	return e ? e : first_of(&m->followed);
 }
 
 /* ---- room ---- */
@@ -331,7 +345,7 @@ static void memory_get(struct tier *t, const struct tier_key *key,
 	}
 	m->stat.gets++;
 	list_move_tail(&m->twice, &e->link);
-	e->followed = false;
+	e->list = TWICE;
 	get->done(get, tier_page_get(e->page));
 }
 

@@ -143,21 +143,32 @@ static void test_worth(void **state)
 	tier_free(t);
 }
 
-/* What nobody adds to any more ages all the same. */
-static void test_left(void **state)
+/* What nobody adds to any more ages all the same; of whom nobody learns any
+ * more goes first. */
+static void left(bool gone)
 {
 	struct tier_value *v = value_new(), *other = value_new();
 	struct tier *t = memory(4);
+	uint32_t kind = gone ? 3 : 0;
 
-	put_at(t, v, 0, 0, 10, 10);
-	put_at(t, v, 1, 0, 10, 10);
-	tier_value_put(v);
-	for (uint64_t i = 2; i < 6; i++)
+	put_at(t, v, 0, kind, 10, 10);
+	put_at(t, v, 1, kind, 10, 10);
+	if (gone)
+		tier_value_put(v);
+	for (uint64_t i = 2; i < 7; i++)
 		put_at(t, other, i, 0, 1000 * i, 1000 * i);
 	assert_int_equal(how_many(t, 0, 2), 0);
-	assert_int_equal(how_many(t, 2, 6), 4);
+	assert_int_equal(how_many(t, 3, 7), 4);
 	tier_free(t);
+	if (!gone)
+		tier_value_put(v);
 	tier_value_put(other);
+}
+
+static void test_left(void **state)
+{
+	left(false);
+	left(true);
 }
 
 /* Without number @parent it is of no use. */
