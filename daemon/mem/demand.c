@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <string.h>
+#include "daemon/mem/fetch.h"
 #include "daemon/mem/pin.h"
 #include "daemon/mem/reclaim.h"
 
@@ -22,6 +23,20 @@ int mem_reclaim(struct mem *m, const char *tenant, uint64_t bytes,
 	m->why = MEM_RECLAIM_LIMITS;
 	mem_tell_room(m);
 	return 0;
+}
+
+#define FORGET_PAGES 256u
+
+/* Return: whether there are more. */
+static bool drop_from_tiers(struct mem_space *s, struct mem_given *ret)
+{
+	struct tier_forgot forgot = { 0 };
+	bool more = tiers_forget(s->m->tiers, save_origin(s), FORGET_PAGES,
+				 &forgot);
+
+	ret->tier_pages = forgot.pages;
+	ret->tier_bytes = forgot.bytes;
+	return more;
 }
 
 int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
@@ -43,9 +58,18 @@ int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
 		mem_tell_room(m);
 		return 0;
 	}
+	if (at->block == MEM_DROP_TIERS) {
+		if (!m->tiers || !drop_from_tiers(s, ret))
+			at->block = 0;
+		return 0;
+	}
 	m->why = MEM_RECLAIM_DEMAND;
 	at->block = reclaim_blocks(s, at->block ? at->block : 1, ret);
 	m->why = MEM_RECLAIM_LIMITS;
+	if (!at->block && m->tiers) {
+		fetches_drop(s);
+		at->block = MEM_DROP_TIERS;
+	}
 	mem_tell_room(m);
 	return 0;
 }

@@ -49,6 +49,7 @@ struct mem_fetch {
 	uint32_t nr_coming;
 	struct dev_job begin;	/* so that it ends not in mem_fetch() */
 	bool over;		/* what has not begun does not come */
+	bool dropped;		/* nor what has */
 	bool busy;		/* fetch_go() runs */
 };
 
@@ -243,7 +244,7 @@ static void fetch_end(struct mem_fetch *f)
 
 static void fetch_publish(struct mem_fetch *f)
 {
-	while (f->published < f->nr_loads &&
+	while (!f->dropped && f->published < f->nr_loads &&
 	       f->loads[f->published].state == LOAD_HERE) {
 		if (load_publish(&f->loads[f->published]) < 0) {
 			f->over = true;
@@ -432,6 +433,16 @@ void fetches_cancel(struct mem *m)
 {
 	list_for_each(pos, &m->fetches)
 		mem_fetch_cancel(list_entry(pos, struct mem_fetch, link));
+}
+
+void fetches_drop(struct mem_space *s)
+{
+	list_for_each(pos, &s->m->fetches) {
+		struct mem_fetch *f = list_entry(pos, struct mem_fetch, link);
+
+		f->dropped |= f->s == s;
+		f->over |= f->s == s;
+	}
 }
 
 void mem_set_tiers(struct mem *m, struct tiers *tiers)

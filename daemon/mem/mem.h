@@ -537,6 +537,8 @@ void mem_pin_stat(const struct mem_pin *pin, uint64_t now_ms,
 struct mem_given {
 	uint64_t bytes;		/* of pages given up */
 	uint64_t pages;
+	uint64_t tier_bytes;	/* of pages that tiers have forgotten */
+	uint64_t tier_pages;
 	uint32_t pins;		/* ended */
 };
 
@@ -558,13 +560,16 @@ struct mem_cursor {		/* all 0: the beginning */
 	uint32_t block;		/* the next; 0 after a step: that was all */
 };
 
+#define MEM_DROP_TIERS UINT32_MAX /* as a block: behind them, the tiers */
+
 /* Space @id, or NULL. */
 struct mem_space *mem_space_find(const struct mem *m, uint32_t id);
 
 /**
- * mem_drop() - give up all that a space has cached, or pinned
- * Its pins end. Blocks and pins that come meanwhile may stay. May call ops.room. Return: 0; -ENOENT
- * @at is of another space; -EAGAIN in the grace time.
+ * mem_drop() - give up all that a space has cached, or pinned, or in tiers
+ * Its pins end. Blocks and pins that come meanwhile may stay. May call
+ * ops.room. Return: 0; -ENOENT @at is of another space; -EAGAIN in the grace
+ * time.
  */
 int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret);
 

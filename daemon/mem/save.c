@@ -29,31 +29,31 @@ struct save {
 
 /* ---- names ---- */
 
-static uint64_t mix(uint64_t h, const void *bytes, size_t nr)
-{
-	const uint8_t *p = bytes;
+_Static_assert(sizeof(struct mem_space_key) % sizeof(uint32_t) == 0,
+	       "its words are all of it");
 
-	while (nr--)
-		h = (h ^ *p++) * 0x100000001b3ULL;
-	return h;
-}
-
-/* Of tenant, model and geometry; what it stands for is in each head. */
-static uint64_t space_origin(struct mem_space *s)
+/* Keyed as names are: nobody can make his the one of another tenant. */
+uint64_t save_origin(struct mem_space *s)
 {
-	if (!s->origin)
-		s->origin = mix(mix(0xcbf29ce484222325ULL, s->tenant->name,
-				    sizeof(s->tenant->name)),
-				&s->key, sizeof(s->key));
+	static const struct name zero;
+	uint32_t words[sizeof(s->key) / sizeof(uint32_t)];
+	struct name name;
+
+	if (!s->origin) {
+		memcpy(words, &s->key, sizeof(words));
+		name = name_block(&s->tenant->name_key, &zero, &zero, words,
+				  sizeof(words) / sizeof(words[0]));
+		s->origin = name_hash(&name);
+	}
 	return s->origin;
 }
 
 struct tier_key save_key(struct mem_space *s, const struct name *name,
 			 uint32_t class)
 {
-	struct tier_key key = { { 0, 0, space_origin(s), class } };
+	struct tier_key key = { .origin = save_origin(s), .kind = class };
 
-	memcpy(key.w, name, sizeof(*name));
+	memcpy(key.name, name, sizeof(*name));
 	return key;
 }
 

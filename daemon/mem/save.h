@@ -40,7 +40,11 @@ struct save_head {
 
 _Static_assert(sizeof(struct save_head) <= TIER_HEAD_BYTES, "a tier's head");
 
-/* Under which the tiers have a page of @s. */
+/* Of tenant, model and geometry, under which the tiers have pages of @s; what
+ * it stands for is in each head. */
+uint64_t save_origin(struct mem_space *s);
+
+/* Under which they have one of them. */
 struct tier_key save_key(struct mem_space *s, const struct name *name,
 			 uint32_t class);
 

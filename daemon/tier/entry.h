@@ -13,9 +13,9 @@
 
 static inline uint64_t tier_key_hash(const struct tier_key *k)
 {
-	return k->w[0] ^ k->w[1] * 0x9e3779b97f4a7c15ULL ^
-	       k->w[2] * 0xc2b2ae3d27d4eb4fULL ^
-	       k->w[3] * 0x165667b19e3779f9ULL;
+	return k->name[0] ^ k->name[1] * 0x9e3779b97f4a7c15ULL ^
+	       k->origin * 0xc2b2ae3d27d4eb4fULL ^
+	       k->kind * 0x165667b19e3779f9ULL;
 }
 
 static inline bool tier_key_equal(const struct tier_key *a,

@@ -11,7 +11,7 @@
  * to where it is. Whatever goes wrong the tier is of no use for a time, in
  * which it takes nothing, and says so; then it is tried again.
  */
-#include "daemon/tier/file.h"
+#include "daemon/tier/ring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,13 +29,6 @@
 #define MAX_READS   256u
 #define SCAN_BLOCKS 256u
 
-struct entry {
-	struct list link;	/* file.ring, oldest first */
-	struct tier_key key;
-	uint64_t at, nr;
-	uint32_t head_bytes, bytes;
-};
-
 enum state { SHUT, OPENING, READY };
 
 struct file {
@@ -46,10 +39,7 @@ struct file {
 	enum state state;
 	int fd;			/* the thread's; set here between its jobs */
 	uint8_t id[FILE_ID];
-	struct map map;
-	struct list ring;
-	uint64_t head;		/* where the next record goes */
-	uint64_t nr;		/* its number */
+	struct ring ring;
 	uint64_t queued;	/* bytes */
 	uint32_t nr_reads;
 	uint64_t retry_ns, delay_ns, check_ns;
@@ -59,11 +49,6 @@ struct file {
 	char why[200];
 	struct tier_stat stat;
 };
-
-static uint64_t entry_cost(const struct entry *e)
-{
-	return tier_cost(e->head_bytes, e->bytes);
-}
 
 static uint64_t page_cost(const struct tier_page *p)
 {
@@ -123,86 +108,6 @@ static bool file_is_slow(const struct file *f)
 	return now > since && now - since > SLOW_NS;
 }
 
-/* ---- entries ---- */
-
-static struct entry *entry_find(const struct file *f,
-				const struct tier_key *key)
-{
-	struct entry *e = tier_map_get(&f->map, key);
-
-	return e && tier_key_equal(&e->key, key) ? e : NULL;
-}
-
-static void entry_free(struct file *f, struct entry *e)
-{
-	list_del(&e->link);
-	if (tier_map_get(&f->map, &e->key) == e)
-		map_del(&f->map, tier_key_hash(&e->key));
-	f->stat.bytes -= entry_cost(e);
-	f->stat.entries--;
-	free(e);
-}
-
-/* The newest of the ring. Return: NULL: out of memory. */
-static struct entry *entry_new(struct file *f, const struct file_found *at)
-{
-	struct entry *old = tier_map_get(&f->map, &at->key);
-	struct entry *e = malloc(sizeof(*e));
-
-	if (!e || map_put(&f->map, tier_key_hash(&at->key),
-			  (uintptr_t)e) < 0) {
-		free(e);
-		return NULL;
-	}
-	*e = (struct entry){ .key = at->key,
-			     .at = at->at,
-			     .nr = at->nr,
-			     .head_bytes = at->head_bytes,
-			     .bytes = at->bytes };
-	list_add_tail(&f->ring, &e->link);
-	f->stat.bytes += entry_cost(e);
-	f->stat.entries++;
-	if (old)
-		entry_free(f, old);
-	return e;
-}
-
-static void file_forget_all(struct file *f)
-{
-	while (!list_empty(&f->ring))
-		entry_free(f, list_first(&f->ring, struct entry, link));
-	f->head = TIER_ALIGN;
-}
-
-/* Would the ring come to it before half of it is written? */
-static bool entry_is_old(const struct file *f, const struct entry *e)
-{
-	uint64_t size = f->stat.max_bytes;
-	uint64_t left = e->at >= f->head ? e->at - f->head :
-					   e->at + size - f->head;
-
-	return left < size / 2 && f->stat.bytes > size / 2;
-}
-
-/* Drops what is where @bytes are to be written. Return: where that is. */
-static uint64_t ring_take(struct file *f, uint64_t bytes)
-{
-	uint64_t at = f->head, end = at + bytes;
-	bool wraps = end > f->stat.max_bytes;
-
-	while (!list_empty(&f->ring)) {
-		struct entry *e = list_first(&f->ring, struct entry, link);
-		bool ahead = e->at >= at;
-
-		if (wraps ? !ahead : !ahead || e->at >= end)
-			break;
-		f->stat.dropped++;
-		entry_free(f, e);
-	}
-	f->head = wraps ? TIER_ALIGN : end;
-	return wraps ? ring_take(f, bytes) : at;
-}
-
 /* ---- writing ---- */
 
 struct write_job {
@@ -223,23 +128,29 @@ static void write_run(struct worker_job *job)
 			    w->at);
 }
 
+static void file_marks(struct file *f);
+
+/* What was not written is not there; a mark is owed again. */
 static void write_done(struct worker_job *job)
 {
 	struct write_job *w = (struct write_job *)job;
 	struct file *f = w->f;
-	struct entry *e = entry_find(f, &w->key);
+	struct record *e = ring_find(&f->ring, &w->key);
+	bool good = !job->dropped && w->err == 0;
 
 	f->queued -= page_cost(w->page);
+	if (w->page->bytes == 0)
+		ring_marked(&f->ring, &w->key, good);
+	else if (!good && e && e->nr == w->nr)
+		ring_del(&f->ring, e);
 	tier_page_put(w->page);
-	if (job->dropped || w->err < 0) {
-		if (e && e->nr == w->nr)
-			entry_free(f, e);
-	}
 	if (!job->dropped && w->err < 0)
 		file_failed(f, "writing", w->err);
 	else if (!job->dropped)
 		file_good(f);
 	free(w);
+	if (good)
+		file_marks(f);
 }
 
 static bool file_takes(const struct tier *t)
@@ -257,39 +168,68 @@ static bool file_has_room(const struct file *f, const struct tier_page *p)
 	       page_cost(p) <= (f->stat.max_bytes - TIER_ALIGN) / 2;
 }
 
-static void file_put(struct tier *t, const struct tier_key *key,
-		     struct tier_page *page, const struct tier_use *use)
+static void write_submit(struct file *f, struct write_job *w,
+			 struct tier_page *page, const struct file_found *at)
 {
-	struct file *f = file_of(t);
-	struct entry *e = entry_find(f, key);
-	struct file_found at = { .key = *key, .bytes = page->bytes,
-				 .head_bytes = page->head_bytes };
-	struct write_job *w;
-
-	if (e && !entry_is_old(f, e))
-		return;
-	w = file_takes(t) && file_has_room(f, page) ? malloc(sizeof(*w)) : NULL;
-	if (!w) {
-		f->stat.refused++;
-		return;
-	}
-	at.at = ring_take(f, page_cost(page));
-	at.nr = ++f->nr;
-	if (!entry_new(f, &at)) {
-		free(w);
-		return;
-	}
 	*w = (struct write_job){ .job = { .run = write_run,
 					  .done = write_done },
 				 .f = f,
 				 .page = tier_page_get(page),
-				 .key = *key,
-				 .at = at.at,
-				 .nr = at.nr };
+				 .key = at->key,
+				 .at = at->at,
+				 .nr = at->nr };
 	f->queued += page_cost(page);
-	f->stat.puts++;
 	f->trying = f->bad; /* one is enough */
 	worker_submit(&f->thread, &w->job);
+}
+
+static void file_put(struct tier *t, const struct tier_key *key,
+		     struct tier_page *page, const struct tier_use *use)
+{
+	struct file *f = file_of(t);
+	struct record *e = ring_find(&f->ring, key);
+	struct file_found at = { .key = *key, .bytes = page->bytes,
+				 .head_bytes = page->head_bytes };
+	struct write_job *w;
+
+	if (e && !ring_is_old(&f->ring, e))
+		return;
+	w = file_takes(t) && file_has_room(f, page) &&
+			    !ring_owes(&f->ring, key->origin) ?
+		    malloc(sizeof(*w)) : NULL;
+	if (!w) {
+		f->stat.refused++;
+		return;
+	}
+	at.at = ring_take(&f->ring, page_cost(page));
+	at.nr = ++f->ring.nr;
+	if (!ring_add(&f->ring, &at)) {
+		free(w);
+		return;
+	}
+	f->stat.puts++;
+	write_submit(f, w, page, &at);
+}
+
+/* Those that are owed, as far as they can be written now. */
+static void file_marks(struct file *f)
+{
+	struct file_found at = { .bytes = 0 };
+	struct tier_page *page;
+	struct write_job *w;
+
+	while (file_takes(&f->tier) && !list_empty(&f->ring.owed)) {
+		page = tier_page_new(0, 0);
+		w = page ? malloc(sizeof(*w)) : NULL;
+		if (w && ring_mark(&f->ring, &at.key)) {
+			at.at = ring_take(&f->ring, page_cost(page));
+			at.nr = ++f->ring.nr;
+			write_submit(f, w, page, &at);
+		}
+		tier_page_put(page);
+		if (!w)
+			return;
+	}
 }
 
 /* ---- reading ---- */
@@ -326,11 +266,11 @@ static void read_done(struct worker_job *job)
 	struct tier_get *get = r->get;
 	struct tier_page *page = r->page;
 	struct file *f = r->f;
-	struct entry *e = entry_find(f, &r->key);
+	struct record *e = ring_find(&f->ring, &r->key);
 
 	f->nr_reads--;
 	if (r->err < 0 && e && e->at == r->at)
-		entry_free(f, e);
+		ring_del(&f->ring, e);
 	f->stat.bad += r->err == -EBADMSG;
 	if (r->err < 0 && r->err != -EBADMSG && r->err != -ENOMEM)
 		file_failed(f, "reading", r->err);
@@ -347,23 +287,23 @@ static bool file_has(const struct tier *t, const struct tier_key *key)
 	const struct file *f = (const struct file *)(const void *)t;
 
 	return f->state == READY && f->nr_reads < MAX_READS &&
-	       !file_is_slow(f) && entry_find(f, key);
+	       !file_is_slow(f) && ring_find(&f->ring, key);
 }
 
 static bool file_renew(struct tier *t, const struct tier_key *key,
 		       const struct tier_use *use)
 {
 	const struct file *f = file_of(t);
-	const struct entry *e = entry_find(f, key);
+	const struct record *e = ring_find(&f->ring, key);
 
-	return f->state == READY && e && !entry_is_old(f, e);
+	return f->state == READY && e && !ring_is_old(&f->ring, e);
 }
 
 static void file_get(struct tier *t, const struct tier_key *key,
 		     struct tier_get *get)
 {
 	struct file *f = file_of(t);
-	struct entry *e = file_has(t, key) ? entry_find(f, key) : NULL;
+	struct record *e = file_has(t, key) ? ring_find(&f->ring, key) : NULL;
 	struct read_job *r = e ? malloc(sizeof(*r)) : NULL;
 
 	if (!r) {
@@ -382,13 +322,14 @@ static void file_get(struct tier *t, const struct tier_key *key,
 	worker_submit(&f->thread, &r->job);
 }
 
-static void file_drop(struct tier *t, const struct tier_key *key)
+static bool file_forget(struct tier *t, uint64_t origin, uint32_t max,
+			struct tier_forgot *ret)
 {
 	struct file *f = file_of(t);
-	struct entry *e = entry_find(f, key);
+	bool more = ring_forget(&f->ring, origin, f->state == READY, max, ret);
 
-	if (e)
-		entry_free(f, e);
+	file_marks(f);
+	return more;
 }
 
 /* ---- what is in it, at the start ---- */
@@ -399,7 +340,7 @@ struct scan_job {
 	char why[200];
 	uint8_t id[FILE_ID];
 	int fd;
-	int nr;
+	int nr, added;
 	uint64_t at;
 	uint64_t last_nr;	/* of the record before */
 	bool fell;		/* what follows is of the round before, */
@@ -413,6 +354,11 @@ static void scan_run(struct worker_job *job)
 
 	s->nr = file_scan(s->fd, s->id, &s->at, s->f->stat.max_bytes, s->found,
 			  SCAN_BLOCKS);
+	s->added = 0;
+}
+
+static void scan_wait(struct worker_job *job)
+{
 }
 
 static void open_run(struct worker_job *job)
@@ -429,27 +375,28 @@ static void open_run(struct worker_job *job)
 /*
  * In the order in which they lie. Those of the last round begin the file; the
  * first of a lower number is the oldest of all. What falls once more was left
- * behind the end of a round, and is none.
+ * behind the end of a round, and is none. Return: false: a mark is for more
+ * than a turn takes, again.
  */
-static void scan_add(struct file *f, struct scan_job *s,
+static bool scan_add(struct file *f, struct scan_job *s,
 		     const struct file_found *found)
 {
-	struct entry *e;
-
 	if (found->nr < s->last_nr) {
 		if (s->fell)
-			return;
+			return true;
 		s->fell = true;
-		list_splice_tail(&s->wrapped, &f->ring);
+		list_splice_tail(&s->wrapped, &f->ring.records);
 	}
 	s->last_nr = found->nr;
-	e = entry_new(f, found);
-	if (!e)
-		return;
 	if (!s->fell)
-		f->head = e->at + entry_cost(e);
-	if (found->nr > f->nr)
-		f->nr = found->nr;
+		f->ring.head = found->at +
+			       tier_cost(found->head_bytes, found->bytes);
+	if (found->nr > f->ring.nr)
+		f->ring.nr = found->nr;
+	if (found_is_mark(found))
+		return !ring_read_mark(&f->ring, found, SCAN_BLOCKS);
+	ring_add(&f->ring, found);
+	return true;
 }
 
 /* The newest are behind the others now. */
@@ -457,12 +404,14 @@ static void scan_end(struct scan_job *s)
 {
 	struct file *f = s->f;
 
-	list_splice_tail(&f->ring, &s->wrapped);
+	list_splice_tail(&f->ring.records, &s->wrapped);
 	f->fd = s->fd;
 	memcpy(f->id, s->id, FILE_ID);
 	f->state = READY;
 	f->check_ns = clock_ns() + CHECK_NS;
+	ring_is_read(&f->ring);
 	file_good(f);
+	file_marks(f);
 	free(s);
 }
 
@@ -477,9 +426,9 @@ static void scan_done(struct worker_job *job)
 			snprintf(s->why, sizeof(s->why), "%s: reading: %s",
 				 f->path, strerror(-s->nr));
 		}
-		file_forget_all(f);
-		list_splice_tail(&f->ring, &s->wrapped);
-		file_forget_all(f);
+		ring_clear(&f->ring);
+		list_splice_tail(&f->ring.records, &s->wrapped);
+		ring_clear(&f->ring);
 		f->state = SHUT;
 		if (!job->dropped) {
 			f->stat.errors++;
@@ -488,13 +437,13 @@ static void scan_done(struct worker_job *job)
 		free(s);
 		return;
 	}
-	for (int i = 0; i < s->nr; i++)
-		scan_add(f, s, &s->found[i]);
-	if (s->at == UINT64_MAX) {
+	while (s->added < s->nr && scan_add(f, s, &s->found[s->added]))
+		s->added++;
+	if (s->added == s->nr && s->at == UINT64_MAX) {
 		scan_end(s);
 		return;
 	}
-	s->job.run = scan_run;
+	s->job.run = s->added == s->nr ? scan_run : scan_wait;
 	worker_submit(&f->thread, &s->job);
 }
 
@@ -540,7 +489,7 @@ static void check_done(struct worker_job *job)
 	f->checking = false;
 	f->check_ns = clock_ns() + CHECK_NS;
 	if (c->gone && !job->dropped) {
-		file_forget_all(f);
+		ring_clear(&f->ring);
 		file_start(f);
 	}
 	free(c);
@@ -563,7 +512,9 @@ static void file_tick(struct tier *t, uint64_t now_ns)
 	struct file *f = file_of(t);
 	bool slow = file_is_slow(f);
 
-	map_trim(&f->map);
+	map_trim(&f->ring.map);
+	map_trim(&f->ring.origins);
+	file_marks(f);
 	if (f->state == SHUT && now_ns >= f->retry_ns)
 		file_start(f);
 	if (f->state == READY && !f->checking && now_ns >= f->check_ns)
@@ -595,6 +546,9 @@ static void file_stat(const struct tier *t, struct tier_stat *ret)
 	const struct file *f = (const struct file *)(const void *)t;
 
 	*ret = f->stat;
+	ret->bytes = f->ring.bytes;
+	ret->entries = f->ring.entries;
+	ret->dropped = f->ring.dropped;
 	ret->trouble = f->bad || f->slow ? f->why :
 		       f->state == READY ? "" : "is being read";
 }
@@ -609,8 +563,7 @@ static void file_free(struct tier *t)
 
 	f->say.say = file_say_nothing;
 	worker_fini(&f->thread, NULL);
-	file_forget_all(f);
-	map_fini(&f->map);
+	ring_fini(&f->ring);
 	if (f->fd >= 0)
 		close(f->fd);
 	free(f->path);
@@ -625,7 +578,7 @@ static const struct tier_ops file_ops = {
 	.renew = file_renew,
 	.put = file_put,
 	.get = file_get,
-	.drop = file_drop,
+	.forget = file_forget,
 	.tick = file_tick,
 	.reap = file_reap,
 	.flush = file_flush,
@@ -646,8 +599,7 @@ int tier_file_new(const char *path, uint64_t bytes, const struct tier_say *say,
 	f->delay_ns = RETRY_NS;
 	f->stat.name = file_ops.name;
 	f->stat.max_bytes = bytes / TIER_ALIGN * TIER_ALIGN;
-	list_init(&f->ring);
-	f->head = TIER_ALIGN;
+	ring_init(&f->ring, f->stat.max_bytes);
 	f->path = strdup(path);
 	r = f->path ? worker_init(&f->thread, "kvd-tier") : -ENOMEM;
 	if (r < 0) {

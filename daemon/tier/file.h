@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * file.h - a tier in a file, for the two files of this room that make it.
+ * file.h - a tier in a file, for the files of this room that make it.
  *
  * The file is a ring. A first block says what it is and has a random id; then
  * records, one behind the other, the newest over the oldest:
@@ -8,10 +8,12 @@
  *	| record | head | the page's bytes | 0 ... |
  *	0        TIER_HEAD_AT                      a multiple of TIER_ALIGN
  *
- * What a successor finds are records that are whole, with the file's id: no
- * page that was written into it can look like one, because nobody who writes
- * pages knows that id. Numbers go up along the ring, so where they fall is its
- * end. Checksums of pages are looked at when they are read.
+ * A record of no bytes is a mark: those of its key's origin that come before it
+ * in the ring are forgotten (ring.h). What a successor finds are records that
+ * are whole, with the file's id: no page that was written into it can look like
+ * one, because nobody who writes pages knows that id. Numbers go up along the
+ * ring, so where they fall is its end. Checksums of pages are looked at when
+ * they are read.
  */
 #ifndef DAEMON_TIER_FILE_H
 #define DAEMON_TIER_FILE_H
@@ -21,7 +23,7 @@
 #include "daemon/util/worker.h"
 
 #define FILE_MAGIC   0x657265697464766bULL /* "kvdtiere" */
-#define FILE_VERSION 1u
+#define FILE_VERSION 2u
 #define FILE_ID	     16u
 #define RECORD_MAGIC 0x64726f636572766bULL
 

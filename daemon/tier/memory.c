@@ -23,6 +23,7 @@ struct group {
 
 struct entry {
 	struct list link;	/* memory.once, .twice, .followed, or a span */
+	struct list of_origin;	/* a ring without a head */
 	struct tier_key key;
 	struct tier_page *page;
 	struct tier_use use;	/* value: the group has the reference */
@@ -33,6 +34,7 @@ struct entry {
 struct memory {
 	struct tier tier;
 	struct map map;
+	struct map origins;	/* of its id, one entry of each */
 	struct map followers;	/* of the hash of a key, how many */
 	struct list groups;
 	uint64_t now;		/* ticks: tier_use.now of the last */
@@ -61,6 +63,38 @@ static struct entry *entry_find(const struct memory *m,
 	struct entry *e = tier_map_get(&m->map, key);
 
 	return e && tier_key_equal(&e->key, key) ? e : NULL;
+}
+
+/* ---- origins ---- */
+
+static struct entry *origin_entry(const struct memory *m, uint64_t origin)
+{
+	const uint64_t *v = map_get(&m->origins, origin);
+
+	return v ? (struct entry *)(uintptr_t)*v : NULL;
+}
+
+/* Return: 0, -ENOMEM. */
+static int origin_join(struct memory *m, struct entry *e)
+{
+	struct entry *first = origin_entry(m, e->key.origin);
+
+	list_init(&e->of_origin);
+	if (!first)
+		return map_put(&m->origins, e->key.origin, (uintptr_t)e);
+	list_add_tail(&first->of_origin, &e->of_origin);
+	return 0;
+}
+
+static void origin_leave(struct memory *m, struct entry *e)
+{
+	if (list_empty(&e->of_origin))
+		map_del(&m->origins, e->key.origin);
+	else if (origin_entry(m, e->key.origin) == e)
+		map_put(&m->origins, e->key.origin,
+			(uintptr_t)list_first(&e->of_origin, struct entry,
+					      of_origin));
+	list_del(&e->of_origin);
 }
 
 /* ---- groups ---- */
@@ -229,6 +263,7 @@ static struct entry *memory_first(struct memory *m)
 static void entry_free(struct memory *m, struct entry *e)
 {
 	list_del(&e->link);
+	origin_leave(m, e);
 	map_del(&m->map, tier_key_hash(&e->key));
 	follower_gone(m, &e->use.parent);
 	group_put(e->group);
@@ -261,6 +296,7 @@ static void memory_free(struct tier *t)
 	m->stat.max_bytes = 0;
 	memory_shrink(m, 0);
 	map_fini(&m->map);
+	map_fini(&m->origins);
 	map_fini(&m->followers);
 	free(m);
 }
@@ -298,17 +334,19 @@ static struct entry *entry_new(struct memory *m, const struct tier_key *key,
 
 	if (!e)
 		return NULL;
-	if (follower_come(m, parent) < 0) {
-		free(e);
-		return NULL;
-	}
-	if (map_put(&m->map, tier_key_hash(key), (uintptr_t)e) < 0) {
-		follower_gone(m, parent);
-		free(e);
-		return NULL;
-	}
 	*e = (struct entry){ .key = *key };
-	return e;
+	if (follower_come(m, parent) < 0)
+		goto no_follower;
+	if (origin_join(m, e) < 0)
+		goto no_origin;
+	if (map_put(&m->map, tier_key_hash(key), (uintptr_t)e) == 0)
+		return e;
+	origin_leave(m, e);
+no_origin:
+	follower_gone(m, parent);
+no_follower:
+	free(e);
+	return NULL;
 }
 
 static void memory_put(struct tier *t, const struct tier_key *key,
@@ -349,18 +387,25 @@ static void memory_get(struct tier *t, const struct tier_key *key,
 	get->done(get, tier_page_get(e->page));
 }
 
-static void memory_drop(struct tier *t, const struct tier_key *key)
+static bool memory_forget(struct tier *t, uint64_t origin, uint32_t max,
+			  struct tier_forgot *ret)
 {
 	struct memory *m = memory_of(t);
-	struct entry *e = entry_find(m, key);
+	struct entry *e = origin_entry(m, origin);
 
-	if (e)
+	for (; e && max; max--) {
+		ret->pages++;
+		ret->bytes += e->page->bytes;
 		entry_free(m, e);
+		e = origin_entry(m, origin);
+	}
+	return e;
 }
 
 static void memory_tick(struct tier *t, uint64_t now_ns)
 {
 	map_trim(&memory_of(t)->map);
+	map_trim(&memory_of(t)->origins);
 	map_trim(&memory_of(t)->followers);
 }
 
@@ -377,7 +422,7 @@ static const struct tier_ops memory_ops = {
 	.renew = memory_renew,
 	.put = memory_put,
 	.get = memory_get,
-	.drop = memory_drop,
+	.forget = memory_forget,
 	.tick = memory_tick,
 	.stat = memory_stat,
 };

@@ -26,7 +26,9 @@
 #define TIER_DATA_ALIGN 64u
 
 struct tier_key {
-	uint64_t w[4];
+	uint64_t name[2];
+	uint64_t origin;	/* what it is of: forgotten together */
+	uint64_t kind;
 };
 
 /* One page outside the pool. Whoever has a reference may read it. */
@@ -107,6 +109,11 @@ struct tier_get {
 	void (*done)(struct tier_get *get, struct tier_page *page);
 };
 
+/* What was there of an origin. */
+struct tier_forgot {
+	uint64_t pages, bytes;
+};
+
 struct tier_stat {
 	const char *name;	/* of the tier */
 	const char *trouble;	/* why it is not used now, or "" */
@@ -142,7 +149,13 @@ struct tier_ops {
 	 * page it is told NULL. */
 	void (*get)(struct tier *t, const struct tier_key *key,
 		    struct tier_get *get);
-	void (*drop)(struct tier *t, const struct tier_key *key);
+	/*
+	 * Forgets up to @max pages of @origin, and adds them to @ret. Return:
+	 * there are more. After the last none is found any more, not after a
+	 * restart either; what is put meanwhile may be.
+	 */
+	bool (*forget)(struct tier *t, uint64_t origin, uint32_t max,
+		       struct tier_forgot *ret);
 	/* About once a second. */
 	void (*tick)(struct tier *t, uint64_t now_ns);
 	/* Work of its thread has ended: after a wake. May be NULL. */

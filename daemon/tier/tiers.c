@@ -99,10 +99,14 @@ void tiers_get(struct tiers *t, const struct tier_key *key,
 	get->done(get, NULL);
 }
 
-void tiers_drop(struct tiers *t, const struct tier_key *key)
+/* One after the other: what one gives up the next may have. */
+bool tiers_forget(struct tiers *t, uint64_t origin, uint32_t max,
+		  struct tier_forgot *ret)
 {
 	for (uint32_t i = 0; i < t->nr; i++)
-		t->at[i]->ops->drop(t->at[i], key);
+		if (t->at[i]->ops->forget(t->at[i], origin, max, ret))
+			return true;
+	return false;
 }
 
 void tiers_tick(struct tiers *t, uint64_t now_ns)

@@ -40,7 +40,8 @@ void tiers_put(struct tiers *t, const struct tier_key *key,
 	       struct tier_page *page, const struct tier_use *use);
 void tiers_get(struct tiers *t, const struct tier_key *key,
 	       struct tier_get *get);
-void tiers_drop(struct tiers *t, const struct tier_key *key);
+bool tiers_forget(struct tiers *t, uint64_t origin, uint32_t max,
+		  struct tier_forgot *ret);
 void tiers_tick(struct tiers *t, uint64_t now_ns);
 void tiers_reap(struct tiers *t);
 void tiers_flush(struct tiers *t);

@@ -130,6 +130,14 @@ static void store_many(struct tx *t, uint32_t seq, uint32_t nr)
 		store(t, seq, d, 0);
 }
 
+static void swap(struct mem_space **a, struct mem_space **b)
+{
+	struct mem_space *was = *a;
+
+	*a = *b;
+	*b = was;
+}
+
 static void on_fetched(void *ctx, uint32_t nr)
 {
 	struct tx *t = ctx;
@@ -468,6 +476,57 @@ static void test_cancel(void **state)
 	tx_fini(&t);
 }
 
+/* Return: pages of tiers. */
+static uint64_t drop(struct tx *t)
+{
+	struct mem_cursor at = { 0 };
+	uint64_t pages = 0;
+	struct mem_given g;
+
+	do {
+		assert_int_equal(mem_drop(t->s, &at, &g), 0);
+		assert_true(g.tier_pages <= 256);
+		assert_int_equal(g.tier_bytes, g.tier_pages * PAGE);
+		pages += g.tier_pages;
+	} while (at.block);
+	fx_verify(&t->f);
+	return pages;
+}
+
+/* Of a space, of which something is on its way too; another's stays. */
+static void test_drop(void **state)
+{
+	struct tier_stat before, after;
+	struct mem_space *other;
+	struct mem_fetch *f;
+	struct tx t;
+
+	tx_init(&t, 1024 * COST, small);
+	other = fx_space(t.c, 2, small);
+	for (uint32_t i = 0; i < 2; i++) {
+		for (uint32_t seq = 1; seq < 7; seq++)
+			store_many(&t, seq, 60);
+		if (i == 0)
+			assert_true(tiers_stat(t.tiers, 0, &before));
+		swap(&t.s, &other);
+	}
+	assert_int_equal(begin(&t, 1, 0, 50, &f), 50);
+	assert_true(drop(&t) >= before.entries);
+	settle(&t);
+	assert_true(t.told);
+	assert_int_equal(t.nr, 0);
+	assert_int_equal(fetch(&t, 1, 0, 20), 0);
+	assert_int_equal(fetch(&t, 6, 40, 20), 0);
+	assert_int_equal(drop(&t), 0);
+	assert_true(tiers_stat(t.tiers, 0, &after));
+	assert_true(after.entries >= before.entries);
+	swap(&t.s, &other);
+	assert_int_equal(fetch(&t, 1, 0, 20), 20);
+	assert_true(is_filled(bytes_of(&t, fx_lookup(t.s, 1, 19, 0)), 1, 19,
+			      PAGE));
+	tx_fini(&t);
+}
+
 /*
  * Pages of more than one chunk, six in a pool. Of what is asked for some are
  * there still: they are not what goes for the others.
@@ -589,6 +648,7 @@ int main(void)
 		cmocka_unit_test(test_no_room),
 		cmocka_unit_test(test_race),
 		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_groups),
 		cmocka_unit_test(test_apart),

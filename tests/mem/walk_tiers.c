@@ -74,6 +74,16 @@ void walk_tiers_fetch(struct mem_space *s, uint32_t seq, uint32_t depth,
 	mem_fetch_wait(f, on_told, NULL);
 }
 
+void walk_tiers_drop(struct mem_space *s)
+{
+	struct mem_cursor at = { 0 };
+	struct mem_given g;
+
+	do
+		assert_int_equal(mem_drop(s, &at, &g), 0);
+	while (at.block);
+}
+
 uint64_t walk_tiers_end(struct fx *f)
 {
 	if (!tiers)

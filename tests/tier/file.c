@@ -12,8 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROOM(pages) (TIER_ALIGN + (uint64_t)(pages) * COST)
-
 static uint64_t size_of_file(void)
 {
 	struct stat st;

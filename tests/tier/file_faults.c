@@ -8,22 +8,13 @@
  */
 #include "tests/tier/fixture.h"
 #include "daemon/util/clock.h"
-#include "daemon/util/fault.h"
 
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROOM(pages) (TIER_ALIGN + (uint64_t)(pages) * COST)
 #define SECOND	    1000000000ull
-
-static void faults(const char *spec)
-{
-	char why[200];
-
-	assert_int_equal(fault_init(spec, why, sizeof(why)), 0);
-}
 
 /* Puts until it is taken, for ten seconds. */
 static bool comes_back(struct tier *t, uint64_t nr)

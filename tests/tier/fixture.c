@@ -5,13 +5,18 @@
 #include "tests/tier/fixture.h"
 
 #include <unistd.h>
+#include "daemon/util/fault.h"
 
 char dir[64], path[80];
 struct said said;
 
 struct tier_key key_of(uint64_t nr)
 {
-	return (struct tier_key){ { nr * 0x9e3779b97f4a7c15ULL, ~nr, 7, nr } };
+	return (struct tier_key){
+		.name = { nr * 0x9e3779b97f4a7c15ULL, ~nr },
+		.origin = nr % ORIGINS,
+		.kind = nr,
+	};
 }
 
 static void fill(uint8_t *to, uint32_t bytes, uint64_t nr)
@@ -73,6 +78,21 @@ bool got(struct tier *t, uint64_t nr)
 	return true;
 }
 
+uint64_t forget(struct tier *t, uint64_t origin, uint32_t step)
+{
+	struct tier_forgot all = { 0 }, was;
+	bool more;
+
+	do {
+		was = all;
+		more = t->ops->forget(t, origin, step, &all);
+		assert_true(all.pages - was.pages <= step);
+		assert_true(!more || all.pages - was.pages == step);
+	} while (more);
+	assert_int_equal(all.bytes, all.pages * PAGE_BYTES);
+	return all.pages;
+}
+
 unsigned how_many(const struct tier *t, uint64_t from, uint64_t to)
 {
 	unsigned nr = 0;
@@ -120,13 +140,20 @@ static void on_wake(void *ctx)
 {
 }
 
-struct tier *file_tier(uint64_t bytes)
+struct tier *file_tier_begun(uint64_t bytes)
 {
 	static const struct tier_say say = { .say = on_say };
 	struct tier *t;
 
 	assert_int_equal(tier_file_new(path, bytes, &say, on_wake, NULL, &t),
 			 0);
+	return t;
+}
+
+struct tier *file_tier(uint64_t bytes)
+{
+	struct tier *t = file_tier_begun(bytes);
+
 	t->ops->flush(t);
 	return t;
 }
@@ -134,4 +161,11 @@ struct tier *file_tier(uint64_t bytes)
 void tier_free(struct tier *t)
 {
 	t->ops->free(t);
+}
+
+void faults(const char *spec)
+{
+	char why[200];
+
+	assert_int_equal(fault_init(spec, why, sizeof(why)), 0);
 }

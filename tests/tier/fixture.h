@@ -18,7 +18,10 @@
 #define PAGE_BYTES 5000u
 #define COST	   (2u * TIER_ALIGN) /* what such a page takes */
 
-/* Number @nr as a key. */
+#define ROOM(pages) (TIER_ALIGN + (uint64_t)(pages) * COST) /* a file with */
+#define ORIGINS	   3u
+
+/* Number @nr as a key; @nr % ORIGINS is its origin. */
 struct tier_key key_of(uint64_t nr);
 
 /* A page of PAGE_BYTES that says that it is @nr. */
@@ -27,6 +30,9 @@ void put_used(struct tier *t, uint64_t nr, const struct tier_use *use);
 
 /* Is page @nr had, as it was put? Waits. False: it is a miss. */
 bool got(struct tier *t, uint64_t nr);
+
+/* All of @origin, @step at a time. Return: how many those were. */
+uint64_t forget(struct tier *t, uint64_t origin, uint32_t step);
 
 /* How many of [from, to) has() has. */
 unsigned how_many(const struct tier *t, uint64_t from, uint64_t to);
@@ -44,8 +50,12 @@ struct said {
 };
 extern struct said said;
 
-/* The tier of @path, opened and read. */
+/* The tier of @path, opened and read; or about to be. */
 struct tier *file_tier(uint64_t bytes);
+struct tier *file_tier_begun(uint64_t bytes);
 void tier_free(struct tier *t);
+
+/* What fails from now on, as KVD_FAULT says it; NULL: nothing. */
+void faults(const char *spec);
 
 #endif

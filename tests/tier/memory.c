@@ -25,10 +25,9 @@ static struct tier *memory(unsigned pages)
 	return t;
 }
 
-static void test_put_get_drop(void **state)
+static void test_put_get(void **state)
 {
 	struct tier *t = memory(4);
-	struct tier_key key = key_of(2);
 
 	assert_false(got(t, 1));
 	put(t, 1);
@@ -38,9 +37,34 @@ static void test_put_get_drop(void **state)
 	put(t, 2); /* replaced */
 	assert_int_equal(stat_of(t).entries, 2);
 	assert_int_equal(stat_of(t).bytes, 2 * COST);
-	t->ops->drop(t, &key);
-	assert_false(got(t, 2));
-	assert_int_equal(stat_of(t).bytes, COST);
+	tier_free(t);
+}
+
+/* Wherever they are: in order, had again by the pool, followed, of a policy. */
+static void test_forget(void **state)
+{
+	struct tier *t = memory(16);
+	struct tier_use after = { .parent = key_of(4) };
+
+	assert_int_equal(forget(t, 1, 2), 0);
+	for (uint64_t i = 0; i < 9; i++)
+		put(t, i);
+	put_used(t, 10, &after);
+	put_used(t, 11, &after);
+	assert_true(got(t, 1));
+	assert_int_equal(forget(t, 1, 2), 4); /* 1, 4, 7, 10 */
+	for (uint64_t i = 0; i < 12; i++)
+		assert_int_equal(how_many(t, i, i + 1),
+				 i % ORIGINS != 1 && i != 9);
+	assert_int_equal(stat_of(t).entries, 7);
+	assert_int_equal(stat_of(t).bytes, 7 * COST);
+	assert_int_equal(forget(t, 1, 2), 0);
+	put(t, 4);
+	assert_true(got(t, 4));
+	for (uint64_t i = 0; i < ORIGINS; i++)
+		forget(t, i, 100);
+	assert_int_equal(stat_of(t).bytes, 0);
+	assert_int_equal(nr_spilled, 0);
 	tier_free(t);
 }
 
@@ -219,7 +243,8 @@ static void test_followed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_put_get_drop),
+		cmocka_unit_test(test_put_get),
+		cmocka_unit_test(test_forget),
 		cmocka_unit_test(test_bound),
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_twice),

@@ -17,7 +17,8 @@ static const char usage[] =
 	"usage: kvctl drop SPACE [--json] [--socket PATH]\n"
 	"\n"
 	"Gives up all that a space has cached, what is pinned too: its pins end.\n"
-	"kvctl spaces has its number. What is in use stays, and the space too.\n"
+	"Tiers forget it as well. kvctl spaces has its number. What is in use\n"
+	"stays, and the space too.\n"
 	"\n"
 	"For root, the daemon's own user and the admin group; of their own tenant\n"
 	"for its users.\n"
@@ -33,6 +34,8 @@ struct dropped {
 	uint64_t bytes;
 	uint64_t pages;
 	uint64_t pins;
+	uint64_t tier_bytes;
+	uint64_t tier_pages;
 };
 
 static int bad(const char *what, const char *text)
@@ -74,6 +77,8 @@ static int step(struct kvd *k, Kvd__DropRequest *m, struct dropped *d)
 		d->bytes += r->bytes;
 		d->pages += r->pages;
 		d->pins += r->pins;
+		d->tier_bytes += r->tier_bytes;
+		d->tier_pages += r->tier_pages;
 		m->serial = r->serial;
 		m->from = r->next;
 	}
@@ -92,11 +97,19 @@ static void print(const struct drop_args *a, const struct dropped *d)
 		if (d->pins)
 			printf("ended %llu pins\n",
 			       (unsigned long long)d->pins);
+		if (d->tier_pages)
+			printf("tiers forgot %llu bytes of %llu pages\n",
+			       (unsigned long long)d->tier_bytes,
+			       (unsigned long long)d->tier_pages);
 		return;
 	}
-	j = json_pack("{s:I, s:I, s:I, s:I}", "space", (json_int_t)a->space,
-		      "bytes", (json_int_t)d->bytes, "pages",
-		      (json_int_t)d->pages, "pins", (json_int_t)d->pins);
+	j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}",
+		      "space", (json_int_t)a->space,
+		      "bytes", (json_int_t)d->bytes,
+		      "pages", (json_int_t)d->pages,
+		      "pins", (json_int_t)d->pins,
+		      "tier_bytes", (json_int_t)d->tier_bytes,
+		      "tier_pages", (json_int_t)d->tier_pages);
 	json_dumpf(j, stdout, 0);
 	putchar('\n');
 	json_decref(j);

@@ -132,6 +132,8 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	a->bytes = given.bytes;
 	a->pages = given.pages;
 	a->pins = given.pins;
+	a->tier_bytes = given.tier_bytes;
+	a->tier_pages = given.tier_pages;
 	a->serial = at.serial;
 	a->next = at.block;
 	about = client_about(c);
