@@ -193,7 +193,8 @@ int request_open_space(struct kvd_space *sp, struct space_grant *ret)
 	m.tp_size = opts->tp_size ? opts->tp_size : 1;
 	m.read_only = opts->read_only;
 	m.mps = sp->device->mps;
-	r = call(sp->k, &c);
+	while ((r = call(sp->k, &c)) == -EAGAIN)
+		call_end(&c); /* another space is emptied, step by step */
 	if (!r)
 		r = get_grant(sp->k, &c, ret);
 	else if (c.reply) /* it is open, but descriptors were lost */

@@ -304,6 +304,7 @@ _Static_assert(MEM_MAX_CLASSES == SHM_MAX_CLASSES, "a block has all classes");
  * its cached pages, until its record is needed for another. Opened twice, it
  * is to be closed twice. May call ops.room. Return: 0; -EINVAL bad geometry,
  * with *ret_why a static text; -ENOSPC too many spaces, or of the tenant;
+ * -EAGAIN its record is another's, of whose pages a step went, so again;
  * -ENOMEM.
  */
 int mem_space_open(struct mem_client *c, const struct mem_space_key *key,

@@ -230,15 +230,6 @@ uint32_t reclaim_blocks(struct mem_space *s, uint32_t from,
 	return nr <= s->index.nr_touched ? nr : 0;
 }
 
-void reclaim_space(struct mem_space *s)
-{
-	struct mem_given given = { .bytes = 0 };
-	uint32_t nr = 1;
-
-	while (nr)
-		nr = reclaim_blocks(s, nr, &given);
-}
-
 int reclaim_numbers(struct tenant *t, uint32_t nr)
 {
 	struct mem *m = t->m;

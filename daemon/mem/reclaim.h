@@ -50,9 +50,6 @@ bool reclaim_some(struct mem *m, struct tenant *t, uint64_t bytes,
 uint32_t reclaim_blocks(struct mem_space *s, uint32_t from,
 			struct mem_given *given);
 
-/* Gives up all that @s has cached. Not bounded. */
-void reclaim_space(struct mem_space *s);
-
 /*
  * Until @nr page numbers are free: pages of @t, then of others, because all
  * tenants share the numbers. Return: 0; -EAGAIN the step is spent before;

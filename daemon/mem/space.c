@@ -242,10 +242,19 @@ void mem_space_limit(struct mem *m, uint32_t nr)
 	m->max_spaces = nr;
 }
 
+/* A step of giving up all that @s, which is idle, has cached. Return: it is
+ * unused now. */
+static bool space_empty(struct mem_space *s)
+{
+	struct mem_given given = { .bytes = 0 };
+
+	s->emptied = reclaim_blocks(s, s->emptied ? s->emptied : 1, &given);
+	return space_is_unused(s);
+}
+
 /*
  * Number of a free record for @t, taken from an idle space if need be: its
- * pages are lost. That takes as long as there are cached pages, but only
- * where keys of spaces come and go by the hundred.
+ * pages are lost. -EAGAIN: some are, and the next of the kind goes on.
  */
 static int space_find_record(struct tenant *t)
 {
@@ -261,7 +270,8 @@ static int space_find_record(struct tenant *t)
 	if (!s)
 		return -ENOSPC;
 	nr = s->id - 1;
-	reclaim_space(s);
+	if (!space_empty(s))
+		return -EAGAIN;
 	space_destroy(s);
 	return (int)nr;
 }

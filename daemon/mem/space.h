@@ -38,6 +38,7 @@ struct mem_space {
 	uint64_t class_pages[MEM_MAX_CLASSES][PAGE_NR_STATES];
 	uint64_t origin;		/* of its pages in tiers: save.h; 0: not
 					 * known yet */
+	uint32_t emptied;		/* the next block, where its record is wanted */
 	void *watch;			/* told of blocks, see watch.h; or NULL */
 };
 

@@ -19,6 +19,8 @@ static const struct error_row rows[] = {
 	  "longer, or give kvd a larger pool" },
 	{ EAGAIN, ENOSPC,
 	  "no page was free in time: ask again with a longer deadline" },
+	{ EINPROGRESS, EAGAIN,
+	  "a step of it is done: ask again, for the rest" },
 	{ EDQUOT, EDQUOT,
 	  "the tenant's limit is reached: release pages, or have its max "
 	  "raised (kvctl tenant set, or kvd.conf)" },

@@ -347,6 +347,40 @@ static void test_stock(void)
 	CHECK(kvd_fd(toy.k) == -1, "fd");
 }
 
+/* A record is wanted of a space that nobody has open, with so many pages that
+ * they go in steps. */
+static void test_recycle(void)
+{
+	static const char *const args[] = { "--pool", "32M", "--segment", "4M",
+					    "--set", "max-spaces-per-tenant=2",
+					    NULL };
+	uint32_t prompt[N];
+	struct kvd_space_opts o;
+	struct kvd_seq *seq;
+	struct toy a, b;
+	struct daemon own;
+	size_t hit;
+
+	daemon_start(&own, args);
+	toy_opts(&o, 1);
+	toy_open(&a, own.socket, &o);
+	for (int i = 0; i < 30; i++) {
+		toy_tokens(&seed, prompt, N);
+		seq = toy_match(&a, prompt, N, &hit);
+		CHECK(!toy_run(&a, seq, prompt, N, N, NULL), "run");
+		kvd_seq_free(seq);
+	}
+	toy_close(&a);
+	toy_opts(&o, 2);
+	toy_open(&a, own.socket, &o);
+	toy_opts(&o, 3);
+	toy_open(&b, own.socket, &o);
+	toy_close(&b);
+	toy_close(&a);
+	daemon_assert_idle(&own);
+	daemon_remove(&own);
+}
+
 int main(void)
 {
 	static const char *const args[] = { "--pool", "32M", "--segment", "4M",
@@ -374,5 +408,6 @@ int main(void)
 	test_stock();
 	toy_close(&toy);
 	daemon_remove(&d);
+	test_recycle();
 	return 0;
 }

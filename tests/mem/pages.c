@@ -481,6 +481,43 @@ static void test_too_many_spaces(void **state)
 	fx_fini(&f);
 }
 
+/* One with more pages than a step gives up goes in several. */
+static void test_recycled(void **state)
+{
+	enum { PAGES = 400, MOST = 160 };
+	struct mem_space_key key = fx_key(9, one_group);
+	struct mem_space *s;
+	struct mem_client *c;
+	uint64_t left = PAGES;
+	const char *why;
+	struct fx f;
+	uint32_t id;
+	int r;
+
+	fx_init(&f, 32 * MIB, 4 * MIB);
+	mem_space_limit(f.m, 2);
+	c = fx_client(&f, 1, "t", 0);
+	fx_space(c, 1, one_group);
+	id = cache_and_close(&f, c, 1, PAGES);
+	fx_space(c, 2, one_group);
+	for (r = -EAGAIN; r == -EAGAIN && left;) {
+		uint64_t was = left;
+
+		r = mem_space_open(c, &key, &s, &why);
+		left = fx_pages(&f, PAGE_CACHED);
+		assert_true(left < was && was - left <= MOST);
+		fx_verify(&f);
+		if (left && left < PAGES / 2 && was >= PAGES / 2) {
+			/* Somebody wants it meanwhile: what is left stays. */
+			mem_space_close(c, fx_space(c, 1, one_group));
+			assert_int_equal(fx_pages(&f, PAGE_CACHED), left);
+		}
+	}
+	assert_int_equal(r, 0);
+	assert_int_equal(mem_space_id(s), id);
+	fx_fini(&f);
+}
+
 /* Quarantine ends with the writer; a live writer may take pages back. */
 static void test_quarantine(void **state)
 {
@@ -571,6 +608,7 @@ int main(void)
 		cmocka_unit_test(test_places),
 		cmocka_unit_test(test_spaces),
 		cmocka_unit_test(test_too_many_spaces),
+		cmocka_unit_test(test_recycled),
 		cmocka_unit_test(test_quarantine),
 		cmocka_unit_test(test_counters),
 	};

@@ -224,6 +224,9 @@ int do_open_space(struct client *c, const struct request *req,
 		return reply_fail(r, err, "geometry: %s", why);
 	if (err == -ENOSPC)
 		return reply_fail(r, err, "too many spaces: close some");
+	if (err == -EAGAIN)
+		return reply_fail(r, -EINPROGRESS, "pages of a space that "
+				  "nobody has open go first: ask again");
 	if (err < 0)
 		return err;
 	if (m->mps) {
