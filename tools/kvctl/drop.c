@@ -25,9 +25,8 @@ static const char usage[] =
 	"Exit status: 0; 1 refused; 2 bad usage.\n";
 
 struct drop_args {
-	const char *socket;
+	struct common common;
 	uint32_t space;
-	bool json;
 };
 
 struct dropped {
@@ -38,27 +37,21 @@ struct dropped {
 	uint64_t tier_pages;
 };
 
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl drop --help)\n", what, text);
-	return -EINVAL;
-}
-
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct drop_args *a = args;
-	int i;
 
-	for (i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			a->json = true;
-		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (argv[i][0] == '-' || a->space)
-			return bad("what is ", argv[i]);
-		else if (space_parse(argv[i], &a->space) < 0)
-			return bad("not the number of a space: ", argv[i]);
-	}
+	if (argv[*i][0] == '-' || a->space)
+		return bad("what is ", argv[*i]);
+	if (space_parse(argv[*i], &a->space) < 0)
+		return bad("not the number of a space: ", argv[*i]);
+	return 0;
+}
+
+static int check(const void *args)
+{
+	const struct drop_args *a = args;
+
 	return a->space ? 0 : bad("which space?", "");
 }
 
@@ -90,7 +83,7 @@ static void print(const struct drop_args *a, const struct dropped *d)
 {
 	json_t *j;
 
-	if (!a->json) {
+	if (!a->common.json) {
 		printf("freed %llu bytes of %llu pages\n",
 		       (unsigned long long)d->bytes,
 		       (unsigned long long)d->pages);
@@ -133,10 +126,13 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "drop", .usage = usage, .take = take, .check = check,
+		.work = work
+	};
 	struct drop_args a = { 0 };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_drop = {

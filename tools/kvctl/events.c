@@ -40,18 +40,11 @@ static const char usage[] =
 	"Exit status: 0 interrupted; 1 refused, or kvd went away; 2 bad usage.\n";
 
 struct events_args {
-	const char *socket;
+	struct common common;
 	uint32_t spaces[MAX_SPACES];
 	uint32_t nr_spaces;
 	bool tokens;
-	bool json;
 };
-
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl events --help)\n", what, text);
-	return -EINVAL;
-}
 
 static int add_space(struct events_args *a, const char *text)
 {
@@ -63,26 +56,25 @@ static int add_space(struct events_args *a, const char *text)
 	return 0;
 }
 
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct events_args *a = args;
-	int i;
 
-	for (i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			a->json = true;
-		else if (strcmp(argv[i], "--tokens") == 0)
-			a->tokens = true;
-		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (strcmp(argv[i], "--space") != 0 || i + 1 == argc)
-			return bad("what is ", argv[i]);
-		else if (add_space(a, argv[++i]) < 0)
-			return -EINVAL;
+	if (strcmp(argv[*i], "--tokens") == 0) {
+		a->tokens = true;
+		return 0;
 	}
-	if (a->tokens && !a->nr_spaces)
-		return bad("--tokens: of which space?", "");
-	return 0;
+	if (strcmp(argv[*i], "--space") != 0 || *i + 1 == argc)
+		return bad("what is ", argv[*i]);
+	return add_space(a, argv[++*i]);
+}
+
+static int check(const void *args)
+{
+	const struct events_args *a = args;
+
+	return a->tokens && !a->nr_spaces ?
+		       bad("--tokens: of which space?", "") : 0;
 }
 
 /* ---- as JSON ---- */
@@ -321,7 +313,7 @@ static int subscribe(struct kvd *k, const struct events_args *a,
 		                       &told[i + 1]);
 	}
 	for (i = 0; i <= a->nr_spaces; i++)
-		told[i].json = a->json;
+		told[i].json = a->common.json;
 	return err;
 }
 
@@ -335,10 +327,13 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "events", .usage = usage, .take = take, .check = check,
+		.work = work
+	};
 	struct events_args a = { 0 };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_events = {

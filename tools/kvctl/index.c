@@ -34,10 +34,9 @@ static const char usage[] =
 	"Exit status: 0; 1 refused; 2 bad usage.\n";
 
 struct index_args {
-	const char *socket;
+	struct common common;
 	uint32_t space;		/* 0: all */
 	uint32_t top;
-	bool json;
 };
 
 struct root {
@@ -55,31 +54,17 @@ struct survey {
 	struct root roots[MAX_TOP];
 };
 
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl index --help)\n", what, text);
-	return -EINVAL;
-}
-
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct index_args *a = args;
-	int i;
 
-	for (i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0) {
-			a->json = true;
-		} else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc) {
-			a->socket = argv[++i];
-		} else if (strcmp(argv[i], "--top") == 0 && i + 1 < argc) {
-			if (space_parse(argv[++i], &a->top) < 0 ||
-			    a->top > MAX_TOP)
-				return bad("not 1 to 64: ", argv[i]);
-		} else if (argv[i][0] == '-' || a->space) {
-			return bad("what is ", argv[i]);
-		} else if (space_parse(argv[i], &a->space) < 0) {
-			return bad("not the number of a space: ", argv[i]);
-		}
+	if (strcmp(argv[*i], "--top") == 0 && *i + 1 < argc) {
+		if (space_parse(argv[++*i], &a->top) < 0 || a->top > MAX_TOP)
+			return bad("not 1 to 64: ", argv[*i]);
+	} else if (argv[*i][0] == '-' || a->space) {
+		return bad("what is ", argv[*i]);
+	} else if (space_parse(argv[*i], &a->space) < 0) {
+		return bad("not the number of a space: ", argv[*i]);
 	}
 	return 0;
 }
@@ -340,7 +325,7 @@ static int work(struct kvd *k, void *args)
 
 	err = a->space ? ask_one(k, a->space, a->top, spaces) :
 			 ask_all(k, a->top, spaces);
-	if (!err && a->json) {
+	if (!err && a->common.json) {
 		json_dumpf(answer, stdout, 0);
 		putchar('\n');
 	} else if (!err) {
@@ -352,10 +337,13 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "index", .usage = usage, .take = take,
+		.work = work
+	};
 	struct index_args a = { .top = 10 };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_index = {

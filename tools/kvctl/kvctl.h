@@ -58,20 +58,32 @@ extern const struct command command_plan;
 /* A line: free room and watermarks of a status or a pool. */
 void print_room(const json_t *answer);
 
-/*
- * How a command with arguments of its own runs: @parse reads them into a
- * structure that begins with the path of the socket, and says what is wrong
- * (-EINVAL); @work returns 0, the exit status after a line on stderr, or
- * -errno, and kvd_error() has the reason.
- */
+/* What all commands take, and the structures begin with that the arguments of
+ * one are read into. */
+struct common {
+	const char *socket; /* NULL: the default */
+	bool json;
+};
+
+/* How a command with arguments of its own runs. */
 struct runner {
+	const char *name; /* kvctl NAME --help */
 	const char *usage;
-	int (*parse)(int argc, char **argv, void *args);
+	/* Takes argv[*i], and what follows it as far as it belongs to it.
+	 * Return: 0 or bad(). */
+	int (*take)(int argc, char **argv, int *i, void *args);
+	/* Is it all that is needed? May be NULL. Return: 0 or bad(). */
+	int (*check)(const void *args);
+	/* Return: 0, the exit status after a line on stderr, or -errno, and
+	 * kvd_error() has the reason. */
 	int (*work)(struct kvd *k, void *args);
 };
 
-/* Return: the exit status. */
+/* @args begins with a struct common. Return: the exit status. */
 int run_with(const struct runner *r, int argc, char **argv, void *args);
+
+/* What is wrong with the arguments, on stderr. Return: -EINVAL. */
+int bad(const char *what, const char *text);
 
 /* Connects to the daemon. Return: 0, or the exit status after a line on
  * stderr. */

@@ -129,6 +129,33 @@ int kvctl_connect(const char *socket, struct kvd **ret)
 	return err ? report_no_daemon(socket, err) : 0;
 }
 
+/* ---- commands with arguments of their own ---- */
+
+static const char *running; /* its name */
+
+int bad(const char *what, const char *text)
+{
+	fprintf(stderr, "kvctl: %s%s (kvctl %s --help)\n", what, text, running);
+	return -EINVAL;
+}
+
+static int read_args(const struct runner *r, int argc, char **argv, void *args)
+{
+	struct common *c = args;
+	int err = 0;
+
+	running = r->name;
+	for (int i = 0; i < argc && !err; i++) {
+		if (strcmp(argv[i], "--json") == 0)
+			c->json = true;
+		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
+			c->socket = argv[++i];
+		else
+			err = r->take(argc, argv, &i, args);
+	}
+	return err || !r->check ? err : r->check(args);
+}
+
 int run_with(const struct runner *r, int argc, char **argv, void *args)
 {
 	struct kvd *k;
@@ -138,9 +165,9 @@ int run_with(const struct runner *r, int argc, char **argv, void *args)
 		fputs(r->usage, stdout);
 		return 0;
 	}
-	if (r->parse(argc, argv, args) < 0)
+	if (read_args(r, argc, argv, args) < 0)
 		return USAGE;
-	err = kvctl_connect(*(const char *const *)args, &k);
+	err = kvctl_connect(((const struct common *)args)->socket, &k);
 	if (err)
 		return err;
 	err = r->work(k, args);

@@ -40,54 +40,44 @@ static const char usage[] =
 	"Exit status: 0; 1 refused, or nothing of it is cached; 2 bad usage.\n";
 
 struct pin_args {
-	const char *socket;
+	struct common common;
 	const char *tokens;	/* a file */
 	uint32_t space;
 	uint32_t block;
 	uint64_t ttl_ms;
 	bool on;
 	bool look;
-	bool json;
 };
 
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl pin --help)\n", what, text);
-	return -EINVAL;
-}
-
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct pin_args *a = args;
-	int i;
 
-	for (i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			a->json = true;
-		else if (strcmp(argv[i], "--on") == 0)
-			a->on = true;
-		else if (strcmp(argv[i], "--look") == 0)
-			a->look = true;
-		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (strcmp(argv[i], "--tokens") == 0 && i + 1 < argc)
-			a->tokens = argv[++i];
-		else if (strcmp(argv[i], "--ttl") == 0 && i + 1 < argc) {
-			if (time_parse(argv[++i], &a->ttl_ms) < 0 ||
-			    !a->ttl_ms)
-				return bad("not a time, with s, min or h: ",
-					   argv[i]);
-		} else if (argv[i][0] == '-' || a->space)
-			return bad("what is ", argv[i]);
-		else if (block_parse(argv[i], &a->space, &a->block) < 0)
-			return bad("not SPACE:BLOCK, nor a space: ", argv[i]);
-	}
+	if (strcmp(argv[*i], "--on") == 0)
+		a->on = true;
+	else if (strcmp(argv[*i], "--look") == 0)
+		a->look = true;
+	else if (strcmp(argv[*i], "--tokens") == 0 && *i + 1 < argc)
+		a->tokens = argv[++*i];
+	else if (strcmp(argv[*i], "--ttl") == 0 && *i + 1 < argc) {
+		if (time_parse(argv[++*i], &a->ttl_ms) < 0 || !a->ttl_ms)
+			return bad("not a time, with s, min or h: ", argv[*i]);
+	} else if (argv[*i][0] == '-' || a->space)
+		return bad("what is ", argv[*i]);
+	else if (block_parse(argv[*i], &a->space, &a->block) < 0)
+		return bad("not SPACE:BLOCK, nor a space: ", argv[*i]);
+	return 0;
+}
+
+static int check(const void *args)
+{
+	const struct pin_args *a = args;
+
 	if (!a->space)
 		return bad("which prompt? SPACE:BLOCK, or SPACE --tokens FILE",
 			   "");
-	if (!a->block == !a->tokens)
-		return bad("a block, or else --tokens", "");
-	return 0;
+	return !a->block == !a->tokens ? bad("a block, or else --tokens", "") :
+					 0;
 }
 
 /* ---- tokens ---- */
@@ -231,7 +221,7 @@ static json_t *pin_to_json(const struct pin_args *a, const Kvd__PinReply *r)
 
 static void print_pin(const struct pin_args *a, json_t *j)
 {
-	if (a->json) {
+	if (a->common.json) {
 		json_dumpf(j, stdout, 0);
 		putchar('\n');
 		return;
@@ -275,10 +265,13 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "pin", .usage = usage, .take = take, .check = check,
+		.work = work
+	};
 	struct pin_args a = { .ttl_ms = TTL_MS };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_pin = {

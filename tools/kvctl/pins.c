@@ -23,18 +23,11 @@ static const char usage[] =
 	"Exit status: 0; 1 refused; 2 bad usage.\n";
 
 struct unpin_args {
-	const char *socket;
+	struct common common;
 	uint32_t space;
 	uint32_t block;
 	bool all;
-	bool json;
 };
-
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl unpin --help)\n", what, text);
-	return -EINVAL;
-}
 
 /* ---- pins ---- */
 
@@ -124,27 +117,24 @@ static void print(const json_t *answer)
 
 /* ---- unpin ---- */
 
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct unpin_args *a = args;
-	int i;
 
-	for (i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			a->json = true;
-		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (argv[i][0] == '-' || a->space || a->all)
-			return bad("what is ", argv[i]);
-		else if (strcmp(argv[i], "all") == 0)
-			a->all = true;
-		else if (block_parse(argv[i], &a->space, &a->block) < 0 ||
-			 !a->block)
-			return bad("not SPACE:BLOCK, nor all: ", argv[i]);
-	}
-	if (!a->all && !a->space)
-		return bad("which? SPACE:BLOCK, or all", "");
+	if (argv[*i][0] == '-' || a->space || a->all)
+		return bad("what is ", argv[*i]);
+	if (strcmp(argv[*i], "all") == 0)
+		a->all = true;
+	else if (block_parse(argv[*i], &a->space, &a->block) < 0 || !a->block)
+		return bad("not SPACE:BLOCK, nor all: ", argv[*i]);
 	return 0;
+}
+
+static int check(const void *args)
+{
+	const struct unpin_args *a = args;
+
+	return a->all || a->space ? 0 : bad("which? SPACE:BLOCK, or all", "");
 }
 
 static int unpin(struct kvd *k, uint32_t space, uint32_t block)
@@ -191,16 +181,19 @@ static int work(struct kvd *k, void *args)
 
 	err = a->all ? unpin_all(k, &nr) : unpin(k, a->space, a->block);
 	if (!err)
-		printf(a->json ? "{\"pins\": %u}\n" : "ended %u pins\n", nr);
+		printf(a->common.json ? "{\"pins\": %u}\n" : "ended %u pins\n", nr);
 	return err;
 }
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "unpin", .usage = usage, .take = take, .check = check,
+		.work = work
+	};
 	struct unpin_args a = { 0 };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_unpin = {

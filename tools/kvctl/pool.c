@@ -28,16 +28,9 @@ static const char usage[] =
 	"Exit status: 0; 1 refused; 2 bad usage.\n";
 
 struct pool_args {
-	const char *socket;
-	bool json;
+	struct common common;
 	Kvd__PoolRequest m;
 };
-
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl pool --help)\n", what, text);
-	return -EINVAL;
-}
 
 static int parse_resize(int argc, char **argv, int *i, struct pool_args *a)
 {
@@ -48,22 +41,13 @@ static int parse_resize(int argc, char **argv, int *i, struct pool_args *a)
 	return 0;
 }
 
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct pool_args *a = args;
-	int i;
 
-	for (i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			a->json = true;
-		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (strcmp(argv[i], "resize") != 0 || a->m.resize)
-			return bad("what is ", argv[i]);
-		else if (parse_resize(argc, argv, &i, a) < 0)
-			return -EINVAL;
-	}
-	return 0;
+	if (strcmp(argv[*i], "resize") != 0 || a->m.resize)
+		return bad("what is ", argv[*i]);
+	return parse_resize(argc, argv, i, a);
 }
 
 static json_t *to_json(const Kvd__PoolReply *r)
@@ -107,7 +91,7 @@ static int work(struct kvd *k, void *args)
 
 	if (!err) {
 		pool = to_json((const Kvd__PoolReply *)c.reply);
-		if (a->json) {
+		if (a->common.json) {
 			json_dumpf(pool, stdout, 0);
 			putchar('\n');
 		} else {
@@ -121,10 +105,13 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "pool", .usage = usage, .take = take,
+		.work = work
+	};
 	struct pool_args a = { .m = KVD__POOL_REQUEST__INIT };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_pool = {

@@ -36,18 +36,11 @@ static const char usage[] =
 	"Exit status: 0; 1 refused; 2 bad usage.\n";
 
 struct quarantine_args {
-	const char *socket;
-	bool json;
+	struct common common;
 	bool release;
 	bool pid_given;
 	Kvd__QuarantineReleaseRequest m;
 };
-
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl quarantine --help)\n", what, text);
-	return -EINVAL;
-}
 
 /* ---- the list ---- */
 
@@ -147,7 +140,7 @@ static int list(struct kvd *k, const struct quarantine_args *a)
 	json_t *writers = json_array(), *answer;
 	int err = ask(k, writers);
 
-	if (err || !a->json) {
+	if (err || !a->common.json) {
 		if (!err)
 			print_list(writers);
 		json_decref(writers);
@@ -165,7 +158,7 @@ static int list(struct kvd *k, const struct quarantine_args *a)
 static void print_released(const struct quarantine_args *a,
 			   const Kvd__QuarantineReleaseReply *sum)
 {
-	if (a->json) {
+	if (a->common.json) {
 		printf("{\"pages\": %" PRIu64 ", \"writers\": %" PRIu32
 		       ", \"left_pages\": %" PRIu64 ", \"left_writers\": %"
 		       PRIu32 "}\n",
@@ -233,38 +226,31 @@ static int parse_id(const char *text, Kvd__QuarantineReleaseRequest *m)
 	return 0;
 }
 
-static int parse_one(const char *arg, struct quarantine_args *a)
+static int take(int argc, char **argv, int *i, void *args)
 {
-	if (strcmp(arg, "--json") == 0)
-		a->json = true;
-	else if (a->release && strcmp(arg, "--all") == 0)
+	struct quarantine_args *a = args;
+
+	if (*i == 0 && strcmp(argv[0], "release") == 0)
+		a->release = true;
+	else if (a->release && strcmp(argv[*i], "--all") == 0)
 		a->m.all = true;
-	else if (a->release && strcmp(arg, "--force") == 0)
+	else if (a->release && strcmp(argv[*i], "--force") == 0)
 		a->m.force = true;
-	else if (!a->release || a->pid_given || arg[0] == '-')
-		return bad("what is ", arg);
-	else if (parse_id(arg, &a->m) < 0)
-		return bad("not PID or PID:START: ", arg);
+	else if (!a->release || a->pid_given || argv[*i][0] == '-')
+		return bad("what is ", argv[*i]);
+	else if (parse_id(argv[*i], &a->m) < 0)
+		return bad("not PID or PID:START: ", argv[*i]);
 	else
 		a->pid_given = true;
 	return 0;
 }
 
-static int parse(int argc, char **argv, void *args)
+static int check(const void *args)
 {
-	struct quarantine_args *a = args;
-	int i = 0;
+	const struct quarantine_args *a = args;
 
-	a->release = argc > 0 && strcmp(argv[0], "release") == 0;
-	for (i = a->release; i < argc; i++) {
-		if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (parse_one(argv[i], a) < 0)
-			return -EINVAL;
-	}
-	if (a->release && a->pid_given == a->m.all)
-		return bad("which? PID, or --all", "");
-	return 0;
+	return a->release && a->pid_given == a->m.all ?
+		       bad("which? PID, or --all", "") : 0;
 }
 
 static int work(struct kvd *k, void *args)
@@ -276,12 +262,15 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "quarantine", .usage = usage, .take = take, .check = check,
+		.work = work
+	};
 	struct quarantine_args a = {
 		.m = KVD__QUARANTINE_RELEASE_REQUEST__INIT
 	};
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_quarantine = {

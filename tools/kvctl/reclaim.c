@@ -26,22 +26,15 @@ static const char usage[] =
 	"Exit status: 0; 1 refused, or less was freed than SIZE; 2 bad usage.\n";
 
 struct reclaim_args {
-	const char *socket;
+	struct common common;
 	const char *tenant;
 	uint64_t bytes;		/* UINT64_MAX: all */
-	bool json;
 };
 
 struct freed {
 	uint64_t bytes;
 	uint64_t pages;
 };
-
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl reclaim --help)\n", what, text);
-	return -EINVAL;
-}
 
 static int parse_amount(const char *text, struct reclaim_args *a)
 {
@@ -54,24 +47,24 @@ static int parse_amount(const char *text, struct reclaim_args *a)
 	return 0;
 }
 
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct reclaim_args *a = args;
-	int i;
 
-	for (i = 0; i < argc; i++) {
-		if (strcmp(argv[i], "--json") == 0)
-			a->json = true;
-		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (strcmp(argv[i], "--tenant") == 0 && i + 1 < argc &&
-			 argv[i + 1][0])
-			a->tenant = argv[++i];
-		else if (argv[i][0] == '-')
-			return bad("what is ", argv[i]);
-		else if (parse_amount(argv[i], a) < 0)
-			return -EINVAL;
+	if (strcmp(argv[*i], "--tenant") == 0 && *i + 1 < argc &&
+	    argv[*i + 1][0]) {
+		a->tenant = argv[++*i];
+		return 0;
 	}
+	if (argv[*i][0] == '-')
+		return bad("what is ", argv[*i]);
+	return parse_amount(argv[*i], a);
+}
+
+static int check(const void *args)
+{
+	const struct reclaim_args *a = args;
+
 	return a->bytes ? 0 : bad("how much? A size, or all", "");
 }
 
@@ -104,7 +97,7 @@ static int print(const struct reclaim_args *a, const struct freed *freed)
 	bool enough = a->bytes == UINT64_MAX || freed->bytes >= a->bytes;
 	json_t *j;
 
-	if (a->json) {
+	if (a->common.json) {
 		j = json_pack("{s:I, s:I, s:b}", "bytes",
 			      (json_int_t)freed->bytes, "pages",
 			      (json_int_t)freed->pages, "enough", (int)enough);
@@ -136,10 +129,13 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "reclaim", .usage = usage, .take = take, .check = check,
+		.work = work
+	};
 	struct reclaim_args a = { 0 };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_reclaim = {

@@ -29,16 +29,10 @@ static const char usage[] =
 	"Exit status: 0; 1 refused, or not kept; 2 bad usage.\n";
 
 struct set_args {
-	const char *socket;
-	bool json;
+	struct common common;
+	bool set;		/* that was said */
 	Kvd__TenantSetRequest m;
 };
-
-static int bad(const char *what, const char *text)
-{
-	fprintf(stderr, "kvctl: %s%s (kvctl tenant --help)\n", what, text);
-	return -EINVAL;
-}
 
 /* As kvd.conf takes it. */
 static int parse_size(const char *text, bool may_be_none, uint64_t *ret)
@@ -72,37 +66,37 @@ static int parse_limit(const char *arg, Kvd__TenantSetRequest *m)
 	return 0;
 }
 
-static int parse(int argc, char **argv, void *args)
+static int take(int argc, char **argv, int *i, void *args)
 {
 	struct set_args *a = args;
-	int i, r;
+	int r;
 
-	if (argc < 1 || strcmp(argv[0], "set") != 0)
-		return bad("what about the tenant? ", "set");
-	for (i = 1; i < argc; i++) {
-		r = parse_limit(argv[i], &a->m);
-		if (r == 0)
-			continue;
-		if (r == -EINVAL)
-			return r;
-		if (strcmp(argv[i], "--json") == 0)
-			a->json = true;
-		else if (strcmp(argv[i], "--runtime") == 0 ||
-			 strcmp(argv[i], "--no-persist") == 0)
-			a->m.runtime = true;
-		else if (strcmp(argv[i], "--socket") == 0 && i + 1 < argc)
-			a->socket = argv[++i];
-		else if (argv[i][0] != '-' && !strchr(argv[i], '=') &&
-			 !a->m.name[0])
-			a->m.name = argv[i];
-		else
-			return bad("what is ", argv[i]);
+	if (!a->set) {
+		a->set = strcmp(argv[*i], "set") == 0;
+		return a->set ? 0 : bad("what about the tenant? ", "set");
 	}
+	r = parse_limit(argv[*i], &a->m);
+	if (r != -ENOENT)
+		return r;
+	if (strcmp(argv[*i], "--runtime") == 0 ||
+	    strcmp(argv[*i], "--no-persist") == 0)
+		a->m.runtime = true;
+	else if (argv[*i][0] != '-' && !strchr(argv[*i], '=') && !a->m.name[0])
+		a->m.name = argv[*i];
+	else
+		return bad("what is ", argv[*i]);
+	return 0;
+}
+
+static int check(const void *args)
+{
+	const struct set_args *a = args;
+
+	if (!a->set)
+		return bad("what about the tenant? ", "set");
 	if (!a->m.name[0])
 		return bad("no tenant is named", "");
-	if (!a->m.keys)
-		return bad("nothing to set: min=, high= or max=", "");
-	return 0;
+	return a->m.keys ? 0 : bad("nothing to set: min=, high= or max=", "");
 }
 
 static const char *size_text(uint64_t bytes, char buf[24])
@@ -126,7 +120,7 @@ static void print(const struct set_args *a, const Kvd__TenantSetReply *r)
 	char min[24], high[24], max[24];
 	json_t *j;
 
-	if (a->json) {
+	if (a->common.json) {
 		j = json_pack("{s:s, s:I, s:I, s:I, s:o}", "name", a->m.name,
 		              "min", (json_int_t)r->min, "high",
 		              (json_int_t)r->high, "max", (json_int_t)r->max,
@@ -162,10 +156,13 @@ static int work(struct kvd *k, void *args)
 
 static int run(int argc, char **argv)
 {
+	static const struct runner r = {
+		.name = "tenant", .usage = usage, .take = take, .check = check,
+		.work = work
+	};
 	struct set_args a = { .m = KVD__TENANT_SET_REQUEST__INIT };
 
-	return run_with(&(struct runner){ usage, parse, work }, argc, argv,
-			&a);
+	return run_with(&r, argc, argv, &a);
 }
 
 const struct command command_tenant = {
