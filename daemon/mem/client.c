@@ -133,6 +133,8 @@ void mem_reap_writer(struct mem *m, pid_t pid, uint64_t start_time)
 
 /* ---- clients ---- */
 
+#define TRIM_CLIENTS 64u /* of which maps are made smaller at a time */
+
 int mem_client_new(struct mem *m, const struct mem_client_id *id,
 		   const char *tenant, const uint8_t key[NAME_KEY_BYTES],
 		   void *owner, struct mem_client **ret)
@@ -227,6 +229,23 @@ bool clients_step(struct mem *m)
 		m->freed = true;
 	}
 	return more;
+}
+
+void clients_trim(struct mem *m)
+{
+	uint32_t left = TRIM_CLIENTS;
+
+	list_for_each(i, &m->tenants) {
+		struct tenant *t = list_entry(i, struct tenant, link);
+
+		list_for_each(j, &t->clients) {
+			struct mem_client *c =
+				list_entry(j, struct mem_client, link);
+
+			if (map_trim(&c->holds) && --left == 0)
+				return;
+		}
+	}
 }
 
 bool client_pages_come(const struct tenant *t)

@@ -67,6 +67,9 @@ void writer_reap(struct writer *w);
 bool clients_step(struct mem *m);
 bool writers_step(struct mem *m);
 
+/* Of clients that hold few pages and held many: what it takes to know them. */
+void clients_trim(struct mem *m);
+
 /* Is there more of @t to come by such steps? */
 bool client_pages_come(const struct tenant *t);
 

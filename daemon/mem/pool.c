@@ -293,6 +293,7 @@ void mem_tick(struct mem *m)
 	if (more)
 		mem_has_work(m);
 	save_step(m);
+	clients_trim(m);
 	mem_tell_room(m);
 }
 

@@ -10,6 +10,7 @@
  * to be there when they come back. Without one it ends with the process.
  */
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,8 @@
 
 /* A device job that runs for longer than this is not health. */
 #define STUCK_NS (10ULL * 1000 * 1000 * 1000)
+
+#define TRIM_MS 10000u
 
 /* ---- the device ---- */
 
@@ -97,6 +100,20 @@ static void check_device(struct server *s)
 	s->stuck = stuck;
 }
 
+/*
+ * What was allocated for a moment in a busy one leaves holes, and what stays
+ * long comes to lie between them: without this the heap would grow for days.
+ */
+static void give_back_holes(struct server *s)
+{
+	uint64_t now = uv_now(&s->loop);
+
+	if (now - s->trimmed_ms < TRIM_MS)
+		return;
+	s->trimmed_ms = now;
+	malloc_trim(0);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct server *s = timer->data;
@@ -113,6 +130,7 @@ static void on_tick(uv_timer_t *timer)
 	mem_pin_tick(s->mem, uv_now(&s->loop));
 	listener_tick(&s->listener);
 	update_status(s);
+	give_back_holes(s);
 	if (!s->stuck)
 		s->ops->alive(s->ctx);
 }

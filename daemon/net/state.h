@@ -126,6 +126,7 @@ struct server {
 	uint64_t grace_end_ms;
 	struct elastic elastic;
 	uint64_t nr_requests;
+	uint64_t trimmed_ms;		/* when the heap was, last */
 	bool stuck;			/* the device has made no progress */
 	bool lost;			/* and will make none; the end */
 	uint64_t logged_ms;

@@ -11,6 +11,7 @@
 
 #define MAP_MIN_ROOM 8u
 #define MAP_MAX_ROOM (1u << 30)
+#define MAP_SPARSE   8u /* with such a part of its room it gets a smaller one */
 
 /*
  * A map with so many slots grows in steps, one with each new key. Filling the
@@ -260,10 +261,36 @@ void map_fini(struct map *m)
 	memset(m, 0, sizeof(*m));
 }
 
-void map_trim(struct map *m)
+/* Entries are as they were: all slots are made anew of them. */
+static bool map_shrink(struct map *m, uint32_t room)
 {
+	struct map_slots slots = { .nr = 2 * room };
+
+	slots.at = calloc(slots.nr, sizeof(*slots.at));
+	if (!slots.at)
+		return false;
+	for (uint32_t i = 0; i < m->nr; i++)
+		*slots_end(m, &slots, map_entry(m, i)->key) = i + 1;
+	slots_fini(&m->slots);
+	slots_fini(&m->old);
+	slots_fini(&m->next);
+	m->slots = slots;
+	m->room = room;
+	map_resize_piece(m, room); /* else it is too large, as before */
+	return true;
+}
+
+bool map_trim(struct map *m)
+{
+	uint32_t room = MAP_MIN_ROOM;
+
 	while (m->nr_pieces > 1 && (m->nr_pieces - 1) * MAP_PIECE >= m->nr)
 		free(m->pieces[--m->nr_pieces]);
+	while (room < 2 * m->nr && room < MAP_PIECE)
+		room *= 2;
+	return m->nr <= MAP_PIECE / MAP_SPARSE &&
+	       m->nr <= m->room / MAP_SPARSE && room < m->room &&
+	       map_shrink(m, room);
 }
 
 /* ---- entries ---- */

@@ -17,6 +17,7 @@
 #ifndef DAEMON_UTIL_MAP_H
 #define DAEMON_UTIL_MAP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -79,7 +80,11 @@ uint64_t *map_take(struct map *m, uint64_t key);
 /* Removes @key if it is there. The last entry moves to its place. */
 void map_del(struct map *m, uint64_t key);
 
-/* Frees pieces that hold nothing: what was reserved is so no more. */
-void map_trim(struct map *m);
+/**
+ * map_trim() - give back room for what it does not have any more
+ * What was reserved is so no more. Return: it was made smaller, which costs as
+ * much as a thousand keys put.
+ */
+bool map_trim(struct map *m);
 
 #endif

@@ -64,10 +64,38 @@ static void test_random(void **state)
 			map_del(&m, k * 4096);
 			truth[k] = 0;
 		}
+		if (i % 300 == 0)
+			map_trim(&m);
 		if (i % 100 == 0)
 			compare(&m, truth);
 	}
 	map_fini(&m);
+}
+
+/* Room for much that has gone is given back, at any stage of growing. */
+static void test_trim(void **state)
+{
+	for (uint32_t most = 20; most < 300000; most += most / 3) {
+		struct map m = { 0 };
+		uint32_t nr = most / 20 < 300 ? most / 20 : 300;
+
+		for (uint64_t k = 0; k < most; k++)
+			assert_int_equal(map_put(&m, k, ~k), 0);
+		assert_false(map_trim(&m));
+		for (uint64_t k = nr; k < most; k++)
+			map_del(&m, k);
+		assert_true(map_trim(&m));
+		assert_true(m.room == 8 || m.room <= 4 * nr);
+		assert_true(m.nr_pieces == 1 && !m.old.at && !m.next.at);
+		assert_false(map_trim(&m));
+		for (uint64_t k = 0; k < most; k++)
+			assert_int_equal(map_get(&m, k) != NULL, k < nr);
+		for (uint64_t k = 0; k < most; k++)
+			assert_int_equal(map_put(&m, k, k), 0);
+		for (uint64_t k = 0; k < most; k++)
+			assert_int_equal(*map_get(&m, k), k);
+		map_fini(&m);
+	}
 }
 
 static void test_reserve(void **state)
@@ -160,6 +188,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
+		cmocka_unit_test(test_trim),
 		cmocka_unit_test(test_reserve),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_steps),
