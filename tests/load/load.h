@@ -36,10 +36,14 @@ struct load_times {
 /* Of each client, shared with it. */
 extern struct load_times *load_times;
 
+/* How much faster the warm-up is: to have behind it what memory is used for the
+ * first time, and the most that is used at once. */
+#define LOAD_WARM_UP_RATE 4u
+
 /* When operations of a client are due: for @span_ns from its first on, one each
- * @period_ns on average. */
+ * @period_ns on average; but faster, and not timed, for @warm_ns. */
 struct load_pace {
-	uint64_t span_ns, period_ns;
+	uint64_t warm_ns, span_ns, period_ns;
 };
 
 extern struct load_pace load_pace;

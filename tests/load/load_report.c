@@ -134,10 +134,12 @@ void load_report(const struct load_result *r, bool json)
 		report_json(r);
 		return;
 	}
-	printf("%u workers, %.0f s, %llu operations (%.0f a second; asked for "
-	       "%.0f)\n%llu refused for room, %llu pages read back, %llu events "
-	       "told; the walker took %llu us\n", r->workers, r->seconds,
-	       (unsigned long long)a.ops, (double)a.ops / r->seconds, r->rate,
+	printf("%u workers, %.0f s at %.0f operations a second, after a warm-up "
+	       "of %.0f s at %u times that; %llu operations\n%llu refused for "
+	       "room, %llu pages read back, %llu events told; the walker took "
+	       "%llu us\nafter the warm-up:\n", r->workers, r->seconds,
+	       r->rate, r->warm_s, LOAD_WARM_UP_RATE,
+	       (unsigned long long)a.ops,
 	       (unsigned long long)a.refused, (unsigned long long)a.read,
 	       (unsigned long long)a.events, (unsigned long long)r->walk_us);
 	report_times(r->all);

@@ -6,9 +6,9 @@
  *
  * Each worker is a process with a connection, and checks what it reads; any
  * error but a refusal for room ends the test. --rate is of operations a second,
- * of all together. Daemon and machine are looked at each second; the first
- * fifth of the time is warm-up. At the end all stand still and everything is
- * counted again; then all go.
+ * of all together. Before that is a warm-up, a third as long, at four times the
+ * rate, which is not timed. Daemon and machine are looked at each second. At
+ * the end all stand still and everything is counted again; then all go.
  *
  * Fails also where the daemon's own memory (RssAnon; pool, tables and indexes
  * are not in it) grew by 1 % in ten minutes, as the line that fits its samples
@@ -32,7 +32,7 @@
 #define POOL	    (256ull << 20)
 #define MAX_GROWTH  0.01
 #define MIN_FIT_S   120
-#define WARM_UP	    0.2		/* of the time */
+#define WARM_UP	    (1. / 3)	/* of the time, before it */
 #define MAX_LAG_S   300		/* behind the end, before that is an error */
 
 static const char *const args[] = { "--pool", "256M", "--segment", "8M",
@@ -51,6 +51,7 @@ static const uint32_t weights[STORM_NR_OPS] = {
 static struct storm_options opts = { .weights = weights, .pace = load_next };
 static struct storm_crew crew = { .o = &opts, .nr = 256 };
 static struct load_result result = { .seconds = 600, .rate = 2560 };
+static double whole_s;		/* with the warm-up */
 static struct daemon d;
 static bool json;
 
@@ -70,7 +71,8 @@ static void begin(void)
 	chmod(d.socket, 0666);
 	opts.socket = d.socket;
 	load_times = shared(crew.nr * sizeof(*load_times));
-	load_pace.span_ns = (uint64_t)(result.seconds * 1e9);
+	load_pace.warm_ns = (uint64_t)(result.warm_s * 1e9);
+	load_pace.span_ns = (uint64_t)(whole_s * 1e9);
 	load_pace.period_ns = (uint64_t)(1e9 * crew.nr / result.rate);
 	crew.admin = raw_open(d.socket);
 	crew_start(&crew);
@@ -88,7 +90,7 @@ static void progress(const struct load_sample *s)
 		for (int k = 0; k < STORM_NR_OPS; k++)
 			ops += crew.mates[i].report->nr[k];
 	fprintf(stderr, "\r%4.0f of %.0f s  %llu operations  RssAnon %llu KiB  "
-		"load %.2f ", s->s, result.seconds, (unsigned long long)ops,
+		"load %.2f ", s->s, whole_s, (unsigned long long)ops,
 		(unsigned long long)s->anon >> 10, s->loadavg);
 }
 
@@ -102,7 +104,7 @@ static unsigned watch(struct load_sample *samples, unsigned max)
 		double s = (double)(load_now_ns() - begin_ns) / 1e9;
 		double until = nr + 1 - s;
 
-		CHECK(s < result.seconds + MAX_LAG_S, "%u workers do not end",
+		CHECK(s < whole_s + MAX_LAG_S, "%u workers do not end",
 		      busy);
 		if (until <= 0 && nr < max) {
 			samples[nr].s = s;
@@ -118,7 +120,7 @@ static unsigned watch(struct load_sample *samples, unsigned max)
 
 static void run(void)
 {
-	unsigned max = (unsigned)result.seconds;
+	unsigned max = (unsigned)whole_s;
 	struct load_sample *samples = calloc(max, sizeof(*samples));
 
 	CHECK(samples, "no memory");
@@ -128,7 +130,6 @@ static void run(void)
 	}
 	result.nr_samples = watch(samples, max);
 	result.samples = samples;
-	result.warm_s = result.seconds * WARM_UP;
 	load_fit_anon(samples, result.nr_samples, result.warm_s, &result.fit);
 	result.growth = result.fit.slope * 600 / result.fit.mean;
 }
@@ -196,6 +197,8 @@ static void options(int argc, char **argv)
 	if (optind < argc || !crew.nr || result.seconds < 1 ||
 	    result.rate <= 0)
 		usage();
+	result.warm_s = result.seconds * WARM_UP;
+	whole_s = result.warm_s + result.seconds;
 	result.workers = crew.nr;
 	result.seed = opts.seed;
 	fprintf(stderr, "seed %llu\n", (unsigned long long)opts.seed);

@@ -15,6 +15,7 @@
 struct load_times *load_times;
 struct load_pace load_pace;
 static uint64_t end_ns;		/* of this client; 0: it has not begun */
+static bool warm;
 
 int __real_call(struct kvd *k, struct call *c);
 int __wrap_call(struct kvd *k, struct call *c);
@@ -37,7 +38,7 @@ uint64_t load_now_ns(void)
 
 static void note(unsigned what, uint64_t since_ns)
 {
-	if (end_ns)
+	if (warm)
 		hist_add(&load_times[s.id].of[what], load_now_ns() - since_ns);
 }
 
@@ -88,16 +89,30 @@ static void sleep_until(uint64_t ns)
 		;
 }
 
+/* What could not be done in the warm-up is not made up for. */
+static uint64_t warmed_up(uint64_t due)
+{
+	uint64_t now = load_now_ns();
+
+	warm = true;
+	return due > now ? due : now;
+}
+
 bool load_next(void)
 {
-	static uint64_t due;
+	const struct load_pace *p = &load_pace;
+	static uint64_t due, warm_ns;
 
 	if (!end_ns) {
 		due = load_now_ns();
-		end_ns = due + load_pace.span_ns;
+		warm_ns = due + p->warm_ns;
+		end_ns = due + p->span_ns;
 	}
 	/* Of any length up to twice the mean: clients do not march in step. */
-	due += storm_random(&s.rng) % (2 * load_pace.period_ns);
+	due += storm_random(&s.rng) %
+	       (2 * p->period_ns / (warm ? 1 : LOAD_WARM_UP_RATE));
+	if (!warm && due >= warm_ns)
+		due = warmed_up(due);
 	if (due >= end_ns || load_now_ns() >= end_ns)
 		return false;
 	sleep_until(due);
