@@ -475,6 +475,8 @@ int config_check(struct config *c)
 				   s->segment_bytes ? "one segment" : "2M");
 	if (s->pool_max && s->pool_max < s->pool_bytes)
 		return config_fail(c, -EINVAL, "pool-max: less than pool");
+	if (s->tier_file_bytes && s->tier_file_bytes < 1u << 20)
+		return config_fail(c, -EINVAL, "tier-file-size: less than 1M");
 	if (check_watermarks(c) < 0)
 		return -EINVAL;
 	return check_tenants(c);

@@ -36,6 +36,7 @@ static bool drop_from_tiers(struct mem_space *s, struct mem_given *ret)
 
 	ret->tier_pages = forgot.pages;
 	ret->tier_bytes = forgot.bytes;
+	ret->tier_owed = forgot.owed;
 	return more;
 }
 
@@ -58,6 +59,11 @@ int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
 		mem_tell_room(m);
 		return 0;
 	}
+	/* What they have brought they hold, and it is cached when they end. */
+	if (fetches_drop(s)) {
+		at->block = at->block ? at->block : 1;
+		return 0;
+	}
 	if (at->block == MEM_DROP_TIERS) {
 		if (!m->tiers || !drop_from_tiers(s, ret))
 			at->block = 0;
@@ -66,10 +72,8 @@ int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
 	m->why = MEM_RECLAIM_DEMAND;
 	at->block = reclaim_blocks(s, at->block ? at->block : 1, ret);
 	m->why = MEM_RECLAIM_LIMITS;
-	if (!at->block && m->tiers) {
-		fetches_drop(s);
+	if (!at->block && m->tiers)
 		at->block = MEM_DROP_TIERS;
-	}
 	mem_tell_room(m);
 	return 0;
 }

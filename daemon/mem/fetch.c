@@ -435,14 +435,18 @@ void fetches_cancel(struct mem *m)
 		mem_fetch_cancel(list_entry(pos, struct mem_fetch, link));
 }
 
-void fetches_drop(struct mem_space *s)
+bool fetches_drop(struct mem_space *s)
 {
+	bool any = false;
+
 	list_for_each(pos, &s->m->fetches) {
 		struct mem_fetch *f = list_entry(pos, struct mem_fetch, link);
 
-		f->dropped |= f->s == s;
-		f->over |= f->s == s;
+		if (f->s != s)
+			continue;
+		f->dropped = f->over = any = true;
 	}
+	return any;
 }
 
 void mem_set_tiers(struct mem *m, struct tiers *tiers)

@@ -18,7 +18,8 @@
 /* All that there are end as soon as nothing of them is on its way. */
 void fetches_cancel(struct mem *m);
 
-/* Of what those of @s have on their way nothing comes. */
-void fetches_drop(struct mem_space *s);
+/* Of what those of @s have on their way nothing comes. Return: there are some
+ * still, which end by themselves. */
+bool fetches_drop(struct mem_space *s);
 
 #endif

@@ -540,6 +540,7 @@ struct mem_given {
 	uint64_t pages;
 	uint64_t tier_bytes;	/* of pages that tiers have forgotten */
 	uint64_t tier_pages;
+	bool tier_owed;		/* tier_forgot.owed */
 	uint32_t pins;		/* ended */
 };
 

@@ -29,18 +29,23 @@ struct save {
 
 /* ---- names ---- */
 
-_Static_assert(sizeof(struct mem_space_key) % sizeof(uint32_t) == 0,
-	       "its words are all of it");
-
 /* Keyed as names are: nobody can make his the one of another tenant. */
 uint64_t save_origin(struct mem_space *s)
 {
+	struct {
+		char tenant[TABLE_NAME_BYTES];
+		struct mem_space_key key;
+	} of;
+	uint32_t words[sizeof(of) / sizeof(uint32_t)];
 	static const struct name zero;
-	uint32_t words[sizeof(s->key) / sizeof(uint32_t)];
 	struct name name;
 
+	_Static_assert(sizeof(words) == sizeof(of), "all of it");
 	if (!s->origin) {
-		memcpy(words, &s->key, sizeof(words));
+		memset(&of, 0, sizeof(of));
+		memcpy(of.tenant, s->tenant->name, sizeof(of.tenant));
+		of.key = s->key;
+		memcpy(words, &of, sizeof(words));
 		name = name_block(&s->tenant->name_key, &zero, &zero, words,
 				  sizeof(words) / sizeof(words[0]));
 		s->origin = name_hash(&name);

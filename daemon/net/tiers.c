@@ -12,10 +12,14 @@
 #include "daemon/net/state.h"
 #include "daemon/tier/tiers.h"
 
-static void on_say(void *ctx, bool good, const char *what)
+static void on_say(void *ctx, enum tier_news news, const char *what)
 {
-	if (good)
+	if (news == TIER_GOOD)
 		log_line(LOG_NOTICE, "tier: %s: pages go there again", what);
+	else if (news == TIER_OWES)
+		log_line(LOG_WARNING, "tier: %s: could not be told what kvctl "
+			 "drop has given up, which may be found again: remove "
+			 "it", what);
 	else
 		log_line(LOG_WARNING, "tier: %s: goes on without, and tries it "
 			 "again", what);

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -27,7 +28,9 @@
 #define CHECK_NS    (10 * SECOND)
 #define MAX_QUEUED  (64ull << 20)	/* bytes to be written */
 #define MAX_READS   256u
+#define MAX_MARKS   64u		/* being written */
 #define SCAN_BLOCKS 256u
+#define SCAN_STEP   1024u	/* records deleted, or looked at */
 
 enum state { SHUT, OPENING, READY };
 
@@ -41,7 +44,8 @@ struct file {
 	uint8_t id[FILE_ID];
 	struct ring ring;
 	uint64_t queued;	/* bytes */
-	uint32_t nr_reads;
+	uint32_t nr_reads, nr_marks;
+	atomic_bool ending;	/* the thread's too */
 	uint64_t retry_ns, delay_ns, check_ns;
 	bool bad, slow;
 	bool trying;		/* whether it still is */
@@ -69,7 +73,7 @@ static void file_good(struct file *f)
 	if (!f->bad)
 		return;
 	f->bad = false;
-	f->say.say(f->say.ctx, true, f->path);
+	f->say.say(f->say.ctx, TIER_GOOD, f->path);
 }
 
 /* Of all that fails at once the first counts, and of tries each. */
@@ -82,7 +86,7 @@ static void file_bad(struct file *f, const char *why)
 	f->delay_ns = f->delay_ns * 2 < RETRY_MOST ? f->delay_ns * 2 :
 						     RETRY_MOST;
 	if (!f->bad)
-		f->say.say(f->say.ctx, false, f->why);
+		f->say.say(f->say.ctx, TIER_BAD, f->why);
 	f->bad = true;
 	f->trying = false;
 }
@@ -114,18 +118,26 @@ struct write_job {
 	struct worker_job job;
 	struct file *f;
 	struct tier_page *page;
-	struct tier_key key;
-	uint64_t at, nr;
+	struct file_found as;
 	int err;
 };
 
+static bool page_is_mark(const struct tier_page *p)
+{
+	return p->bytes == 0;
+}
+
+/* At the end there is time for marks alone. */
 static void write_run(struct worker_job *job)
 {
 	struct write_job *w = (struct write_job *)job;
 
-	file_seal(w->page, &w->key, w->nr, w->f->id);
+	w->err = -ECANCELED;
+	if (atomic_load(&w->f->ending) && !page_is_mark(w->page))
+		return;
+	file_seal(w->page, &w->as, w->f->id);
 	w->err = file_write(w->f->fd, w->page->block, page_cost(w->page),
-			    w->at);
+			    w->as.at);
 }
 
 static void file_marks(struct file *f);
@@ -135,19 +147,21 @@ static void write_done(struct worker_job *job)
 {
 	struct write_job *w = (struct write_job *)job;
 	struct file *f = w->f;
-	struct record *e = ring_find(&f->ring, &w->key);
+	struct record *e = ring_find(&f->ring, &w->as.key);
 	bool good = !job->dropped && w->err == 0;
 
 	f->queued -= page_cost(w->page);
-	if (w->page->bytes == 0)
-		ring_marked(&f->ring, &w->key, good);
-	else if (!good && e && e->nr == w->nr)
+	if (page_is_mark(w->page)) {
+		f->nr_marks--;
+		ring_marked(&f->ring, &w->as.key, good);
+	} else if (!good && e && e->nr == w->as.nr) {
 		ring_del(&f->ring, e);
+	}
 	tier_page_put(w->page);
-	if (!job->dropped && w->err < 0)
-		file_failed(f, "writing", w->err);
-	else if (!job->dropped)
+	if (good)
 		file_good(f);
+	else if (!job->dropped && w->err != -ECANCELED)
+		file_failed(f, "writing", w->err);
 	free(w);
 	if (good)
 		file_marks(f);
@@ -168,19 +182,33 @@ static bool file_has_room(const struct file *f, const struct tier_page *p)
 	       page_cost(p) <= (f->stat.max_bytes - TIER_ALIGN) / 2;
 }
 
-static void write_submit(struct file *f, struct write_job *w,
-			 struct tier_page *page, const struct file_found *at)
+/* Return: false: out of memory. */
+static bool write_submit(struct file *f, struct tier_page *page,
+			 const struct tier_key *key)
 {
+	struct write_job *w = malloc(sizeof(*w));
+
+	if (!w)
+		return false;
 	*w = (struct write_job){ .job = { .run = write_run,
 					  .done = write_done },
 				 .f = f,
-				 .page = tier_page_get(page),
-				 .key = at->key,
-				 .at = at->at,
-				 .nr = at->nr };
+				 .page = page,
+				 .as = { .key = *key,
+					 .head_bytes = page->head_bytes,
+					 .bytes = page->bytes } };
+	w->as.at = ring_take(&f->ring, page_cost(page));
+	w->as.nr = ++f->ring.nr;
+	w->as.oldest = f->ring.oldest;
+	if (!ring_add(&f->ring, &w->as)) {
+		free(w);
+		return false;
+	}
+	tier_page_get(page);
 	f->queued += page_cost(page);
 	f->trying = f->bad; /* one is enough */
 	worker_submit(&f->thread, &w->job);
+	return true;
 }
 
 static void file_put(struct tier *t, const struct tier_key *key,
@@ -188,47 +216,34 @@ static void file_put(struct tier *t, const struct tier_key *key,
 {
 	struct file *f = file_of(t);
 	struct record *e = ring_find(&f->ring, key);
-	struct file_found at = { .key = *key, .bytes = page->bytes,
-				 .head_bytes = page->head_bytes };
-	struct write_job *w;
 
 	if (e && !ring_is_old(&f->ring, e))
 		return;
-	w = file_takes(t) && file_has_room(f, page) &&
-			    !ring_owes(&f->ring, key->origin) ?
-		    malloc(sizeof(*w)) : NULL;
-	if (!w) {
+	if (!file_takes(t) || !file_has_room(f, page) ||
+	    ring_owes(&f->ring, key->origin) || !write_submit(f, page, key))
 		f->stat.refused++;
-		return;
-	}
-	at.at = ring_take(&f->ring, page_cost(page));
-	at.nr = ++f->ring.nr;
-	if (!ring_add(&f->ring, &at)) {
-		free(w);
-		return;
-	}
-	f->stat.puts++;
-	write_submit(f, w, page, &at);
+	else
+		f->stat.puts++;
 }
 
-/* Those that are owed, as far as they can be written now. */
+/* Some of those that are owed, if they can be written now. */
 static void file_marks(struct file *f)
 {
-	struct file_found at = { .bytes = 0 };
 	struct tier_page *page;
-	struct write_job *w;
+	struct tier_key key;
+	bool good = true;
 
-	while (file_takes(&f->tier) && !list_empty(&f->ring.owed)) {
+	while (good && f->nr_marks < MAX_MARKS && file_takes(&f->tier) &&
+	       !list_empty(&f->ring.owed)) {
 		page = tier_page_new(0, 0);
-		w = page ? malloc(sizeof(*w)) : NULL;
-		if (w && ring_mark(&f->ring, &at.key)) {
-			at.at = ring_take(&f->ring, page_cost(page));
-			at.nr = ++f->ring.nr;
-			write_submit(f, w, page, &at);
-		}
-		tier_page_put(page);
-		if (!w)
+		if (!page)
 			return;
+		ring_mark(&f->ring, &key);
+		good = write_submit(f, page, &key);
+		if (!good)
+			ring_marked(&f->ring, &key, false);
+		f->nr_marks += good;
+		tier_page_put(page);
 	}
 }
 
@@ -249,6 +264,10 @@ static void read_run(struct worker_job *job)
 {
 	struct read_job *r = (struct read_job *)job;
 
+	if (atomic_load(&r->f->ending)) {
+		r->err = -ENOMEM; /* as good as: nothing is wrong with it */
+		return;
+	}
 	r->page = tier_page_new(r->head_bytes, r->bytes);
 	if (!r->page) {
 		r->err = -ENOMEM;
@@ -322,14 +341,17 @@ static void file_get(struct tier *t, const struct tier_key *key,
 	worker_submit(&f->thread, &r->job);
 }
 
+/* It is over when it is in the file as well, unless that is in trouble. */
 static bool file_forget(struct tier *t, uint64_t origin, uint32_t max,
 			struct tier_forgot *ret)
 {
 	struct file *f = file_of(t);
-	bool more = ring_forget(&f->ring, origin, f->state == READY, max, ret);
+	bool more = ring_forget(&f->ring, origin, max, ret);
 
 	file_marks(f);
-	return more;
+	ret->owed |= ring_owes(&f->ring, origin);
+	return more || (!file_is_slow(f) &&
+			ring_is_marking(&f->ring, origin));
 }
 
 /* ---- what is in it, at the start ---- */
@@ -340,13 +362,16 @@ struct scan_job {
 	char why[200];
 	uint8_t id[FILE_ID];
 	int fd;
-	int nr, added;
+	int nr;
 	uint64_t at;
-	uint64_t last_nr;	/* of the record before */
-	bool fell;		/* what follows is of the round before, */
-	struct list wrapped;	/* and these were of the last */
+	struct list *pruned;	/* up to there */
 	struct file_found found[SCAN_BLOCKS];
 };
+
+/* Between two parts of what the loop's thread has to do. */
+static void scan_wait(struct worker_job *job)
+{
+}
 
 static void scan_run(struct worker_job *job)
 {
@@ -354,11 +379,6 @@ static void scan_run(struct worker_job *job)
 
 	s->nr = file_scan(s->fd, s->id, &s->at, s->f->stat.max_bytes, s->found,
 			  SCAN_BLOCKS);
-	s->added = 0;
-}
-
-static void scan_wait(struct worker_job *job)
-{
 }
 
 static void open_run(struct worker_job *job)
@@ -372,94 +392,94 @@ static void open_run(struct worker_job *job)
 		scan_run(job);
 }
 
-/*
- * In the order in which they lie. Those of the last round begin the file; the
- * first of a lower number is the oldest of all. What falls once more was left
- * behind the end of a round, and is none. Return: false: a mark is for more
- * than a turn takes, again.
- */
-static bool scan_add(struct file *f, struct scan_job *s,
-		     const struct file_found *found)
+static void scan_submit(struct scan_job *s, void (*run)(struct worker_job *job),
+			void (*done)(struct worker_job *job))
 {
-	if (found->nr < s->last_nr) {
-		if (s->fell)
-			return true;
-		s->fell = true;
-		list_splice_tail(&s->wrapped, &f->ring.records);
-	}
-	s->last_nr = found->nr;
-	if (!s->fell)
-		f->ring.head = found->at +
-			       tier_cost(found->head_bytes, found->bytes);
-	if (found->nr > f->ring.nr)
-		f->ring.nr = found->nr;
-	if (found_is_mark(found))
-		return !ring_read_mark(&f->ring, found, SCAN_BLOCKS);
-	ring_add(&f->ring, found);
-	return true;
+	s->job = (struct worker_job){ .run = run, .done = done };
+	worker_submit(&s->f->thread, &s->job);
 }
 
-/* The newest are behind the others now. */
-static void scan_end(struct scan_job *s)
+static void scan_failed(struct scan_job *s, bool dropped)
 {
 	struct file *f = s->f;
 
-	list_splice_tail(&f->ring.records, &s->wrapped);
-	f->fd = s->fd;
-	memcpy(f->id, s->id, FILE_ID);
-	f->state = READY;
-	f->check_ns = clock_ns() + CHECK_NS;
-	ring_is_read(&f->ring);
-	file_good(f);
-	file_marks(f);
+	if (s->fd >= 0) {
+		close(s->fd);
+		snprintf(s->why, sizeof(s->why), "%s: reading: %s", f->path,
+			 strerror(-s->nr));
+	}
+	f->state = SHUT;
+	if (!dropped) {
+		f->stat.errors++;
+		file_bad(f, s->why);
+	}
 	free(s);
+}
+
+static void prune_done(struct worker_job *job)
+{
+	struct scan_job *s = (struct scan_job *)job;
+	struct file *f = s->f;
+
+	if (job->dropped) {
+		s->nr = -ECANCELED;
+		scan_failed(s, true);
+	} else if (ring_prune(&f->ring, &s->pruned, SCAN_STEP)) {
+		scan_submit(s, scan_wait, prune_done);
+	} else {
+		f->fd = s->fd;
+		memcpy(f->id, s->id, FILE_ID);
+		f->state = READY;
+		f->check_ns = clock_ns() + CHECK_NS;
+		file_good(f);
+		file_marks(f);
+		free(s);
+	}
 }
 
 static void scan_done(struct worker_job *job)
 {
 	struct scan_job *s = (struct scan_job *)job;
-	struct file *f = s->f;
 
 	if (job->dropped || s->fd < 0 || s->nr < 0) {
-		if (s->fd >= 0) {
-			close(s->fd);
-			snprintf(s->why, sizeof(s->why), "%s: reading: %s",
-				 f->path, strerror(-s->nr));
-		}
-		ring_clear(&f->ring);
-		list_splice_tail(&f->ring.records, &s->wrapped);
-		ring_clear(&f->ring);
-		f->state = SHUT;
-		if (!job->dropped) {
-			f->stat.errors++;
-			file_bad(f, s->why);
-		}
-		free(s);
+		scan_failed(s, job->dropped);
 		return;
 	}
-	while (s->added < s->nr && scan_add(f, s, &s->found[s->added]))
-		s->added++;
-	if (s->added == s->nr && s->at == UINT64_MAX) {
-		scan_end(s);
-		return;
+	for (int i = 0; i < s->nr; i++)
+		ring_read(&s->f->ring, &s->found[i]);
+	if (s->at == UINT64_MAX) {
+		ring_is_read(&s->f->ring);
+		scan_submit(s, scan_wait, prune_done);
+	} else {
+		scan_submit(s, scan_run, scan_done);
 	}
-	s->job.run = s->added == s->nr ? scan_run : scan_wait;
-	worker_submit(&f->thread, &s->job);
+}
+
+/* What was there before. */
+static void clear_done(struct worker_job *job)
+{
+	struct scan_job *s = (struct scan_job *)job;
+
+	if (job->dropped)
+		scan_failed(s, true);
+	else if (ring_clear(&s->f->ring, SCAN_STEP))
+		scan_submit(s, scan_wait, clear_done);
+	else
+		scan_submit(s, open_run, scan_done);
 }
 
 static void file_start(struct file *f)
 {
 	struct scan_job *s = calloc(1, sizeof(*s));
 
+	f->ring.read = false;
 	if (!s)
 		return;
-	s->job = (struct worker_job){ .run = open_run, .done = scan_done };
 	s->f = f;
 	s->fd = -1;
-	list_init(&s->wrapped);
 	f->state = OPENING;
 	f->trying = f->bad;
-	worker_submit(&f->thread, &s->job);
+	scan_submit(s, scan_wait, clear_done);
 }
 
 /* ---- is it there still? ---- */
@@ -489,7 +509,7 @@ static void check_done(struct worker_job *job)
 	f->checking = false;
 	f->check_ns = clock_ns() + CHECK_NS;
 	if (c->gone && !job->dropped) {
-		ring_clear(&f->ring);
+		f->state = SHUT;
 		file_start(f);
 	}
 	free(c);
@@ -522,9 +542,9 @@ static void file_tick(struct tier *t, uint64_t now_ns)
 	if (slow && !f->slow) {
 		snprintf(f->why, sizeof(f->why), "%s: the disk does not answer",
 			 f->path);
-		f->say.say(f->say.ctx, false, f->why);
+		f->say.say(f->say.ctx, TIER_BAD, f->why);
 	} else if (!slow && f->slow) {
-		f->say.say(f->say.ctx, true, f->path);
+		f->say.say(f->say.ctx, TIER_GOOD, f->path);
 	}
 	f->slow = slow;
 }
@@ -546,21 +566,40 @@ static void file_stat(const struct tier *t, struct tier_stat *ret)
 	const struct file *f = (const struct file *)(const void *)t;
 
 	*ret = f->stat;
-	ret->bytes = f->ring.bytes;
-	ret->entries = f->ring.entries;
+	if (f->state == READY) {
+		ret->bytes = f->ring.bytes;
+		ret->entries = f->ring.entries;
+	}
 	ret->dropped = f->ring.dropped;
 	ret->trouble = f->bad || f->slow ? f->why :
 		       f->state == READY ? "" : "is being read";
 }
 
-static void file_say_nothing(void *ctx, bool good, const char *what)
+static void file_say_nothing(void *ctx, enum tier_news news,
+			     const char *what)
 {
+}
+
+/* What a successor is not to find. */
+static void file_end_marks(struct file *f)
+{
+	atomic_store(&f->ending, true);
+	f->retry_ns = 0;
+	for (uint32_t left = f->ring.nr_owed + f->nr_marks; left; left--) {
+		file_marks(f);
+		worker_drain(&f->thread);
+	}
+	if (!f->ring.nr_owed)
+		return;
+	f->say.say(f->say.ctx, TIER_OWES, f->path);
 }
 
 static void file_free(struct tier *t)
 {
 	struct file *f = file_of(t);
 
+	if (f->ring.nr_owed + f->nr_marks)
+		file_end_marks(f);
 	f->say.say = file_say_nothing;
 	worker_fini(&f->thread, NULL);
 	ring_fini(&f->ring);

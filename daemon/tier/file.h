@@ -8,12 +8,12 @@
  *	| record | head | the page's bytes | 0 ... |
  *	0        TIER_HEAD_AT                      a multiple of TIER_ALIGN
  *
- * A record of no bytes is a mark: those of its key's origin that come before it
- * in the ring are forgotten (ring.h). What a successor finds are records that
- * are whole, with the file's id: no page that was written into it can look like
- * one, because nobody who writes pages knows that id. Numbers go up along the
- * ring, so where they fall is its end. Checksums of pages are looked at when
- * they are read.
+ * Numbers go up along the ring. A record of no bytes is a mark: those of its
+ * key's origin that have lower numbers are forgotten (ring.h). What a successor
+ * finds are records that are whole, with the file's id: no page that was written
+ * into it can look like one, because nobody who writes pages knows that id. The
+ * one of the highest number says from which on they count. Checksums of pages
+ * are looked at when they are read.
  */
 #ifndef DAEMON_TIER_FILE_H
 #define DAEMON_TIER_FILE_H
@@ -37,6 +37,7 @@ struct file_head {		/* the first block begins with */
 struct file_record {
 	uint64_t magic;
 	uint64_t nr;
+	uint64_t oldest;	/* lower numbers are none */
 	struct tier_key key;
 	uint8_t id[FILE_ID];
 	uint32_t head_bytes;
@@ -50,7 +51,7 @@ _Static_assert(sizeof(struct file_record) <= TIER_HEAD_AT, "before the head");
 /* What a scan has found. */
 struct file_found {
 	struct tier_key key;
-	uint64_t nr;
+	uint64_t nr, oldest;
 	uint64_t at;
 	uint32_t head_bytes;
 	uint32_t bytes;
@@ -80,8 +81,8 @@ bool file_is_gone(int fd, const char *path);
 int file_scan(int fd, const uint8_t id[FILE_ID], uint64_t *at, uint64_t limit,
 	      struct file_found *found, uint32_t max);
 
-/* @p as record @nr of the file: fills the space before its head. */
-void file_seal(struct tier_page *p, const struct tier_key *key, uint64_t nr,
+/* @p as the record @as of the file: fills the space before its head. */
+void file_seal(struct tier_page *p, const struct file_found *as,
 	       const uint8_t id[FILE_ID]);
 
 /* Is @p, just read, the record that was written? */

@@ -79,8 +79,9 @@ static int head_write(int fd, uint8_t *block, uint8_t id[FILE_ID])
 	return file_write(fd, block, TIER_ALIGN, 0);
 }
 
-/* Somebody else's is left alone; of another version it begins anew. */
-static int head_read(int fd, uint64_t bytes, uint8_t *block,
+/* Somebody else's is left alone; of another version, or too large, it begins
+ * anew: marks may be where it would be cut off. */
+static int head_read(int fd, uint64_t bytes, uint64_t max_bytes, uint8_t *block,
 		     uint8_t id[FILE_ID])
 {
 	struct file_head h;
@@ -94,7 +95,8 @@ static int head_read(int fd, uint64_t bytes, uint8_t *block,
 	memcpy(&h, block, sizeof(h));
 	if (h.magic != FILE_MAGIC)
 		return -EEXIST;
-	if (h.version != FILE_VERSION || h.crc != crc32c(0, h.id, FILE_ID))
+	if (h.version != FILE_VERSION || bytes > max_bytes ||
+	    h.crc != crc32c(0, h.id, FILE_ID))
 		return head_write(fd, block, id);
 	memcpy(id, h.id, FILE_ID);
 	return 0;
@@ -115,12 +117,9 @@ static int file_prepare(int fd, uint64_t max_bytes, uint8_t id[FILE_ID])
 	block = aligned_alloc(TIER_ALIGN, TIER_ALIGN);
 	if (!block)
 		return -ENOMEM;
-	r = head_read(fd, (uint64_t)st.st_size, block, id);
+	r = head_read(fd, (uint64_t)st.st_size, max_bytes, block, id);
 	free(block);
 	if (r == 0 && fchmod(fd, MODE) < 0)
-		r = -errno;
-	if (r == 0 && (uint64_t)st.st_size > max_bytes &&
-	    ftruncate(fd, (off_t)max_bytes) < 0)
 		r = -errno;
 	return r;
 }
@@ -183,12 +182,13 @@ static uint32_t page_crc(const struct tier_page *p)
 		      tier_page_data(p), p->bytes);
 }
 
-void file_seal(struct tier_page *p, const struct tier_key *key, uint64_t nr,
+void file_seal(struct tier_page *p, const struct file_found *as,
 	       const uint8_t id[FILE_ID])
 {
 	struct file_record r = { .magic = RECORD_MAGIC,
-				 .nr = nr,
-				 .key = *key,
+				 .nr = as->nr,
+				 .oldest = as->oldest,
+				 .key = as->key,
 				 .head_bytes = p->head_bytes,
 				 .bytes = p->bytes,
 				 .crc = page_crc(p) };
@@ -233,6 +233,7 @@ static int scan_one(int fd, const uint8_t id[FILE_ID], uint8_t *block,
 	}
 	*ret = (struct file_found){ .key = rec.key,
 				    .nr = rec.nr,
+				    .oldest = rec.oldest,
 				    .at = *at,
 				    .head_bytes = rec.head_bytes,
 				    .bytes = rec.bytes };

@@ -13,6 +13,8 @@
 #include "daemon/tier/entry.h"
 #include "daemon/util/list.h"
 
+#define FORGET_BYTES (64ull << 20) /* at a time: the system takes as long */
+
 /* Entries that one policy orders alike. */
 struct group {
 	struct list link;	/* memory.groups */
@@ -392,8 +394,9 @@ static bool memory_forget(struct tier *t, uint64_t origin, uint32_t max,
 {
 	struct memory *m = memory_of(t);
 	struct entry *e = origin_entry(m, origin);
+	uint64_t most = ret->bytes + FORGET_BYTES;
 
-	for (; e && max; max--) {
+	for (; e && max && ret->bytes < most; max--) {
 		ret->pages++;
 		ret->bytes += e->page->bytes;
 		entry_free(m, e);

@@ -4,15 +4,16 @@
  */
 #include "daemon/tier/ring.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 /* What is forgotten together: there while one of its lists has something. */
 struct origin {
-	struct list records;	/* in the order in which they came */
+	struct list records;
 	struct list marked;	/* ring.marked */
 	struct list owed;	/* ring.owed */
 	uint64_t id;
-	uint64_t before;	/* what is read with a lower number is none */
+	uint64_t before;	/* what was read with a lower number is none */
 	uint32_t marks;		/* being written */
 };
 
@@ -53,16 +54,36 @@ static void origin_put(struct ring *g, struct origin *o)
 	free(o);
 }
 
-/* What was read does not count any more, but what was asked for if @all. */
-static void origins_unmark(struct ring *g, bool all)
+/* Where there is room for no more, all that was written until now is none. */
+static void origin_owe(struct ring *g, struct origin *o)
 {
-	list_for_each_safe(pos, &g->marked) {
-		struct origin *o = list_entry(pos, struct origin, marked);
+	if (!list_empty(&o->owed))
+		return;
+	if (g->nr_owed == RING_OWED) {
+		g->oldest = g->read ? g->nr + 1 : UINT64_MAX;
+		return;
+	}
+	list_add_tail(&g->owed, &o->owed);
+	g->nr_owed++;
+}
 
-		if (o->before == UINT64_MAX && !all)
-			continue;
-		o->before = 0;
+static struct origin *owed_take(struct ring *g)
+{
+	struct origin *o = list_first(&g->owed, struct origin, owed);
+
+	list_del(&o->owed);
+	g->nr_owed--;
+	return o;
+}
+
+static void origins_unmark(struct ring *g)
+{
+	while (!list_empty(&g->marked)) {
+		struct origin *o = list_first(&g->marked, struct origin,
+					      marked);
+
 		list_del(&o->marked);
+		o->before = 0;
 		origin_put(g, o);
 	}
 }
@@ -77,24 +98,27 @@ void ring_init(struct ring *g, uint64_t max_bytes)
 	list_init(&g->owed);
 }
 
-void ring_clear(struct ring *g)
+bool ring_clear(struct ring *g, uint32_t max)
 {
-	while (!list_empty(&g->records))
+	g->read = false;
+	while (max-- && !list_empty(&g->records))
 		ring_del(g, list_first(&g->records, struct record, link));
-	origins_unmark(g, false);
+	if (!list_empty(&g->records))
+		return true;
+	origins_unmark(g);
+	g->newest = NULL;
 	g->head = TIER_ALIGN;
+	if (g->oldest != UINT64_MAX)
+		g->oldest = 0;
+	return false;
 }
 
 void ring_fini(struct ring *g)
 {
-	ring_clear(g);
-	origins_unmark(g, true);
-	while (!list_empty(&g->owed)) {
-		struct origin *o = list_first(&g->owed, struct origin, owed);
-
-		list_del(&o->owed);
-		origin_put(g, o);
-	}
+	while (ring_clear(g, UINT32_MAX))
+		;
+	while (!list_empty(&g->owed))
+		origin_put(g, owed_take(g));
 	map_fini(&g->map);
 	map_fini(&g->origins);
 }
@@ -109,12 +133,14 @@ struct record *ring_find(const struct ring *g, const struct tier_key *key)
 void ring_del(struct ring *g, struct record *r)
 {
 	list_del(&r->link);
-	list_del(&r->of_origin);
-	origin_put(g, r->origin);
+	if (r->origin) {
+		list_del(&r->of_origin);
+		origin_put(g, r->origin);
+		g->bytes -= record_cost(r);
+		g->entries--;
+	}
 	if (tier_map_get(&g->map, &r->key) == r)
 		map_del(&g->map, tier_key_hash(&r->key));
-	g->bytes -= record_cost(r);
-	g->entries--;
 	free(r);
 }
 
@@ -122,38 +148,47 @@ static struct record *record_new(struct ring *g, const struct file_found *at)
 {
 	struct record *r = malloc(sizeof(*r));
 
-	if (!r || map_put(&g->map, tier_key_hash(&at->key),
-			  (uintptr_t)r) < 0) {
-		free(r);
+	if (!r)
 		return NULL;
-	}
 	*r = (struct record){ .key = at->key,
 			      .at = at->at,
 			      .nr = at->nr,
 			      .head_bytes = at->head_bytes,
 			      .bytes = at->bytes };
+	list_init(&r->of_origin);
+	list_add_tail(&g->records, &r->link);
 	return r;
+}
+
+/* To be found, and forgotten. Return: 0, -ENOMEM. */
+static int record_name(struct ring *g, struct record *r)
+{
+	struct origin *o = origin_get(g, r->key.origin);
+
+	if (!o)
+		return -ENOMEM;
+	if (map_put(&g->map, tier_key_hash(&r->key), (uintptr_t)r) < 0) {
+		origin_put(g, o);
+		return -ENOMEM;
+	}
+	r->origin = o;
+	list_add_tail(&o->records, &r->of_origin);
+	g->bytes += record_cost(r);
+	g->entries++;
+	return 0;
 }
 
 struct record *ring_add(struct ring *g, const struct file_found *at)
 {
-	struct record *old = tier_map_get(&g->map, &at->key), *r = NULL;
-	struct origin *o = origin_get(g, at->key.origin);
+	bool mark = at->bytes == 0;
+	struct record *old = mark ? NULL : tier_map_get(&g->map, &at->key);
+	struct record *r = record_new(g, at);
 
-	if (!o)
-		return NULL;
-	if (at->nr >= o->before)
-		r = record_new(g, at);
-	if (!r) {
-		origin_put(g, o);
+	if (r && !mark && record_name(g, r) < 0) {
+		ring_del(g, r);
 		return NULL;
 	}
-	r->origin = o;
-	list_add_tail(&o->records, &r->of_origin);
-	list_add_tail(&g->records, &r->link);
-	g->bytes += record_cost(r);
-	g->entries++;
-	if (old)
+	if (r && old)
 		ring_del(g, old);
 	return r;
 }
@@ -164,6 +199,15 @@ bool ring_is_old(const struct ring *g, const struct record *r)
 					   r->at + g->max_bytes - g->head;
 
 	return left < g->max_bytes / 2 && g->bytes > g->max_bytes / 2;
+}
+
+/* The ring comes past it. */
+static void ring_drop(struct ring *g, struct record *r)
+{
+	if (g->oldest <= r->nr)
+		g->oldest = r->nr + 1;
+	g->dropped += r->origin != NULL;
+	ring_del(g, r);
 }
 
 uint64_t ring_take(struct ring *g, uint64_t bytes)
@@ -177,57 +221,117 @@ uint64_t ring_take(struct ring *g, uint64_t bytes)
 
 		if (wraps ? !ahead : !ahead || r->at >= end)
 			break;
-		g->dropped++;
-		ring_del(g, r);
+		ring_drop(g, r);
 	}
 	g->head = wraps ? TIER_ALIGN : end;
 	return wraps ? ring_take(g, bytes) : at;
 }
 
+/* ---- reading a file ---- */
+
+static void read_mark(struct ring *g, const struct file_found *at)
+{
+	struct origin *o = origin_get(g, at->key.origin);
+
+	if (!o)
+		return;
+	if (list_empty(&o->marked))
+		list_add_tail(&g->marked, &o->marked);
+	if (o->before < at->nr)
+		o->before = at->nr;
+}
+
+void ring_read(struct ring *g, const struct file_found *at)
+{
+	const struct record *old = tier_map_get(&g->map, &at->key);
+	bool newest = !g->newest || g->newest->nr < at->nr;
+	struct record *r;
+
+	if (at->nr > g->nr)
+		g->nr = at->nr;
+	if (at->bytes == 0)
+		read_mark(g, at);
+	else if (old && old->nr > at->nr)
+		return; /* it was put again since */
+	r = ring_add(g, at);
+	if (!r || !newest)
+		return;
+	g->newest = r;
+	if (g->oldest != UINT64_MAX)
+		g->oldest = at->oldest;
+}
+
+void ring_is_read(struct ring *g)
+{
+	if (g->oldest == UINT64_MAX)
+		g->oldest = g->nr + 1;
+	g->again = false;
+	if (!g->newest)
+		return;
+	/* What lies behind the newest is the oldest. */
+	g->head = g->newest->at + record_cost(g->newest);
+	list_del(&g->records);
+	list_add(&g->newest->link, &g->records);
+	g->newest = NULL;
+}
+
+static bool record_is_none(const struct ring *g, const struct record *r)
+{
+	return r->nr < g->oldest ||
+	       (r->origin && (r->nr < r->origin->before ||
+			      !list_empty(&r->origin->owed)));
+}
+
+bool ring_prune(struct ring *g, struct list **pos, uint32_t max)
+{
+	if (!*pos)
+		*pos = g->records.next;
+	while (*pos != &g->records && max--) {
+		struct record *r = list_entry(*pos, struct record, link);
+
+		*pos = (*pos)->next;
+		if (record_is_none(g, r))
+			ring_del(g, r);
+	}
+	if (*pos != &g->records)
+		return true;
+	if (g->again) {
+		g->again = false;
+		*pos = NULL;
+		return true;
+	}
+	origins_unmark(g);
+	g->read = true;
+	return false;
+}
+
 /* ---- what is forgotten ---- */
 
-/* The last first: so all that a mark is for come before any that it is not. */
-static bool origin_shrink(struct ring *g, struct origin *o, uint64_t before,
-			  uint32_t max, struct tier_forgot *ret)
+bool ring_forget(struct ring *g, uint64_t origin, uint32_t max,
+		 struct tier_forgot *ret)
 {
-	struct record *r;
-	bool more = false;
+	struct origin *o = g->read ? origin_find(g, origin) :
+				     origin_get(g, origin);
+	bool more;
 
+	if (!o)
+		return false;
+	g->again = !g->read;
+	if (!g->read || !list_empty(&o->records))
+		origin_owe(g, o);
 	o->marks++; /* it stays */
-	while (!list_empty(&o->records)) {
-		r = list_entry(o->records.prev, struct record, of_origin);
-		more = r->nr < before && max == 0;
-		if (r->nr >= before || more)
-			break;
-		max--;
+	for (; g->read && max && !list_empty(&o->records); max--) {
+		struct record *r = list_first(&o->records, struct record,
+					      of_origin);
+
 		ret->pages++;
 		ret->bytes += r->bytes;
 		ring_del(g, r);
 	}
 	o->marks--;
-	return more;
-}
-
-bool ring_forget(struct ring *g, uint64_t origin, bool read, uint32_t max,
-		 struct tier_forgot *ret)
-{
-	struct origin *o = read ? origin_find(g, origin) :
-				  origin_get(g, origin);
-	bool had;
-
-	if (!o)
-		return false;
-	had = !list_empty(&o->records);
-	if (origin_shrink(g, o, UINT64_MAX, max, ret))
-		return true;
-	if (!read && list_empty(&o->marked))
-		list_add_tail(&g->marked, &o->marked);
-	if (!read)
-		o->before = UINT64_MAX;
-	if ((had || !read) && list_empty(&o->owed))
-		list_add_tail(&g->owed, &o->owed);
+	more = g->read && !list_empty(&o->records);
 	origin_put(g, o);
-	return false;
+	return more;
 }
 
 bool ring_owes(const struct ring *g, uint64_t origin)
@@ -237,14 +341,20 @@ bool ring_owes(const struct ring *g, uint64_t origin)
 	return o && !list_empty(&o->owed);
 }
 
+bool ring_is_marking(const struct ring *g, uint64_t origin)
+{
+	const struct origin *o = origin_find(g, origin);
+
+	return o && o->marks;
+}
+
 bool ring_mark(struct ring *g, struct tier_key *ret)
 {
 	struct origin *o;
 
 	if (list_empty(&g->owed))
 		return false;
-	o = list_first(&g->owed, struct origin, owed);
-	list_del(&o->owed);
+	o = owed_take(g);
 	o->marks++;
 	*ret = (struct tier_key){ .origin = o->id };
 	return true;
@@ -255,26 +365,7 @@ void ring_marked(struct ring *g, const struct tier_key *mark, bool written)
 	struct origin *o = origin_find(g, mark->origin);
 
 	o->marks--;
-	if (!written && list_empty(&o->owed))
-		list_add_tail(&g->owed, &o->owed);
+	if (!written)
+		origin_owe(g, o);
 	origin_put(g, o);
-}
-
-bool ring_read_mark(struct ring *g, const struct file_found *mark, uint32_t max)
-{
-	struct origin *o = origin_get(g, mark->key.origin);
-	struct tier_forgot forgot = { 0 };
-
-	if (!o)
-		return false;
-	if (list_empty(&o->marked))
-		list_add_tail(&g->marked, &o->marked);
-	if (o->before < mark->nr)
-		o->before = mark->nr;
-	return origin_shrink(g, o, mark->nr, max, &forgot);
-}
-
-void ring_is_read(struct ring *g)
-{
-	origins_unmark(g, true);
 }

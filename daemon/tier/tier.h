@@ -112,6 +112,8 @@ struct tier_get {
 /* What was there of an origin. */
 struct tier_forgot {
 	uint64_t pages, bytes;
+	bool owed;		/* a restart just now would bring it back: a
+				 * file cannot be written, or read */
 };
 
 struct tier_stat {
@@ -151,8 +153,9 @@ struct tier_ops {
 		    struct tier_get *get);
 	/*
 	 * Forgets up to @max pages of @origin, and adds them to @ret. Return:
-	 * there are more. After the last none is found any more, not after a
-	 * restart either; what is put meanwhile may be.
+	 * there are more, or it is not over. Then none is found any more, and
+	 * after a restart only what @ret->owed says; what is put meanwhile may
+	 * be.
 	 */
 	bool (*forget)(struct tier *t, uint64_t origin, uint32_t max,
 		       struct tier_forgot *ret);
@@ -170,9 +173,12 @@ struct tier {
 	const struct tier_ops *ops;
 };
 
-/* What one has to say: it is of no use, or again; a sentence. */
+/* What one has to say: it is of no use, it is again, or has ended and could not
+ * forget what it was told to; with a sentence. */
+enum tier_news { TIER_BAD, TIER_GOOD, TIER_OWES };
+
 struct tier_say {
-	void (*say)(void *ctx, bool good, const char *what);
+	void (*say)(void *ctx, enum tier_news news, const char *what);
 	void *ctx;
 };
 

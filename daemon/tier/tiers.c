@@ -103,8 +103,11 @@ void tiers_get(struct tiers *t, const struct tier_key *key,
 bool tiers_forget(struct tiers *t, uint64_t origin, uint32_t max,
 		  struct tier_forgot *ret)
 {
+	uint64_t pages = ret->pages;
+
 	for (uint32_t i = 0; i < t->nr; i++)
-		if (t->at[i]->ops->forget(t->at[i], origin, max, ret))
+		if (t->at[i]->ops->forget(t->at[i], origin, max -
+					  (uint32_t)(ret->pages - pages), ret))
 			return true;
 	return false;
 }

@@ -32,7 +32,7 @@ struct tx {
 	uint32_t nr;		/* by mem_fetch() */
 };
 
-static void on_say(void *ctx, bool good, const char *what)
+static void on_say(void *ctx, enum tier_news news, const char *what)
 {
 }
 
@@ -488,6 +488,8 @@ static uint64_t drop(struct tx *t)
 		assert_true(g.tier_pages <= 256);
 		assert_int_equal(g.tier_bytes, g.tier_pages * PAGE);
 		pages += g.tier_pages;
+		if (!g.pages && !g.tier_pages)
+			settle(t); /* what was on its way */
 	} while (at.block);
 	fx_verify(&t->f);
 	return pages;

@@ -526,7 +526,7 @@ static void op_fetch(struct proc *p)
 	walk_tiers_fetch(p->s[below(SPACES)], below(SEQS), below(DEPTHS - 12),
 			 one_in(4));
 	if (one_in(60))
-		walk_tiers_drop(p->s[below(SPACES)]);
+		walk_tiers_drop(&f, p->s[below(SPACES)]);
 }
 
 static void step(void)

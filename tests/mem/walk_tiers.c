@@ -13,7 +13,7 @@ static struct tiers *tiers;
 static uint64_t fetched;
 static uint32_t nr_begun, nr_told;
 
-static void on_say(void *ctx, bool good, const char *what)
+static void on_say(void *ctx, enum tier_news news, const char *what)
 {
 }
 
@@ -74,14 +74,16 @@ void walk_tiers_fetch(struct mem_space *s, uint32_t seq, uint32_t depth,
 	mem_fetch_wait(f, on_told, NULL);
 }
 
-void walk_tiers_drop(struct mem_space *s)
+void walk_tiers_drop(struct fx *f, struct mem_space *s)
 {
 	struct mem_cursor at = { 0 };
 	struct mem_given g;
 
-	do
+	do {
 		assert_int_equal(mem_drop(s, &at, &g), 0);
-	while (at.block);
+		if (!g.pages && !g.tier_pages)
+			dev_drain(f->dev); /* what is on its way */
+	} while (at.block);
 }
 
 uint64_t walk_tiers_end(struct fx *f)

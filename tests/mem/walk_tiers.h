@@ -18,8 +18,8 @@ void walk_tiers_again(struct fx *f);
 void walk_tiers_fetch(struct mem_space *s, uint32_t seq, uint32_t depth,
 		      bool cancel);
 
-/* Whatever is on its way: all that @s has cached, here and in the tier. */
-void walk_tiers_drop(struct mem_space *s);
+/* All that @s has cached, here and in the tier. */
+void walk_tiers_drop(struct fx *f, struct mem_space *s);
 
 /* Ends it. Return: pages that have come back from it. */
 uint64_t walk_tiers_end(struct fx *f);

@@ -277,6 +277,7 @@ static void test_watermarks(void **state)
 	refused("[kvd]\nwatermark-high = 42949672961%\n", "watermark-high",
 		NULL);
 	inconsistent("[kvd]\npool = 2G\npool-max = 1G\n", "pool-max: less");
+	inconsistent("[kvd]\ntier-file-size = 1000K\n", "tier-file-size: less");
 	inconsistent("[kvd]\npool = 1000M\nwatermark-low = 1%\n",
 		     "watermark-low: its 10M bytes are above watermark-high's "
 		     "8M, the default");

@@ -230,8 +230,10 @@ int raw_open_space(int fd, uint8_t model)
 	req.model.len = sizeof(digest);
 	req.geometry = &geometry;
 	req.tp_size = 1;
-	r = raw_call(fd, WIRE_OPEN_SPACE, &req.base,
-		     &kvd__open_space_reply__descriptor, &reply, NULL);
+	do
+		r = raw_call(fd, WIRE_OPEN_SPACE, &req.base,
+			     &kvd__open_space_reply__descriptor, &reply, NULL);
+	while (r == -EAGAIN); /* another space is emptied, step by step */
 	if (r < 0)
 		return r;
 	r = (int)reply->space;

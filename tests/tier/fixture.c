@@ -25,6 +25,13 @@ static void fill(uint8_t *to, uint32_t bytes, uint64_t nr)
 		to[i] = (uint8_t)((nr + 1) * 31 + i * 7 + (i >> 8));
 }
 
+static uint32_t bytes_of(uint64_t nr)
+{
+	return nr < SIZED ? PAGE_BYTES :
+			    (uint32_t)(nr % 4 + 1) * TIER_ALIGN -
+				    tier_data_at(sizeof(nr));
+}
+
 void put(struct tier *t, uint64_t nr)
 {
 	put_used(t, nr, &(struct tier_use){ .value = NULL });
@@ -32,12 +39,12 @@ void put(struct tier *t, uint64_t nr)
 
 void put_used(struct tier *t, uint64_t nr, const struct tier_use *use)
 {
-	struct tier_page *p = tier_page_new(sizeof(nr), PAGE_BYTES);
+	struct tier_page *p = tier_page_new(sizeof(nr), bytes_of(nr));
 	struct tier_key key = key_of(nr);
 
 	assert_non_null(p);
 	memcpy(tier_page_head(p), &nr, sizeof(nr));
-	fill(tier_page_data(p), PAGE_BYTES, nr);
+	fill(tier_page_data(p), p->bytes, nr);
 	t->ops->put(t, &key, p, use);
 	tier_page_put(p);
 }
@@ -61,7 +68,7 @@ bool got(struct tier *t, uint64_t nr)
 {
 	struct wanted w = { .get = { .done = on_got } };
 	struct tier_key key = key_of(nr);
-	uint8_t want[PAGE_BYTES];
+	uint8_t want[4 * TIER_ALIGN];
 
 	t->ops->get(t, &key, &w.get);
 	if (!w.done)
@@ -69,11 +76,11 @@ bool got(struct tier *t, uint64_t nr)
 	assert_true(w.done);
 	if (!w.page)
 		return false;
-	fill(want, PAGE_BYTES, nr);
-	assert_int_equal(w.page->bytes, PAGE_BYTES);
+	assert_int_equal(w.page->bytes, bytes_of(nr));
+	fill(want, w.page->bytes, nr);
 	assert_int_equal(w.page->head_bytes, sizeof(nr));
 	assert_memory_equal(tier_page_head(w.page), &nr, sizeof(nr));
-	assert_memory_equal(tier_page_data(w.page), want, PAGE_BYTES);
+	assert_memory_equal(tier_page_data(w.page), want, w.page->bytes);
 	tier_page_put(w.page);
 	return true;
 }
@@ -87,9 +94,9 @@ uint64_t forget(struct tier *t, uint64_t origin, uint32_t step)
 		was = all;
 		more = t->ops->forget(t, origin, step, &all);
 		assert_true(all.pages - was.pages <= step);
-		assert_true(!more || all.pages - was.pages == step);
+		if (more && all.pages == was.pages)
+			t->ops->flush(t);
 	} while (more);
-	assert_int_equal(all.bytes, all.pages * PAGE_BYTES);
 	return all.pages;
 }
 
@@ -129,10 +136,11 @@ int dir_teardown(void **state)
 	return rmdir(dir);
 }
 
-static void on_say(void *ctx, bool good, const char *what)
+static void on_say(void *ctx, enum tier_news news, const char *what)
 {
-	said.good += good;
-	said.bad += !good;
+	said.good += news == TIER_GOOD;
+	said.bad += news == TIER_BAD;
+	said.owes += news == TIER_OWES;
 	snprintf(said.what, sizeof(said.what), "%s", what);
 }
 

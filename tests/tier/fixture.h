@@ -24,7 +24,10 @@
 /* Number @nr as a key; @nr % ORIGINS is its origin. */
 struct tier_key key_of(uint64_t nr);
 
-/* A page of PAGE_BYTES that says that it is @nr. */
+/* From this number on pages take one to four blocks, by their number. */
+#define SIZED 1000000u
+
+/* A page of PAGE_BYTES, or sized, that says that it is @nr. */
 void put(struct tier *t, uint64_t nr);
 void put_used(struct tier *t, uint64_t nr, const struct tier_use *use);
 
@@ -45,7 +48,7 @@ int dir_teardown(void **state);
 
 /* What a tier says, counted. */
 struct said {
-	int good, bad;
+	int good, bad, owes;
 	char what[256];
 };
 extern struct said said;

@@ -13,6 +13,17 @@ static struct tier *again(struct tier *t, uint64_t bytes)
 	return file_tier(bytes);
 }
 
+/* As the daemon's loop does it. */
+static void wait_until_good(struct tier *t)
+{
+	for (int i = 0; i < 100 && stat_of(t).trouble[0]; i++) {
+		usleep(100000);
+		t->ops->tick(t, UINT64_MAX);
+		t->ops->flush(t);
+	}
+	assert_string_equal(stat_of(t).trouble, "");
+}
+
 static void test_forget(void **state)
 {
 	struct tier *t = file_tier(ROOM(16));
@@ -21,6 +32,7 @@ static void test_forget(void **state)
 	for (uint64_t i = 0; i < 9; i++)
 		put(t, i);
 	assert_int_equal(forget(t, 1, 2), 3);
+	t->ops->forget(t, 1, 2, &(struct tier_forgot){ .pages = 0 });
 	for (int restarts = 0; restarts < 3; restarts++) {
 		for (uint64_t i = 0; i < 9; i++)
 			assert_int_equal(got(t, i), i % ORIGINS != 1);
@@ -39,36 +51,171 @@ static void test_forget(void **state)
 	tier_free(t);
 }
 
-/* Wherever the ring is, a successor has what there was, and no more. */
-static void test_ring(void **state)
+/*
+ * Wherever the ring is, and whatever lies behind its end, a successor has what
+ * there was, and no more.
+ */
+static void ring_walk(uint64_t first, uint64_t bytes)
 {
 	enum { MOST = 400 };
-	bool has[MOST];
+	struct tier *t = file_tier(bytes);
+	unsigned nr_forgot = 0, has[MOST];
+	uint64_t keys[MOST];
 
-	for (unsigned seed = 1; seed <= 8; seed++) {
-		struct tier *t = file_tier(ROOM(9) + TIER_ALIGN);
-		unsigned nr_forgot = 0;
-
-		srand(seed);
-		for (uint64_t nr = 0; nr < MOST; nr++) {
-			put(t, nr);
-			if (rand() % 4 == 0)
-				nr_forgot += (unsigned)forget(
-					t, (uint64_t)rand() % ORIGINS, 2);
-			if (rand() % 4)
-				continue;
-			for (uint64_t i = 0; i < nr; i++)
-				has[i] = how_many(t, i, i + 1);
-			t = again(t, ROOM(9) + TIER_ALIGN);
-			for (uint64_t i = 0; i < nr; i++)
-				assert_int_equal(how_many(t, i, i + 1), has[i]);
-			for (uint64_t i = nr < 9 ? 0 : nr - 9; i < nr; i++)
-				assert_int_equal(got(t, i), has[i]);
-		}
-		assert_true(nr_forgot > 50);
-		tier_free(t);
-		unlink(path);
+	for (uint64_t nr = 0; nr < MOST; nr++) {
+		keys[nr] = first + (uint64_t)rand() % 4 + 4 * nr;
+		put(t, keys[nr]);
+		put(t, keys[nr - (uint64_t)rand() % (nr < 12 ? nr + 1 : 12)]);
+		if (rand() % 4 == 0)
+			nr_forgot += (unsigned)forget(
+				t, (uint64_t)rand() % ORIGINS, 2);
+		if (rand() % 4)
+			continue;
+		for (uint64_t i = 0; i <= nr; i++)
+			has[i] = how_many(t, first + 4 * i, first + 4 * i + 4);
+		t = again(t, bytes);
+		for (uint64_t i = 0; i <= nr; i++)
+			if (how_many(t, first + 4 * i, first + 4 * i + 4) !=
+			    has[i])
+				fail_msg("%llu of %llu: %u before",
+					 (unsigned long long)i,
+					 (unsigned long long)nr, has[i]);
 	}
+	assert_true(nr_forgot > 40);
+	tier_free(t);
+	unlink(path);
+}
+
+static void test_ring(void **state)
+{
+	for (unsigned seed = 1; seed <= 10; seed++) {
+		srand(seed);
+		ring_walk(0, ROOM(9) + TIER_ALIGN);
+		ring_walk(SIZED, ROOM(9) + TIER_ALIGN);
+		ring_walk(SIZED, ROOM(6));
+	}
+}
+
+/* What a round has left behind its end stays none when the mark has gone. */
+static void test_left_behind(void **state)
+{
+	const uint64_t bytes = 10 * TIER_ALIGN, two = SIZED + 1;
+	struct tier *t = file_tier(bytes);
+	uint64_t last = two + 4 * 3;
+
+	for (uint64_t i = 0; i < 4; i++) /* at 1, 3, 5 and 7 */
+		put(t, two + 4 * i);
+	put(t, two + 4 * 5);		  /* does not fit at 9: at 1 */
+	assert_true(got(t, two + 4 * 1) && got(t, last));
+	forget(t, last % ORIGINS, 9);	  /* a mark, at 3 */
+	assert_false(got(t, last));
+	put(t, SIZED + 2 + 4 * 10);	  /* three blocks, at 4 */
+	put(t, SIZED + 3 + 4 * 10);	  /* four do not fit at 7: at 1 */
+	t = again(t, bytes);
+	assert_true(got(t, SIZED + 3 + 4 * 10));
+	assert_false(got(t, last));
+	assert_int_equal(stat_of(t).entries, 1);
+	tier_free(t);
+}
+
+/* The last page of an origin goes by itself between two steps. */
+static void test_interrupted(void **state)
+{
+	struct tier_forgot forgot = { .pages = 0 };
+	struct tier *t = file_tier(ROOM(9));
+
+	for (uint64_t i = 0; i < 9; i++)
+		put(t, i);
+	assert_true(t->ops->forget(t, 0, 2, &forgot)); /* 0, 3; not 6 */
+	assert_int_equal(forgot.pages, 2);
+	put(t, 10); /* the ring goes on */
+	t = again(t, ROOM(9));
+	assert_int_equal(how_many(t, 0, 1) + how_many(t, 3, 4) +
+			 how_many(t, 6, 7), 0);
+	assert_int_equal(how_many(t, 4, 6), 2);
+	tier_free(t);
+}
+
+/* Ended with much to be written: pages need not be, what was forgotten must. */
+static void test_ended(void **state)
+{
+	struct tier *t = file_tier(ROOM(64));
+
+	for (uint64_t i = 0; i < 9; i++)
+		put(t, i);
+	t->ops->flush(t);
+	faults("tier-write:20ms");
+	for (uint64_t i = 10; i < 40; i++)
+		put(t, i);
+	t->ops->forget(t, 0, 100, &(struct tier_forgot){ .pages = 0 });
+	tier_free(t);
+	faults(NULL);
+	assert_int_equal(said.owes, 0);
+	t = file_tier(ROOM(64));
+	for (uint64_t i = 0; i < 40; i++)
+		if (i % ORIGINS == 0)
+			assert_false(got(t, i));
+	assert_int_equal(how_many(t, 0, 9), 6);
+	tier_free(t);
+}
+
+/* A page could not be written where one was that is forgotten. */
+static void test_hole(void **state)
+{
+	struct tier *t = file_tier(ROOM(6));
+	uint64_t nr = 20;
+
+	for (uint64_t i = 0; i < 6; i++)
+		put(t, i);
+	forget(t, 0, 100); /* 0 and 3; its mark is where 0 was, */
+	put(t, SIZED);	   /* with a page of one block */
+	for (int i = 0; i < 2; i++, nr++)
+		put(t, nr);
+	t->ops->flush(t);
+	faults("tier-write@1:EIO");
+	put(t, nr++);
+	t->ops->flush(t);
+	faults(NULL);
+	for (int i = 0; i < 100 && !how_many(t, nr, nr + 1); i++) {
+		usleep(100000); /* it is left alone for a time */
+		put(t, nr);
+		t->ops->flush(t);
+	}
+	t = again(t, ROOM(6));
+	assert_false(got(t, 0));
+	assert_false(got(t, 3));
+	assert_true(got(t, nr));
+	tier_free(t);
+}
+
+/* More than anybody would note while a file cannot be read: all goes. */
+static void test_too_much(void **state)
+{
+	struct tier_forgot forgot = { .pages = 0 };
+	struct tier *t = file_tier(ROOM(16));
+
+	for (uint64_t i = 0; i < 9; i++)
+		put(t, i);
+	t->ops->flush(t);
+	tier_free(t);
+	t = file_tier_begun(ROOM(16));
+	for (uint64_t i = 0; i < 2000; i++)
+		t->ops->forget(t, 100 + i, 100, &forgot);
+	assert_true(forgot.owed);
+	for (int restarts = 0; restarts < 2; restarts++) {
+		t->ops->flush(t);
+		assert_int_equal(how_many(t, 0, 9), 0);
+		if (restarts)
+			break;
+		put(t, 7);
+		t = again(t, ROOM(16));
+		assert_true(got(t, 7));
+		put(t, 8);
+		assert_true(got(t, 8));
+		forget(t, 7 % ORIGINS, 9);
+		forget(t, 8 % ORIGINS, 9);
+	}
+	tier_free(t);
 }
 
 /* More than is read in a turn, and than is forgotten in one. */
@@ -111,17 +258,6 @@ static void test_reading(void **state)
 	t = again(t, ROOM(16));
 	assert_true(got(t, 2));
 	tier_free(t);
-}
-
-/* As the daemon's loop does it. */
-static void wait_until_good(struct tier *t)
-{
-	for (int i = 0; i < 100 && stat_of(t).trouble[0]; i++) {
-		usleep(100000);
-		t->ops->tick(t, UINT64_MAX);
-		t->ops->flush(t);
-	}
-	assert_string_equal(stat_of(t).trouble, "");
 }
 
 /* What cannot be written now is, when it can: until then nothing comes that
@@ -180,7 +316,9 @@ static void test_shut(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_forget), TEST(test_ring), TEST(test_many),
+		TEST(test_forget), TEST(test_ring), TEST(test_left_behind),
+		TEST(test_interrupted), TEST(test_ended), TEST(test_hole),
+		TEST(test_too_much), TEST(test_many),
 		TEST(test_reading), TEST(test_owed), TEST(test_shut),
 	};
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "client-lib/call.h"
 #include "proto/kvd.pb-c.h"
 #include "tools/kvctl/kvctl.h"
@@ -35,6 +36,7 @@ struct dropped {
 	uint64_t pins;
 	uint64_t tier_bytes;
 	uint64_t tier_pages;
+	bool tier_owed;
 };
 
 static int take(int argc, char **argv, int *i, void *args)
@@ -55,6 +57,8 @@ static int check(const void *args)
 	return a->space ? 0 : bad("which space?", "");
 }
 
+#define WAIT_US 5000
+
 /* One step from where @m says, which then says where to go on. Return: 0 or
  * -errno. */
 static int step(struct kvd *k, Kvd__DropRequest *m, struct dropped *d)
@@ -72,6 +76,9 @@ static int step(struct kvd *k, Kvd__DropRequest *m, struct dropped *d)
 		d->pins += r->pins;
 		d->tier_bytes += r->tier_bytes;
 		d->tier_pages += r->tier_pages;
+		d->tier_owed = r->tier_owed;
+		if (r->next && !r->pages && !r->tier_pages)
+			usleep(WAIT_US); /* for a disk */
 		m->serial = r->serial;
 		m->from = r->next;
 	}
@@ -90,19 +97,24 @@ static void print(const struct drop_args *a, const struct dropped *d)
 		if (d->pins)
 			printf("ended %llu pins\n",
 			       (unsigned long long)d->pins);
+		if (d->tier_owed)
+			fputs("a tier's file cannot be told just now (kvctl "
+			      "stat): it is when it can be, or else it is not "
+			      "forgotten after a restart\n", stdout);
 		if (d->tier_pages)
 			printf("tiers forgot %llu bytes of %llu pages\n",
 			       (unsigned long long)d->tier_bytes,
 			       (unsigned long long)d->tier_pages);
 		return;
 	}
-	j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}",
+	j = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b}",
 		      "space", (json_int_t)a->space,
 		      "bytes", (json_int_t)d->bytes,
 		      "pages", (json_int_t)d->pages,
 		      "pins", (json_int_t)d->pins,
 		      "tier_bytes", (json_int_t)d->tier_bytes,
-		      "tier_pages", (json_int_t)d->tier_pages);
+		      "tier_pages", (json_int_t)d->tier_pages,
+		      "tier_owed", (int)d->tier_owed);
 	json_dumpf(j, stdout, 0);
 	putchar('\n');
 	json_decref(j);

@@ -134,6 +134,7 @@ int do_drop(struct client *c, const struct request *req, struct reply *r)
 	a->pins = given.pins;
 	a->tier_bytes = given.tier_bytes;
 	a->tier_pages = given.tier_pages;
+	a->tier_owed = given.tier_owed;
 	a->serial = at.serial;
 	a->next = at.block;
 	about = client_about(c);
