@@ -585,7 +585,8 @@ static void file_end_marks(struct file *f)
 {
 	atomic_store(&f->ending, true);
 	f->retry_ns = 0;
-	for (uint32_t left = f->ring.nr_owed + f->nr_marks; left; left--) {
+	for (uint32_t left = f->ring.nr_owed + f->nr_marks;
+	     left && f->state == READY; left--) {
 		file_marks(f);
 		worker_drain(&f->thread);
 	}

@@ -159,6 +159,29 @@ static void test_ended(void **state)
 	tier_free(t);
 }
 
+/* Neither then nor before: it is said. */
+static void test_ended_in_trouble(void **state)
+{
+	struct tier_forgot forgot = { .pages = 0 };
+	struct tier *t = file_tier(ROOM(16));
+
+	put(t, 0);
+	t->ops->flush(t);
+	faults("tier-write:ENOSPC");
+	while (t->ops->forget(t, 0, 100, &forgot))
+		t->ops->flush(t);
+	assert_true(forgot.owed);
+	tier_free(t);
+	faults(NULL);
+	assert_int_equal(said.owes, 1);
+	t = file_tier_begun(ROOM(16));
+	forgot.owed = false;
+	assert_false(t->ops->forget(t, 0, 100, &forgot));
+	assert_true(forgot.owed);
+	tier_free(t); /* it has not been read */
+	assert_int_equal(said.owes, 2);
+}
+
 /* A page could not be written where one was that is forgotten. */
 static void test_hole(void **state)
 {
@@ -317,7 +340,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_forget), TEST(test_ring), TEST(test_left_behind),
-		TEST(test_interrupted), TEST(test_ended), TEST(test_hole),
+		TEST(test_interrupted), TEST(test_ended), TEST(test_ended_in_trouble), TEST(test_hole),
 		TEST(test_too_much), TEST(test_many),
 		TEST(test_reading), TEST(test_owed), TEST(test_shut),
 	};
