@@ -27,17 +27,35 @@ int mem_reclaim(struct mem *m, const char *tenant, uint64_t bytes,
 
 #define FORGET_PAGES 256u
 
-/* Return: whether there are more. */
-static bool drop_from_tiers(struct mem_space *s, struct mem_given *ret)
+/* Return: where to go on. */
+static uint32_t drop_from_tiers(struct mem_space *s, uint32_t at,
+				struct mem_given *ret)
 {
+	bool done = at == MEM_DROP_DONE;
 	struct tier_forgot forgot = { 0 };
-	bool more = tiers_forget(s->m->tiers, save_origin(s), FORGET_PAGES,
-				 &forgot);
+	bool more = tiers_forget(s->m->tiers, save_origin(s),
+				 done ? 0 : FORGET_PAGES, &forgot);
 
 	ret->tier_pages = forgot.pages;
 	ret->tier_bytes = forgot.bytes;
 	ret->tier_owed = forgot.owed;
-	return more;
+	if (more)
+		return at;
+	return done ? 0 : MEM_DROP_DONE;
+}
+
+/* What a fetch has brought it holds, which is cached when it ends. */
+static uint32_t drop_from_pool(struct mem_space *s, uint32_t at,
+			       struct mem_given *ret)
+{
+	struct mem *m = s->m;
+
+	m->why = MEM_RECLAIM_DEMAND;
+	at = reclaim_blocks(s, at, ret);
+	m->why = MEM_RECLAIM_LIMITS;
+	if (at || !m->tiers)
+		return at;
+	return fetches_are_ending(s) ? 1 : MEM_DROP_TIERS;
 }
 
 int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
@@ -50,30 +68,20 @@ int mem_drop(struct mem_space *s, struct mem_cursor *at, struct mem_given *ret)
 	if (at->serial && at->serial != s->serial)
 		return -ENOENT;
 	memset(ret, 0, sizeof(*ret));
-	if (!at->block)
+	if (!at->block) {
 		ret->pins = pins_end_space(s);
+		fetches_drop(s);
+		at->block = 1;
+	}
 	at->serial = s->serial;
-	if (pins_are_ending(s)) {
+	if (pins_are_ending(s))
 		pins_undo(m, &blocks);
-		at->block = at->block ? at->block : 1;
-		mem_tell_room(m);
-		return 0;
-	}
-	/* What they have brought they hold, and it is cached when they end. */
-	if (fetches_drop(s)) {
-		at->block = at->block ? at->block : 1;
-		return 0;
-	}
-	if (at->block == MEM_DROP_TIERS) {
-		if (!m->tiers || !drop_from_tiers(s, ret))
-			at->block = 0;
-		return 0;
-	}
-	m->why = MEM_RECLAIM_DEMAND;
-	at->block = reclaim_blocks(s, at->block ? at->block : 1, ret);
-	m->why = MEM_RECLAIM_LIMITS;
-	if (!at->block && m->tiers)
-		at->block = MEM_DROP_TIERS;
+	else if (at->block < MEM_DROP_TIERS)
+		at->block = drop_from_pool(s, at->block, ret);
+	else if (m->tiers)
+		at->block = drop_from_tiers(s, at->block, ret);
+	else
+		at->block = 0;
 	mem_tell_room(m);
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include "daemon/mem/alloc.h"
 #include "daemon/mem/hold.h"
 #include "daemon/mem/segment.h"
+#include "daemon/util/clock.h"
 
 enum load_state { LOAD_DUE, LOAD_COMES, LOAD_HERE };
 
@@ -49,7 +50,7 @@ struct mem_fetch {
 	uint32_t nr_coming;
 	struct dev_job begin;	/* so that it ends not in mem_fetch() */
 	bool over;		/* what has not begun does not come */
-	bool dropped;		/* nor what has */
+	uint64_t dropped_ns;	/* not 0: nor what has */
 	bool busy;		/* fetch_go() runs */
 };
 
@@ -244,7 +245,7 @@ static void fetch_end(struct mem_fetch *f)
 
 static void fetch_publish(struct mem_fetch *f)
 {
-	while (!f->dropped && f->published < f->nr_loads &&
+	while (!f->dropped_ns && f->published < f->nr_loads &&
 	       f->loads[f->published].state == LOAD_HERE) {
 		if (load_publish(&f->loads[f->published]) < 0) {
 			f->over = true;
@@ -435,18 +436,31 @@ void fetches_cancel(struct mem *m)
 		mem_fetch_cancel(list_entry(pos, struct mem_fetch, link));
 }
 
-bool fetches_drop(struct mem_space *s)
+void fetches_drop(struct mem_space *s)
 {
-	bool any = false;
-
 	list_for_each(pos, &s->m->fetches) {
 		struct mem_fetch *f = list_entry(pos, struct mem_fetch, link);
 
-		if (f->s != s)
+		if (f->s != s || f->dropped_ns)
 			continue;
-		f->dropped = f->over = any = true;
+		f->dropped_ns = clock_ns();
+		f->over = true;
 	}
-	return any;
+}
+
+bool fetches_are_ending(const struct mem_space *s)
+{
+	uint64_t now = clock_ns();
+
+	list_for_each(pos, &s->m->fetches) {
+		const struct mem_fetch *f =
+			list_entry(pos, struct mem_fetch, link);
+
+		if (f->s == s && f->dropped_ns &&
+		    now - f->dropped_ns < FETCH_ENDS)
+			return true;
+	}
+	return false;
 }
 
 void mem_set_tiers(struct mem *m, struct tiers *tiers)

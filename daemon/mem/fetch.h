@@ -13,13 +13,16 @@
 #include "daemon/mem/save.h"
 
 #define FETCH_LOADS 32u	/* pages of one fetch that are on their way at a time */
+#define FETCH_ENDS  5000000000ull /* ns that one is waited for that was dropped */
 #define FETCH_TRIES 256u	/* for room that is being made */
 
 /* All that there are end as soon as nothing of them is on its way. */
 void fetches_cancel(struct mem *m);
 
-/* Of what those of @s have on their way nothing comes. Return: there are some
- * still, which end by themselves. */
-bool fetches_drop(struct mem_space *s);
+/* Of what those of @s have on their way nothing comes. */
+void fetches_drop(struct mem_space *s);
+
+/* Are there some of those still? Not for long: a disk may hang. */
+bool fetches_are_ending(const struct mem_space *s);
 
 #endif

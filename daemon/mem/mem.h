@@ -562,7 +562,9 @@ struct mem_cursor {		/* all 0: the beginning */
 	uint32_t block;		/* the next; 0 after a step: that was all */
 };
 
-#define MEM_DROP_TIERS UINT32_MAX /* as a block: behind them, the tiers */
+/* As blocks: behind them are the tiers, and the wait until those are done. */
+#define MEM_DROP_TIERS (UINT32_MAX - 1)
+#define MEM_DROP_DONE  UINT32_MAX
 
 /* Space @id, or NULL. */
 struct mem_space *mem_space_find(const struct mem *m, uint32_t id);

@@ -45,7 +45,10 @@ struct file {
 	struct ring ring;
 	uint64_t queued;	/* bytes */
 	uint32_t nr_reads, nr_marks;
-	atomic_bool ending;	/* the thread's too */
+	bool going_back;	/* until what was queued has been given up */
+	atomic_bool stopped;	/* nothing is written behind what was not: a
+				 * scan goes from record to record */
+	atomic_bool ending;
 	uint64_t retry_ns, delay_ns, check_ns;
 	bool bad, slow;
 	bool trying;		/* whether it still is */
@@ -127,42 +130,55 @@ static bool page_is_mark(const struct tier_page *p)
 	return p->bytes == 0;
 }
 
-/* At the end there is time for marks alone. */
 static void write_run(struct worker_job *job)
 {
 	struct write_job *w = (struct write_job *)job;
+	struct file *f = w->f;
 
 	w->err = -ECANCELED;
-	if (atomic_load(&w->f->ending) && !page_is_mark(w->page))
+	if (atomic_load(&f->stopped))
 		return;
-	file_seal(w->page, &w->as, w->f->id);
-	w->err = file_write(w->f->fd, w->page->block, page_cost(w->page),
+	file_seal(w->page, &w->as, f->id);
+	w->err = file_write(f->fd, w->page->block, page_cost(w->page),
 			    w->as.at);
+	if (w->err < 0)
+		atomic_store(&f->stopped, true);
 }
 
 static void file_marks(struct file *f);
 
 /* What was not written is not there; a mark is owed again. */
+static void write_failed(struct file *f, const struct write_job *w)
+{
+	if (!f->going_back)
+		ring_back(&f->ring, &w->as);
+	f->going_back = true;
+	if (!w->job.dropped && w->err != -ECANCELED)
+		file_failed(f, "writing", w->err);
+	f->trying = false;
+}
+
 static void write_done(struct worker_job *job)
 {
 	struct write_job *w = (struct write_job *)job;
 	struct file *f = w->f;
-	struct record *e = ring_find(&f->ring, &w->as.key);
 	bool good = !job->dropped && w->err == 0;
 
 	f->queued -= page_cost(w->page);
+	if (good)
+		file_good(f);
+	else
+		write_failed(f, w);
 	if (page_is_mark(w->page)) {
 		f->nr_marks--;
 		ring_marked(&f->ring, &w->as.key, good);
-	} else if (!good && e && e->nr == w->as.nr) {
-		ring_del(&f->ring, e);
 	}
 	tier_page_put(w->page);
-	if (good)
-		file_good(f);
-	else if (!job->dropped && w->err != -ECANCELED)
-		file_failed(f, "writing", w->err);
 	free(w);
+	if (f->queued == 0 && f->going_back) {
+		f->going_back = false;
+		atomic_store(&f->stopped, false);
+	}
 	if (good)
 		file_marks(f);
 }
@@ -171,7 +187,7 @@ static bool file_takes(const struct tier *t)
 {
 	const struct file *f = (const struct file *)(const void *)t;
 
-	return f->state == READY && !file_is_slow(f) &&
+	return f->state == READY && !f->going_back && !file_is_slow(f) &&
 	       (!f->bad || (!f->trying && clock_ns() >= f->retry_ns)) &&
 	       f->queued < MAX_QUEUED;
 }
@@ -201,6 +217,7 @@ static bool write_submit(struct file *f, struct tier_page *page,
 	w->as.nr = ++f->ring.nr;
 	w->as.oldest = f->ring.oldest;
 	if (!ring_add(&f->ring, &w->as)) {
+		f->ring.head = w->as.at;
 		free(w);
 		return false;
 	}
@@ -289,7 +306,7 @@ static void read_done(struct worker_job *job)
 
 	f->nr_reads--;
 	if (r->err < 0 && e && e->at == r->at)
-		ring_del(&f->ring, e);
+		ring_hide(&f->ring, e);
 	f->stat.bad += r->err == -EBADMSG;
 	if (r->err < 0 && r->err != -EBADMSG && r->err != -ENOMEM)
 		file_failed(f, "reading", r->err);
@@ -341,17 +358,20 @@ static void file_get(struct tier *t, const struct tier_key *key,
 	worker_submit(&f->thread, &r->job);
 }
 
-/* It is over when it is in the file as well, unless that is in trouble. */
 static bool file_forget(struct tier *t, uint64_t origin, uint32_t max,
 			struct tier_forgot *ret)
 {
 	struct file *f = file_of(t);
-	bool more = ring_forget(&f->ring, origin, max, ret);
+	bool more = max && ring_forget(&f->ring, origin, max, ret);
+	bool works, waits;
 
 	file_marks(f);
-	ret->owed |= ring_owes(&f->ring, origin);
-	return more || (!file_is_slow(f) &&
-			ring_is_marking(&f->ring, origin));
+	works = f->state == READY && !f->bad && !file_is_slow(f);
+	waits = ring_owes(&f->ring, origin) ||
+		ring_is_marking(&f->ring, origin) ||
+		f->ring.nr_owed == RING_OWED;
+	ret->owed |= waits && !works;
+	return max ? more : waits && works;
 }
 
 /* ---- what is in it, at the start ---- */
@@ -580,19 +600,27 @@ static void file_say_nothing(void *ctx, enum tier_news news,
 {
 }
 
-/* What a successor is not to find. */
+/*
+ * What a successor is not to find. There is no time for pages any more: all
+ * that waits is given up, and marks go where that would have gone.
+ */
 static void file_end_marks(struct file *f)
 {
+	uint32_t left = f->ring.nr_owed + f->nr_marks;
+
 	atomic_store(&f->ending, true);
 	f->retry_ns = 0;
-	for (uint32_t left = f->ring.nr_owed + f->nr_marks;
-	     left && f->state == READY; left--) {
+	if (f->state == READY) {
+		atomic_store(&f->stopped, true);
+		worker_drain(&f->thread);
+		atomic_store(&f->stopped, false);
+	}
+	for (; left && f->ring.nr_owed && f->state == READY; left--) {
 		file_marks(f);
 		worker_drain(&f->thread);
 	}
-	if (!f->ring.nr_owed)
-		return;
-	f->say.say(f->say.ctx, TIER_OWES, f->path);
+	if (f->ring.nr_owed + f->nr_marks)
+		f->say.say(f->say.ctx, TIER_OWES, f->path);
 }
 
 static void file_free(struct tier *t)

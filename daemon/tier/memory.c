@@ -396,6 +396,8 @@ static bool memory_forget(struct tier *t, uint64_t origin, uint32_t max,
 	struct entry *e = origin_entry(m, origin);
 	uint64_t most = ret->bytes + FORGET_BYTES;
 
+	if (!max)
+		return false;
 	for (; e && max && ret->bytes < most; max--) {
 		ret->pages++;
 		ret->bytes += e->page->bytes;

@@ -54,17 +54,21 @@ static void origin_put(struct ring *g, struct origin *o)
 	free(o);
 }
 
-/* Where there is room for no more, all that was written until now is none. */
-static void origin_owe(struct ring *g, struct origin *o)
+/* Where there is room for no more, all that was written until now is none.
+ * Return: more is none than was before. */
+static bool origin_owe(struct ring *g, struct origin *o)
 {
+	uint64_t oldest = g->oldest;
+
 	if (!list_empty(&o->owed))
-		return;
+		return false;
 	if (g->nr_owed == RING_OWED) {
 		g->oldest = g->read ? g->nr + 1 : UINT64_MAX;
-		return;
+		return g->oldest != oldest;
 	}
 	list_add_tail(&g->owed, &o->owed);
 	g->nr_owed++;
+	return true;
 }
 
 static struct origin *owed_take(struct ring *g)
@@ -96,6 +100,27 @@ void ring_init(struct ring *g, uint64_t max_bytes)
 	list_init(&g->records);
 	list_init(&g->marked);
 	list_init(&g->owed);
+}
+
+void ring_hide(struct ring *g, struct record *r)
+{
+	if (!r->named)
+		return;
+	if (tier_map_get(&g->map, &r->key) == r)
+		map_del(&g->map, tier_key_hash(&r->key));
+	g->bytes -= record_cost(r);
+	g->entries--;
+	r->named = false;
+}
+
+static void ring_del(struct ring *g, struct record *r)
+{
+	ring_hide(g, r);
+	list_del(&r->link);
+	list_del(&r->of_origin);
+	if (r->origin)
+		origin_put(g, r->origin);
+	free(r);
 }
 
 bool ring_clear(struct ring *g, uint32_t max)
@@ -130,20 +155,6 @@ struct record *ring_find(const struct ring *g, const struct tier_key *key)
 	return r && tier_key_equal(&r->key, key) ? r : NULL;
 }
 
-void ring_del(struct ring *g, struct record *r)
-{
-	list_del(&r->link);
-	if (r->origin) {
-		list_del(&r->of_origin);
-		origin_put(g, r->origin);
-		g->bytes -= record_cost(r);
-		g->entries--;
-	}
-	if (tier_map_get(&g->map, &r->key) == r)
-		map_del(&g->map, tier_key_hash(&r->key));
-	free(r);
-}
-
 static struct record *record_new(struct ring *g, const struct file_found *at)
 {
 	struct record *r = malloc(sizeof(*r));
@@ -172,6 +183,7 @@ static int record_name(struct ring *g, struct record *r)
 		return -ENOMEM;
 	}
 	r->origin = o;
+	r->named = true;
 	list_add_tail(&o->records, &r->of_origin);
 	g->bytes += record_cost(r);
 	g->entries++;
@@ -189,8 +201,21 @@ struct record *ring_add(struct ring *g, const struct file_found *at)
 		return NULL;
 	}
 	if (r && old)
-		ring_del(g, old);
+		ring_hide(g, old);
 	return r;
+}
+
+void ring_back(struct ring *g, const struct file_found *at)
+{
+	struct record *r;
+
+	while (!list_empty(&g->records)) {
+		r = list_entry(g->records.prev, struct record, link);
+		if (r->nr < at->nr)
+			break;
+		ring_del(g, r);
+	}
+	g->head = at->at;
 }
 
 bool ring_is_old(const struct ring *g, const struct record *r)
@@ -206,7 +231,7 @@ static void ring_drop(struct ring *g, struct record *r)
 {
 	if (g->oldest <= r->nr)
 		g->oldest = r->nr + 1;
-	g->dropped += r->origin != NULL;
+	g->dropped += r->named;
 	ring_del(g, r);
 }
 
@@ -251,20 +276,18 @@ void ring_read(struct ring *g, const struct file_found *at)
 		g->nr = at->nr;
 	if (at->bytes == 0)
 		read_mark(g, at);
-	else if (old && old->nr > at->nr)
+	else if (old && old->nr >= at->nr)
 		return; /* it was put again since */
 	r = ring_add(g, at);
 	if (!r || !newest)
 		return;
 	g->newest = r;
-	if (g->oldest != UINT64_MAX)
+	if (g->oldest != UINT64_MAX && at->oldest <= at->nr)
 		g->oldest = at->oldest;
 }
 
 void ring_is_read(struct ring *g)
 {
-	if (g->oldest == UINT64_MAX)
-		g->oldest = g->nr + 1;
 	g->again = false;
 	if (!g->newest)
 		return;
@@ -300,6 +323,8 @@ bool ring_prune(struct ring *g, struct list **pos, uint32_t max)
 		*pos = NULL;
 		return true;
 	}
+	if (g->oldest == UINT64_MAX)
+		g->oldest = g->nr + 1;
 	origins_unmark(g);
 	g->read = true;
 	return false;
@@ -316,16 +341,15 @@ bool ring_forget(struct ring *g, uint64_t origin, uint32_t max,
 
 	if (!o)
 		return false;
-	g->again = !g->read;
 	if (!g->read || !list_empty(&o->records))
-		origin_owe(g, o);
+		g->again |= origin_owe(g, o) && !g->read;
 	o->marks++; /* it stays */
 	for (; g->read && max && !list_empty(&o->records); max--) {
 		struct record *r = list_first(&o->records, struct record,
 					      of_origin);
 
-		ret->pages++;
-		ret->bytes += r->bytes;
+		ret->pages += r->named;
+		ret->bytes += r->named ? r->bytes : 0;
 		ring_del(g, r);
 	}
 	o->marks--;

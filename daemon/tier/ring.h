@@ -23,6 +23,7 @@ struct record {
 	struct list link;	/* ring.records */
 	struct list of_origin;
 	struct origin *origin;	/* NULL: it is a mark */
+	bool named;		/* it is found; else it lies there still */
 	struct tier_key key;
 	uint64_t at, nr;
 	uint32_t head_bytes, bytes;
@@ -58,7 +59,12 @@ struct record *ring_find(const struct ring *g, const struct tier_key *key);
 
 /* The newest. A mark is one too, which is not found. NULL: out of memory. */
 struct record *ring_add(struct ring *g, const struct file_found *at);
-void ring_del(struct ring *g, struct record *r);
+
+/* @r is not found any more; the file has it until the ring comes to it. */
+void ring_hide(struct ring *g, struct record *r);
+
+/* @at was not written, nor what came after it: the ring is where it was. */
+void ring_back(struct ring *g, const struct file_found *at);
 
 /* Would the ring come to it before half of it is written? */
 bool ring_is_old(const struct ring *g, const struct record *r);

@@ -153,9 +153,9 @@ struct tier_ops {
 		    struct tier_get *get);
 	/*
 	 * Forgets up to @max pages of @origin, and adds them to @ret. Return:
-	 * there are more, or it is not over. Then none is found any more, and
-	 * after a restart only what @ret->owed says; what is put meanwhile may
-	 * be.
+	 * there are more. With a @max of 0: whether it takes time still until a
+	 * successor knows too, after which he finds none, but for what
+	 * @ret->owed says. What is put meanwhile may be forgotten, or stay.
 	 */
 	bool (*forget)(struct tier *t, uint64_t origin, uint32_t max,
 		       struct tier_forgot *ret);

@@ -103,12 +103,17 @@ void tiers_get(struct tiers *t, const struct tier_key *key,
 bool tiers_forget(struct tiers *t, uint64_t origin, uint32_t max,
 		  struct tier_forgot *ret)
 {
-	uint64_t pages = ret->pages;
+	uint64_t end = ret->pages + max;
 
-	for (uint32_t i = 0; i < t->nr; i++)
-		if (t->at[i]->ops->forget(t->at[i], origin, max -
-					  (uint32_t)(ret->pages - pages), ret))
+	for (uint32_t i = 0; i < t->nr; i++) {
+		const struct tier_ops *ops = t->at[i]->ops;
+
+		if (max && ret->pages == end)
 			return true;
+		if (ops->forget(t->at[i], origin,
+				(uint32_t)(end - ret->pages), ret))
+			return true;
+	}
 	return false;
 }
 

@@ -94,9 +94,9 @@ uint64_t forget(struct tier *t, uint64_t origin, uint32_t step)
 		was = all;
 		more = t->ops->forget(t, origin, step, &all);
 		assert_true(all.pages - was.pages <= step);
-		if (more && all.pages == was.pages)
-			t->ops->flush(t);
 	} while (more);
+	while (t->ops->forget(t, origin, 0, &all))
+		t->ops->flush(t);
 	return all.pages;
 }
 

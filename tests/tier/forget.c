@@ -118,6 +118,22 @@ static void test_left_behind(void **state)
 	tier_free(t);
 }
 
+/* Put again since: of the two that are in the file the later one counts. */
+static void test_again(void **state)
+{
+	struct tier *t = file_tier(ROOM(6));
+
+	for (uint64_t i = 0; i < 5; i++)
+		put(t, i);
+	forget(t, 4 % ORIGINS, 9);
+	put(t, 10);
+	put(t, 4); /* near the beginning of the file; behind it as it was */
+	t = again(t, ROOM(6));
+	assert_true(got(t, 4) && got(t, 10) && got(t, 3));
+	assert_false(got(t, 1));
+	tier_free(t);
+}
+
 /* The last page of an origin goes by itself between two steps. */
 static void test_interrupted(void **state)
 {
@@ -159,6 +175,76 @@ static void test_ended(void **state)
 	tier_free(t);
 }
 
+/* The same where what is not written leaves old records, which reach behind
+ * the beginning of what comes after them. */
+static void test_ended_over_old(void **state)
+{
+	static const uint64_t pages[] = { 1, 5, 9, 13, 17, 20, 24 };
+	const uint64_t bytes = 12 * TIER_ALIGN, gone = SIZED + 13;
+	struct tier *t = file_tier(bytes);
+
+	for (int i = 0; i < 7; i++)
+		put(t, SIZED + pages[i]);
+	t->ops->flush(t);
+	assert_true(got(t, gone));
+	faults("tier-write:20ms");
+	put(t, SIZED + 29);
+	put(t, SIZED + 33);
+	t->ops->forget(t, gone % ORIGINS, 9,
+		       &(struct tier_forgot){ .pages = 0 });
+	tier_free(t);
+	faults(NULL);
+	assert_int_equal(said.owes, 0);
+	t = file_tier(bytes);
+	assert_false(got(t, gone));
+	assert_true(got(t, SIZED + 17) && got(t, SIZED + 20));
+	tier_free(t);
+}
+
+/* A mark cannot be written, where an old record reaches behind it. */
+static void test_failed_over_old(void **state)
+{
+	static const uint64_t pages[] = { 1, 5, 9, 13, 17, 20, 24 };
+	const uint64_t bytes = 12 * TIER_ALIGN, gone = SIZED + 13;
+	struct tier *t = file_tier(bytes);
+
+	for (int i = 0; i < 7; i++)
+		put(t, SIZED + pages[i]);
+	put(t, SIZED + 36); /* one block, at 2: the next is at 3 */
+	t->ops->flush(t);
+	faults("tier-write@1:EIO");
+	forget(t, gone % ORIGINS, 9);
+	t->ops->flush(t);
+	faults(NULL);
+	assert_int_equal(said.bad, 1);
+	wait_until_good(t);
+	put(t, SIZED + 32);
+	t = again(t, bytes);
+	assert_false(got(t, gone));
+	assert_true(got(t, SIZED + 32) && got(t, SIZED + 36));
+	tier_free(t);
+}
+
+/* What memory does not have any more is in the file still. */
+static void test_unreadable(void **state)
+{
+	struct tier *t = file_tier(ROOM(9));
+
+	put(t, 0);
+	put(t, 1);
+	t->ops->flush(t);
+	faults("tier-read@1:EIO");
+	assert_false(got(t, 0));
+	faults(NULL);
+	assert_int_equal(forget(t, 0, 9), 0);
+	t->ops->flush(t);
+	wait_until_good(t);
+	t = again(t, ROOM(9));
+	assert_false(got(t, 0));
+	assert_true(got(t, 1));
+	tier_free(t);
+}
+
 /* Neither then nor before: it is said. */
 static void test_ended_in_trouble(void **state)
 {
@@ -168,8 +254,11 @@ static void test_ended_in_trouble(void **state)
 	put(t, 0);
 	t->ops->flush(t);
 	faults("tier-write:ENOSPC");
-	while (t->ops->forget(t, 0, 100, &forgot))
-		t->ops->flush(t);
+	assert_false(t->ops->forget(t, 0, 100, &forgot));
+	assert_false(forgot.owed);
+	assert_true(t->ops->forget(t, 0, 0, &forgot)); /* being written */
+	t->ops->flush(t);
+	assert_false(t->ops->forget(t, 0, 0, &forgot));
 	assert_true(forgot.owed);
 	tier_free(t);
 	faults(NULL);
@@ -340,7 +429,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_forget), TEST(test_ring), TEST(test_left_behind),
-		TEST(test_interrupted), TEST(test_ended), TEST(test_ended_in_trouble), TEST(test_hole),
+		TEST(test_again), TEST(test_interrupted),
+		TEST(test_ended),
+		TEST(test_ended_over_old), TEST(test_failed_over_old), TEST(test_unreadable),
+		TEST(test_ended_in_trouble), TEST(test_hole),
 		TEST(test_too_much), TEST(test_many),
 		TEST(test_reading), TEST(test_owed), TEST(test_shut),
 	};
