@@ -175,16 +175,26 @@ static void test_ended(void **state)
 	tier_free(t);
 }
 
+#define ROUND (12 * TIER_ALIGN)
+
+/* Pages of two blocks at 1 to 9, one of one at 11, and the next round's at 1. */
+static struct tier *round_begun(void)
+{
+	static const uint64_t pages[] = { 1, 5, 9, 13, 17, 20, 24 };
+	struct tier *t = file_tier(ROUND);
+
+	for (int i = 0; i < 7; i++)
+		put(t, SIZED + pages[i]);
+	return t;
+}
+
 /* The same where what is not written leaves old records, which reach behind
  * the beginning of what comes after them. */
 static void test_ended_over_old(void **state)
 {
-	static const uint64_t pages[] = { 1, 5, 9, 13, 17, 20, 24 };
-	const uint64_t bytes = 12 * TIER_ALIGN, gone = SIZED + 13;
-	struct tier *t = file_tier(bytes);
+	const uint64_t gone = SIZED + 13;
+	struct tier *t = round_begun();
 
-	for (int i = 0; i < 7; i++)
-		put(t, SIZED + pages[i]);
 	t->ops->flush(t);
 	assert_true(got(t, gone));
 	faults("tier-write:20ms");
@@ -195,7 +205,7 @@ static void test_ended_over_old(void **state)
 	tier_free(t);
 	faults(NULL);
 	assert_int_equal(said.owes, 0);
-	t = file_tier(bytes);
+	t = file_tier(ROUND);
 	assert_false(got(t, gone));
 	assert_true(got(t, SIZED + 17) && got(t, SIZED + 20));
 	tier_free(t);
@@ -204,12 +214,9 @@ static void test_ended_over_old(void **state)
 /* A mark cannot be written, where an old record reaches behind it. */
 static void test_failed_over_old(void **state)
 {
-	static const uint64_t pages[] = { 1, 5, 9, 13, 17, 20, 24 };
-	const uint64_t bytes = 12 * TIER_ALIGN, gone = SIZED + 13;
-	struct tier *t = file_tier(bytes);
+	const uint64_t gone = SIZED + 13;
+	struct tier *t = round_begun();
 
-	for (int i = 0; i < 7; i++)
-		put(t, SIZED + pages[i]);
 	put(t, SIZED + 36); /* one block, at 2: the next is at 3 */
 	t->ops->flush(t);
 	faults("tier-write@1:EIO");
@@ -219,7 +226,7 @@ static void test_failed_over_old(void **state)
 	assert_int_equal(said.bad, 1);
 	wait_until_good(t);
 	put(t, SIZED + 32);
-	t = again(t, bytes);
+	t = again(t, ROUND);
 	assert_false(got(t, gone));
 	assert_true(got(t, SIZED + 32) && got(t, SIZED + 36));
 	tier_free(t);
